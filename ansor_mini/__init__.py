@@ -1,0 +1,1 @@
+"""From a tensor computation to a fast program (Paper: Ansor §2)."""

@@ -1,0 +1,1 @@
+"""What a program is, and how it runs: expressions, loop nests, C, measurement, graphs, networks."""

@@ -1,0 +1,374 @@
+"""Scalar expressions: what one element of a buffer is computed from.
+
+An expression is an immutable tree. Python's operators build it (`A[i, k] * B[k, j] + 1`), `str` prints it as the
+Python text that would build it again, and `==` compares structure (write `equal(a, b)` for the expression a == b).
+
+Index arithmetic is int32, `//` and `%` round towards minus infinity as in Python. `Select` evaluates only the branch
+it takes, so a guarded load outside its buffer is legal when the guard is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Union
+
+Number = Union[int, float, bool]
+ExprLike = Union["Expr", Number]
+
+DTYPES = ("float32", "float64", "int32", "int64", "bool")
+ITEM_SIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
+
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+LOGICAL = ("and", "or")
+ARITHMETIC = ("+", "-", "*", "/", "//", "%", "min", "max")
+
+# Intrinsics every back end and the interpreter know; each takes and returns one dtype.
+INTRINSICS = {"exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "erf": 1, "sigmoid": 1, "abs": 1, "floor": 1, "ceil": 1, "pow": 2}
+
+_PRECEDENCE = {"or": 1, "and": 2, "<": 4, "<=": 4, ">": 4, ">=": 4, "==": 4, "!=": 4}
+_PRECEDENCE |= {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6}
+
+
+class Expr:
+    """Base of all expressions; holds the operators that build new ones."""
+
+    __slots__ = ()
+    dtype: str
+
+    def __add__(self, other: ExprLike) -> Expr:
+        return binary("+", self, other)
+
+    def __radd__(self, other: ExprLike) -> Expr:
+        return binary("+", other, self)
+
+    def __sub__(self, other: ExprLike) -> Expr:
+        return binary("-", self, other)
+
+    def __rsub__(self, other: ExprLike) -> Expr:
+        return binary("-", other, self)
+
+    def __mul__(self, other: ExprLike) -> Expr:
+        return binary("*", self, other)
+
+    def __rmul__(self, other: ExprLike) -> Expr:
+        return binary("*", other, self)
+
+    def __truediv__(self, other: ExprLike) -> Expr:
+        return binary("/", self, other)
+
+    def __rtruediv__(self, other: ExprLike) -> Expr:
+        return binary("/", other, self)
+
+    def __floordiv__(self, other: ExprLike) -> Expr:
+        return binary("//", self, other)
+
+    def __mod__(self, other: ExprLike) -> Expr:
+        return binary("%", self, other)
+
+    def __neg__(self) -> Expr:
+        return binary("-", Const(0, self.dtype), self)
+
+    def __lt__(self, other: ExprLike) -> Expr:
+        return binary("<", self, other)
+
+    def __le__(self, other: ExprLike) -> Expr:
+        return binary("<=", self, other)
+
+    def __gt__(self, other: ExprLike) -> Expr:
+        return binary(">", self, other)
+
+    def __ge__(self, other: ExprLike) -> Expr:
+        return binary(">=", self, other)
+
+    def __and__(self, other: ExprLike) -> Expr:
+        return binary("and", self, other)
+
+    def __or__(self, other: ExprLike) -> Expr:
+        return binary("or", self, other)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the truth of `{self}` is not known while a program is being built; use select or an If")
+
+    def __str__(self) -> str:
+        return show(self)
+
+
+@dataclass(frozen=True, slots=True, eq=True)
+class Buffer:
+    """A named dense row-major array: the thing loads read and stores write.
+
+    scope: "global" (an argument, or a workspace allocation), "local" (one thread's scratch memory), or
+    "register" (scratch whose every index is known once its loops are unrolled).
+    Indexing builds a load: `A[i, j]` is `Load(A, (i, j))`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    scope: str = "global"
+
+    def __getitem__(self, indices: ExprLike | tuple[ExprLike, ...]) -> Load:
+        return load(self, indices)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        elements = 1
+        for extent in self.shape:
+            elements *= extent
+        return elements
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.size * ITEM_SIZE[self.dtype]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Var(Expr):
+    """A loop variable."""
+
+    name: str
+    dtype: str = "int32"
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Expr):
+    """A literal."""
+
+    value: Number
+    dtype: str = "int32"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expr):
+    """`a op b`; both operands have one dtype. Comparisons and logic give bool."""
+
+    op: str
+    a: Expr
+    b: Expr
+
+    @property
+    def dtype(self) -> str:  # type: ignore[override]
+        return "bool" if self.op in COMPARISONS or self.op in LOGICAL else self.a.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Expr):
+    """`then` if `condition` else `otherwise`; the other branch is not evaluated."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+    @property
+    def dtype(self) -> str:  # type: ignore[override]
+        return self.then.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Expr):
+    """An intrinsic of `INTRINSICS` applied to its arguments."""
+
+    name: str
+    args: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> str:  # type: ignore[override]
+        return self.args[0].dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Expr):
+    """`value` converted to `dtype`, rounding towards zero for integers."""
+
+    dtype: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Expr):
+    """One element of a buffer."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> str:  # type: ignore[override]
+        return self.buffer.dtype
+
+
+def as_expr(value: ExprLike, dtype: str | None = None) -> Expr:
+    """Turn a Python number into a constant of `dtype` (by default int32, float32 or bool); leave expressions alone.
+
+    Raises: TypeError: the value is neither an expression nor a number.
+    """
+    if isinstance(value, Expr):
+        return value
+    if not isinstance(value, (bool, int, float)):
+        raise TypeError(f"expected an expression or a number, got {type(value).__name__}: {value!r}")
+    if dtype is None:
+        dtype = "bool" if isinstance(value, bool) else "int32" if isinstance(value, int) else "float32"
+    return Const(float(value) if dtype.startswith("float") else bool(value) if dtype == "bool" else int(value), dtype)
+
+
+def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
+    """Build `a op b`, giving a number the dtype of the other operand.
+
+    Raises: TypeError: two expressions of different dtypes, or `/` on integers.
+    """
+    if not isinstance(a, Expr):
+        a = as_expr(a, b.dtype if isinstance(b, Expr) else None)
+    if not isinstance(b, Expr):
+        b = as_expr(b, a.dtype)
+    if a.dtype != b.dtype:
+        raise TypeError(f"`{op}` needs operands of one dtype, got {a.dtype} in `{a}` and {b.dtype} in `{b}`; use cast")
+    if op == "/" and not a.dtype.startswith("float"):
+        raise TypeError(f"`/` needs floats, got {a.dtype} in `{a}`; use `//`")
+    return Binary(op, a, b)
+
+
+def load(buffer: Buffer, indices: ExprLike | tuple[ExprLike, ...]) -> Load:
+    """Build `buffer[indices]`.  Raises: ValueError: the number of indices is not the buffer's rank."""
+    if not isinstance(indices, tuple):
+        indices = (indices,)
+    if len(indices) != len(buffer.shape):
+        raise ValueError(f"{buffer.name} has {len(buffer.shape)} dimensions, got {len(indices)} indices")
+    return Load(buffer, tuple(as_expr(index, "int32") for index in indices))
+
+
+def equal(a: ExprLike, b: ExprLike) -> Expr:
+    """The expression a == b."""
+    return binary("==", a, b)
+
+
+def minimum(a: ExprLike, b: ExprLike) -> Expr:
+    """The smaller of two expressions."""
+    return binary("min", a, b)
+
+
+def maximum(a: ExprLike, b: ExprLike) -> Expr:
+    """The larger of two expressions."""
+    return binary("max", a, b)
+
+
+def select(condition: Expr, then: ExprLike, otherwise: ExprLike) -> Expr:
+    """`then` where `condition` holds, else `otherwise`."""
+    if not isinstance(then, Expr):
+        then = as_expr(then, otherwise.dtype if isinstance(otherwise, Expr) else None)
+    return Select(condition, then, as_expr(otherwise, then.dtype))
+
+
+def cast(dtype: str, value: ExprLike) -> Expr:
+    """Convert to `dtype`."""
+    value = as_expr(value)
+    return value if value.dtype == dtype else Cast(dtype, value)
+
+
+def call(name: str, *args: ExprLike) -> Expr:
+    """Apply an intrinsic.  Raises: ValueError: unknown name or wrong number of arguments."""
+    if INTRINSICS.get(name) != len(args):
+        raise ValueError(f"`{name}` with {len(args)} arguments is not one of the intrinsics {INTRINSICS}")
+    first = as_expr(args[0], None if isinstance(args[0], Expr) else "float32")
+    return Call(name, (first, *(as_expr(arg, first.dtype) for arg in args[1:])))
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The direct subexpressions."""
+    if isinstance(expr, Binary):
+        return (expr.a, expr.b)
+    if isinstance(expr, Select):
+        return (expr.condition, expr.then, expr.otherwise)
+    if isinstance(expr, Call):
+        return expr.args
+    if isinstance(expr, Cast):
+        return (expr.value,)
+    if isinstance(expr, Load):
+        return expr.indices
+    return ()
+
+
+def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
+    """The same node over other subexpressions."""
+    if isinstance(expr, Binary):
+        return Binary(expr.op, *parts)
+    if isinstance(expr, Select):
+        return Select(*parts)
+    if isinstance(expr, Call):
+        return Call(expr.name, parts)
+    if isinstance(expr, Cast):
+        return Cast(expr.dtype, *parts)
+    if isinstance(expr, Load):
+        return Load(expr.buffer, parts)
+    return expr
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The expression and all its subexpressions, outer first."""
+    yield expr
+    for child in children(expr):
+        yield from walk(child)
+
+
+def transform(expr: Expr, visit: Callable[[Expr], Expr | None]) -> Expr:
+    """Rewrite bottom up: `visit` sees each node after its children and returns a replacement, or None to keep it."""
+    parts = children(expr)
+    if parts:
+        new_parts = tuple(transform(part, visit) for part in parts)
+        if any(new is not old for new, old in zip(new_parts, parts)):
+            expr = rebuild(expr, new_parts)
+    replacement = visit(expr)
+    return expr if replacement is None else replacement
+
+
+def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
+    """Replace variables by name.
+
+    >>> i = Var("i")
+    >>> print(substitute(i * 4 + 1, {"i": Var("i0") * 2 + Var("i1")}))
+    (i0 * 2 + i1) * 4 + 1
+    """
+    return transform(expr, lambda node: values.get(node.name) if isinstance(node, Var) else None)
+
+
+def loads(expr: Expr) -> list[Load]:
+    """All loads in an expression, outer first."""
+    return [node for node in walk(expr) if isinstance(node, Load)]
+
+
+def free_variables(expr: Expr) -> set[str]:
+    """Names of the variables in an expression."""
+    return {node.name for node in walk(expr) if isinstance(node, Var)}
+
+
+def show(expr: Expr, precedence: int = 0) -> str:
+    """Print as Python text, with only the brackets it needs.
+
+    Constants whose dtype the reader could not guess are printed with it: `int64(3)`, `float64(0.5)`.
+    """
+    if isinstance(expr, Var):
+        return expr.name
+    if isinstance(expr, Const):
+        text = repr(expr.value)
+        if expr.dtype in ("int64", "float64"):
+            return f"{expr.dtype}({text})"
+        return f"({text})" if precedence and text.startswith("-") else text
+    if isinstance(expr, Load):
+        return f"{expr.buffer.name}[{', '.join(show(index) for index in expr.indices)}]"
+    if isinstance(expr, Call):
+        return f"{expr.name}({', '.join(show(arg) for arg in expr.args)})"
+    if isinstance(expr, Cast):
+        return f"cast({expr.dtype}, {show(expr.value)})"
+    if isinstance(expr, Select):
+        return f"select({show(expr.condition)}, {show(expr.then)}, {show(expr.otherwise)})"
+    if isinstance(expr, Binary):
+        if expr.op in ("min", "max"):
+            return f"{expr.op}({show(expr.a)}, {show(expr.b)})"
+        level = _PRECEDENCE[expr.op]
+        text = f"{show(expr.a, level)} {expr.op} {show(expr.b, level + 1)}"
+        return f"({text})" if level < precedence or (level == 4 and precedence == 4) else text
+    raise TypeError(f"not an expression: {expr!r}")

@@ -1,0 +1,155 @@
+"""Loop nests: the programs that Ansor writes and the emitters print.
+
+A `LoopNest` is a function over dense buffers. Its body is built from six statements; `str` prints it as Python text and
+`parse` reads that text back (see `loop_nest_text`).
+
+    def matmul(A: float32[4, 4], B: float32[4, 4]) -> (C: float32[4, 4]):
+        for i in parallel(4):
+            for j in vectorize(4):
+                C[i, j] = 0.0
+                ...
+
+Loop kinds: serial `range(n)`, `parallel(n)` (iterations on several cores), `vectorize(n)` (one SIMD operation per
+statement), `unroll(n)` (copied n times). All run from 0 to extent - 1 and mean the same as a serial loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from runtime.expr import Buffer, Expr, Var, walk
+
+SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
+LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL)
+
+
+class Stmt:
+    """Base of all statements."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class For(Stmt):
+    """Run `body` for var = 0 .. extent - 1."""
+
+    var: Var
+    extent: int
+    kind: str
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Stmt):
+    """buffer[indices] = value."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class If(Stmt):
+    """Run `body` when `condition` holds."""
+
+    condition: Expr
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Stmt):
+    """Statements one after the other."""
+
+    stmts: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate(Stmt):
+    """Make `buffer` exist, uninitialised, while `body` runs.
+
+    A "global" buffer is a piece of the kernel's workspace and may be allocated outside parallel loops only; a "local"
+    or "register" one belongs to the thread that runs the body.
+    """
+
+    buffer: Buffer
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNest:
+    """One kernel: reads `inputs`, writes every element of `outputs`; all argument names differ."""
+
+    name: str
+    inputs: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    body: Stmt
+
+
+def block(*stmts: Stmt) -> Stmt:
+    """Join statements, flattening nested blocks; a single statement stays itself."""
+    flat: list[Stmt] = []
+    for stmt in stmts:
+        flat.extend(stmt.stmts if isinstance(stmt, Block) else (stmt,))
+    return flat[0] if len(flat) == 1 else Block(tuple(flat))
+
+
+def sub_stmts(stmt: Stmt) -> tuple[Stmt, ...]:
+    """The direct substatements."""
+    if isinstance(stmt, Block):
+        return stmt.stmts
+    if isinstance(stmt, (For, If, Allocate)):
+        return (stmt.body,)
+    return ()
+
+
+def rebuild_stmt(stmt: Stmt, parts: tuple[Stmt, ...]) -> Stmt:
+    """The same statement over other substatements."""
+    if isinstance(stmt, Block):
+        return block(*parts)
+    if isinstance(stmt, For):
+        return For(stmt.var, stmt.extent, stmt.kind, parts[0])
+    if isinstance(stmt, If):
+        return If(stmt.condition, parts[0])
+    if isinstance(stmt, Allocate):
+        return Allocate(stmt.buffer, parts[0])
+    return stmt
+
+
+def walk_stmts(stmt: Stmt) -> Iterator[Stmt]:
+    """The statement and all its substatements, outer first, in program order."""
+    yield stmt
+    for part in sub_stmts(stmt):
+        yield from walk_stmts(part)
+
+
+def transform_stmts(stmt: Stmt, visit: Callable[[Stmt], Stmt | None]) -> Stmt:
+    """Rewrite bottom up: `visit` returns a replacement, or None to keep the statement."""
+    parts = sub_stmts(stmt)
+    if parts:
+        new_parts = tuple(transform_stmts(part, visit) for part in parts)
+        if any(new is not old for new, old in zip(new_parts, parts)):
+            stmt = rebuild_stmt(stmt, new_parts)
+    replacement = visit(stmt)
+    return stmt if replacement is None else replacement
+
+
+def expressions(stmt: Stmt) -> Iterator[Expr]:
+    """The expressions a statement itself holds (not those of its substatements)."""
+    if isinstance(stmt, Store):
+        yield from stmt.indices
+        yield stmt.value
+    elif isinstance(stmt, If):
+        yield stmt.condition
+
+
+def stores(stmt: Stmt) -> list[Store]:
+    """All stores below a statement, in program order."""
+    return [node for node in walk_stmts(stmt) if isinstance(node, Store)]
+
+
+def reads(stmt: Stmt) -> list[Expr]:
+    """All loads below a statement, in program order."""
+    from runtime.expr import Load
+
+    return [e for node in walk_stmts(stmt) for top in expressions(node) for e in walk(top) if isinstance(e, Load)]

@@ -1,0 +1,1 @@
+"""From a computation graph to a cheaper equal graph (Paper: TASO §2)."""
