@@ -1,0 +1,123 @@
+"""The named holes of a sketch, and every value that each may take.
+
+Paper: Ansor §4.2
+
+A hole is a number (or a tuple of tile lengths) that the sketch leaves open. Its `HoleSpec` says what the number means
+and which values are legal, so that sampling, mutation and exhaustive enumeration all draw from the same list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Union
+
+Value = Union[int, tuple[int, ...]]
+Annotation = dict[str, Value]
+
+TILE, PARALLEL, VECTORIZE, UNROLL, LOCATION = "tile", "parallel", "vectorize", "unroll", "location"
+KINDS = (TILE, PARALLEL, VECTORIZE, UNROLL, LOCATION)
+
+MAX_INNERMOST = 64  # longest innermost tile, in elements
+UNROLL_STEPS = (0, 16, 64, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class HoleSpec:
+    """One open choice of a sketch.
+
+    name: unique in the sketch, `stage.axis` for tiles and `stage.kind` for the others.
+    node: the stage that the choice belongs to; crossover takes all holes of a node from one parent.
+    kind: one of `KINDS`.
+    A tile hole holds `parts - 1` inner lengths, outer to inner, of an axis of `extent` elements whose innermost length
+    is at most `innermost`; `reduce` tells a reduction axis. The other kinds hold an int out of `choices`.
+    """
+
+    name: str
+    node: str
+    kind: str
+    extent: int = 0
+    parts: int = 0
+    reduce: bool = False
+    innermost: int = MAX_INNERMOST
+    choices: tuple[int, ...] = ()
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """Every legal value, in a fixed order."""
+        if self.kind == TILE:
+            return factorizations(self.extent, self.parts, self.innermost)
+        return self.choices
+
+    def __str__(self) -> str:
+        what = f"{self.extent} in {self.parts} parts" if self.kind == TILE else f"one of {self.choices}"
+        return f"{self.name}: {self.kind}, {what}"
+
+
+def divisors(number: int) -> tuple[int, ...]:
+    """All divisors, ascending.
+
+    >>> divisors(12)
+    (1, 2, 3, 4, 6, 12)
+    """
+    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    return tuple(sorted({*small, *(number // d for d in small)}))
+
+
+@lru_cache(maxsize=4096)
+def factorizations(extent: int, parts: int, innermost: int = MAX_INNERMOST) -> tuple[tuple[int, ...], ...]:
+    """Every way to cut `extent` into `parts` exact tiles: the `parts - 1` inner lengths, outer to inner.
+
+    The outermost length is what is left over. Paper: Ansor §4.2
+
+    >>> factorizations(4, 2)
+    ((1,), (2,), (4,))
+    >>> factorizations(4, 3, innermost=2)
+    ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1))
+    """
+    if extent < 1 or parts < 1:
+        raise ValueError(f"a tile needs extent and parts of at least 1, got extent={extent}, parts={parts}")
+    if parts == 1:
+        return ((),)
+    found: list[tuple[int, ...]] = []
+    for length in divisors(extent):
+        for rest in factorizations(extent // length, parts - 1, innermost):
+            if (rest or (length,))[-1] <= innermost:
+                found.append((length, *rest))
+    return tuple(found)
+
+
+@lru_cache(maxsize=65536)
+def tile_neighbours(extent: int, lengths: tuple[int, ...], innermost: int = MAX_INNERMOST) -> tuple[tuple[int, ...], ...]:
+    """The tilings reached by moving one divisor from one level to another, the implicit outermost level included.
+
+    Paper: Ansor §5.1 (tile size mutation)
+
+    >>> tile_neighbours(4, (2, 1))
+    ((4, 1), (2, 2), (1, 1), (1, 2))
+    """
+    outermost = extent
+    for length in lengths:
+        outermost //= length
+    levels = [outermost, *lengths]
+    found: dict[tuple[int, ...], None] = {}
+    for source, held in enumerate(levels):
+        for divisor in divisors(held)[1:]:
+            for target in range(len(levels)):
+                if target != source:
+                    moved = levels.copy()
+                    moved[source] //= divisor
+                    moved[target] *= divisor
+                    if moved[-1] <= innermost:
+                        found[tuple(moved[1:])] = None
+    return tuple(found)
+
+
+def freeze(annotation: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
+    """An annotation as a hashable, order-free key.
+
+    >>> freeze({"b": 1, "a": (2, 4)})
+    (('a', (2, 4)), ('b', 1))
+    """
+    return tuple(sorted(annotation.items()))
