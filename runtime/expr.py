@@ -24,7 +24,8 @@ LOGICAL = ("and", "or")
 ARITHMETIC = ("+", "-", "*", "/", "//", "%", "min", "max")
 
 # Intrinsics every back end and the interpreter know; each takes and returns one dtype.
-INTRINSICS = {"exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "erf": 1, "sigmoid": 1, "abs": 1, "floor": 1, "ceil": 1, "pow": 2}
+INTRINSICS = {"exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "erf": 1, "sigmoid": 1}
+INTRINSICS |= {"abs": 1, "floor": 1, "ceil": 1, "pow": 2}
 
 _PRECEDENCE = {"or": 1, "and": 2, "<": 4, "<=": 4, ">": 4, ">=": 4, "==": 4, "!=": 4}
 _PRECEDENCE |= {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6}
@@ -154,6 +155,7 @@ class Binary(Expr):
 
     @property
     def dtype(self) -> str:  # type: ignore[override]
+        """bool for comparisons and logic, else that of the operands."""
         return "bool" if self.op in COMPARISONS or self.op in LOGICAL else self.a.dtype
 
 
@@ -167,6 +169,7 @@ class Select(Expr):
 
     @property
     def dtype(self) -> str:  # type: ignore[override]
+        """That of both branches."""
         return self.then.dtype
 
 
@@ -179,6 +182,7 @@ class Call(Expr):
 
     @property
     def dtype(self) -> str:  # type: ignore[override]
+        """That of the first argument."""
         return self.args[0].dtype
 
 
@@ -199,6 +203,7 @@ class Load(Expr):
 
     @property
     def dtype(self) -> str:  # type: ignore[override]
+        """That of the buffer."""
         return self.buffer.dtype
 
 
