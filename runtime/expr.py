@@ -358,12 +358,12 @@ def show(expr: Expr, precedence: int = 0) -> str:
     if isinstance(expr, Var):
         return expr.name
     if isinstance(expr, Const):
-        text = repr(expr.value)
+        text = repr(float(expr.value) if expr.dtype.startswith("float") else expr.value)
         if expr.dtype in ("int64", "float64"):
             return f"{expr.dtype}({text})"
         return f"({text})" if precedence and text.startswith("-") else text
     if isinstance(expr, Load):
-        return f"{expr.buffer.name}[{', '.join(show(index) for index in expr.indices)}]"
+        return f"{expr.buffer.name}[{', '.join(show(index) for index in expr.indices) or '()'}]"
     if isinstance(expr, Call):
         return f"{expr.name}({', '.join(show(arg) for arg in expr.args)})"
     if isinstance(expr, Cast):

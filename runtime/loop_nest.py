@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from runtime.expr import Buffer, Expr, Var, walk
+from runtime.expr import Buffer, Expr, Load, Var, walk
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
 LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL)
@@ -28,6 +28,11 @@ class Stmt:
     """Base of all statements."""
 
     __slots__ = ()
+
+    def __str__(self) -> str:
+        from runtime.loop_nest_text import show_stmt
+
+        return show_stmt(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,11 @@ class LoopNest:
     inputs: tuple[Buffer, ...]
     outputs: tuple[Buffer, ...]
     body: Stmt
+
+    def __str__(self) -> str:
+        from runtime.loop_nest_text import show_nest
+
+        return show_nest(self)
 
 
 def block(*stmts: Stmt) -> Stmt:
@@ -148,8 +158,6 @@ def stores(stmt: Stmt) -> list[Store]:
     return [node for node in walk_stmts(stmt) if isinstance(node, Store)]
 
 
-def reads(stmt: Stmt) -> list[Expr]:
+def reads(stmt: Stmt) -> list[Load]:
     """All loads below a statement, in program order."""
-    from runtime.expr import Load
-
     return [e for node in walk_stmts(stmt) for top in expressions(node) for e in walk(top) if isinstance(e, Load)]
