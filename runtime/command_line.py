@@ -1,0 +1,58 @@
+"""What all commands share: help that starts with an example, mistakes told in one sentence, an honest exit status.
+
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 nothing found, 2 bad usage or bad input,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from runtime import debug
+
+DONE, NOTHING_FOUND, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose help starts with an example; its subcommands' parsers take `example` too.
+
+    >>> parser = Parser(prog="python -m runtime", example="python -m runtime doctor", add_help=False)
+    >>> print(parser.format_help().rstrip())
+    example: python -m runtime doctor
+    <BLANKLINE>
+    usage: python -m runtime
+    """
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_help(self) -> str:
+        """The example, then what argparse says."""
+        return f"example: {self.example}\n\n{super().format_help()}"
+
+
+def exit_status(command: Callable[[], int], mistakes: tuple[type[Exception], ...] = (ValueError, OSError)) -> int:
+    """Run a command and return its exit status; a mistake of the caller's is one sentence on stderr and status 2.
+
+    mistakes: the exceptions that are the caller's. MINI_DEBUG=4 shows their tracebacks.
+
+    >>> exit_status(lambda: DONE)
+    0
+    """
+    try:
+        return command()
+    except mistakes as mistake:
+        if debug.shows(4):
+            traceback.print_exc()
+        sentence = " ".join(str(mistake).split()) or type(mistake).__name__
+        sys.stderr.write(f"error: {sentence}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was finished is kept\n")
+        return INTERRUPTED

@@ -1,0 +1,47 @@
+"""Commands tell mistakes in one sentence and end with a status that scripts can trust."""
+
+import pytest
+
+from runtime import debug
+from runtime.command_line import BAD_INPUT, DONE, INTERRUPTED, Parser, exit_status
+
+
+def failing(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize("error", [ValueError("no such model:\n  lenet"), FileNotFoundError("no such model: lenet")])
+def test_a_mistake_is_one_sentence_on_stderr(error, capsys):
+    assert exit_status(failing(error)) == BAD_INPUT
+    printed = capsys.readouterr()
+    assert printed.err == "error: no such model: lenet\n" and printed.out == ""
+
+
+def test_the_highest_debug_level_shows_where_a_mistake_was_found(capsys):
+    with debug.at(4):
+        assert exit_status(failing(ValueError("odd"))) == BAD_INPUT
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_is_not_taken_for_a_mistake():
+    with pytest.raises(AssertionError):
+        exit_status(failing(AssertionError("a bug")))
+
+
+def test_ctrl_c_has_its_own_status(capsys):
+    assert exit_status(failing(KeyboardInterrupt())) == INTERRUPTED
+    assert capsys.readouterr().out == ""
+
+
+def test_a_finished_command_keeps_its_status():
+    assert exit_status(lambda: DONE) == DONE
+
+
+def test_help_of_a_subcommand_starts_with_its_own_example():
+    parser = Parser(prog="python -m runtime", example="python -m runtime doctor")
+    run = parser.add_subparsers().add_parser("run", example="python -m runtime run out/")
+    assert run.format_help().startswith("example: python -m runtime run out/\n")
+    assert parser.format_help().startswith("example: python -m runtime doctor\n")
