@@ -185,7 +185,7 @@ def bind_parameters(root: Term, values: Mapping[str, Hashable]) -> Term:
     def change(node: Term) -> Term | None:
         if node.is_variable or not node.params:
             return None
-        params = tuple((name, values.get(value, value) if is_parameter_variable(value) else value)
+        params = tuple((name, values.get(str(value), value) if is_parameter_variable(value) else value)
                        for name, value in node.params)
         return Term(node.operator, params, node.args)
 

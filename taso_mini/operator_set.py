@@ -1,0 +1,194 @@
+"""The operators that substitutions range over: one table of shape rules and reference values.
+
+Paper: TASO §2.1, Table 1. Images are NCHW, kernels OIHW, and a convolution's number of groups is never a parameter but
+the image's channels over the kernel's input channels. Besides the paper's operators there are `conv_bias`, `bias`,
+`scale` and `scale_kernel`, which carry the constants of batch normalisation, with a vector of one number per channel. An
+average pool divides by the size of its window everywhere, padding included. The paper's constants (identity and pool
+kernels) are left out. To add an operator, add a row to `OPERATORS`, its axioms to `axioms.py`, and name it in a profile
+of the generator.
+
+Values are computed in any `Arithmetic`: one definition serves fingerprints, tests and the axioms' validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from taso_mini import shapes
+from taso_mini.arithmetic import Arithmetic, Array
+from taso_mini.shapes import Shape, ShapeError
+from taso_mini.terms import Term, bind_parameters, subterms
+
+Evaluate = Callable[..., Array]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the set.
+
+    Attributes:
+        arity: number of argument tensors.
+        shape: `shape(*argument_shapes, **params) -> Shape`, raising ShapeError.
+        value: `value(arithmetic, argument_shapes, *arrays, **params) -> Array`.
+        params: names of the parameters.
+        commutative: whether the two arguments may be exchanged.
+    """
+
+    arity: int
+    shape: Callable[..., Shape]
+    value: Evaluate
+    params: tuple[str, ...] = ()
+    commutative: bool = False
+
+
+def _windows(x: Array, window: tuple[int, int], strides: tuple[int, int], padding: Hashable,
+             dilations: tuple[int, int]) -> Array:
+    """Return every window: (N, C, rows, columns, KH, KW)."""
+    top, left, bottom, right = shapes.pads(padding, window, dilations)
+    padded = np.zeros((x.shape[0], x.shape[1], x.shape[2] + top + bottom, x.shape[3] + left + right), dtype=x.dtype)
+    padded[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
+    span = tuple(d * (k - 1) + 1 for d, k in zip(dilations, window, strict=True))
+    every = sliding_window_view(padded, span, axis=(2, 3))
+    return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+
+
+def _conv(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, *, strides: tuple[int, int],
+          padding: Hashable, dilations: tuple[int, int], activation: str) -> Array:
+    patches = _windows(x, (w.shape[2], w.shape[3]), strides, padding, dilations)
+    count = shapes.groups(given[0], given[1])
+    n, _, rows, columns = patches.shape[:4]
+    width, outputs = w.shape[1], w.shape[0] // count
+    parts = []
+    for g in range(count):
+        part = patches[:, g * width : (g + 1) * width].transpose(0, 2, 3, 1, 4, 5).reshape(n * rows * columns, -1)
+        kernel = w[g * outputs : (g + 1) * outputs].reshape(outputs, -1).T
+        parts.append(arithmetic.matmul(part, kernel).reshape(n, rows, columns, outputs))
+    result = np.concatenate(parts, axis=3).transpose(0, 3, 1, 2)
+    return arithmetic.relu(result) if activation == "relu" else result
+
+
+def _conv_bias(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, v: Array, *, activation: str,
+               **window: Any) -> Array:  # noqa: ANN401 - handed on to _conv as they are
+    result = arithmetic.add(_conv(arithmetic, given, x, w, activation="none", **window), v[None, :, None, None])
+    return arithmetic.relu(result) if activation == "relu" else result
+
+
+def _split(half: int) -> Evaluate:
+    def value(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, *, axis: int) -> Array:
+        tree = given[0].trees[axis]
+        assert tree is not None, "the shape rule has refused a split without a concatenation"
+        part = slice(0, tree[0]) if half == 0 else slice(tree[0], None)
+        return x[(slice(None),) * axis + (part,)]
+    return value
+
+
+def _enlarge(arithmetic: Arithmetic, given: Sequence[Shape], w: Array, like: Array) -> Array:
+    result = np.zeros(w.shape[:2] + like.shape[2:], dtype=w.dtype)
+    top, left = (like.shape[2] - w.shape[2]) // 2, (like.shape[3] - w.shape[3]) // 2
+    result[:, :, top : top + w.shape[2], left : left + w.shape[3]] = w
+    return result
+
+
+def _flat_windows(x: Array, kernel: tuple[int, int], strides: tuple[int, int], padding: Hashable) -> Array:
+    windows = _windows(x, kernel, strides, padding, (1, 1))
+    return windows.reshape(windows.shape[:4] + (-1,))
+
+
+def _avg_pool(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, *, kernel: tuple[int, int],
+              strides: tuple[int, int], padding: Hashable) -> Array:
+    return arithmetic.window_mean(_flat_windows(x, kernel, strides, padding))
+
+
+def _max_pool(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, *, kernel: tuple[int, int],
+              strides: tuple[int, int], padding: Hashable) -> Array:
+    inside = _flat_windows(np.ones(x.shape, dtype=bool), kernel, strides, padding)
+    return arithmetic.window_max(_flat_windows(x, kernel, strides, padding), inside)
+
+
+_CONV = ("activation", "dilations", "padding", "strides")
+_POOL = ("kernel", "padding", "strides")
+
+OPERATORS: Mapping[str, Operator] = {
+    "add": Operator(2, shapes.same_shape, lambda f, _, x, y: f.add(x, y), commutative=True),
+    "mul": Operator(2, shapes.same_shape, lambda f, _, x, y: f.mul(x, y), commutative=True),
+    "smul": Operator(2, shapes.scalar_shape, lambda f, _, x, c: f.mul(x, c)),
+    "relu": Operator(1, lambda x: x, lambda f, _, x: f.relu(x)),
+    "matmul": Operator(2, shapes.matmul_shape, lambda f, _, x, y: f.matmul(x, y)),
+    "transpose": Operator(1, shapes.transpose_shape, lambda f, _, x, perm: x.transpose(perm), ("perm",)),
+    "conv": Operator(2, shapes.conv_shape, _conv, _CONV),
+    "conv_bias": Operator(3, shapes.conv_bias_shape, _conv_bias, _CONV),
+    "scale": Operator(2, shapes.channel_shape, lambda f, _, x, v: f.mul(x, v[None, :, None, None])),
+    "bias": Operator(2, shapes.channel_shape, lambda f, _, x, v: f.add(x, v[None, :, None, None])),
+    "scale_kernel": Operator(2, shapes.scale_kernel_shape, lambda f, _, w, v: f.mul(w, v[:, None, None, None])),
+    "enlarge": Operator(2, shapes.enlarge_shape, _enlarge),
+    "avg_pool": Operator(1, shapes.pool_shape, _avg_pool, _POOL),
+    "max_pool": Operator(1, shapes.pool_shape, _max_pool, _POOL),
+    "concat": Operator(2, shapes.concat_shape, lambda f, _, x, y, axis: np.concatenate([x, y], axis=axis), ("axis",)),
+    "split0": Operator(1, lambda x, axis: shapes.split_shape(x, axis, 0), _split(0), ("axis",)),
+    "split1": Operator(1, lambda x, axis: shapes.split_shape(x, axis, 1), _split(1), ("axis",)),
+}
+
+CONVOLUTIONS = ("conv", "conv_bias")
+
+
+def apply_shape(node: Term, given: Sequence[Shape]) -> Shape:
+    """Return the shape of one operator's result; raise ShapeError when it is not defined for these arguments."""
+    operator = OPERATORS[node.operator]
+    if len(given) != operator.arity:
+        raise ShapeError(f"{node.operator} takes {operator.arity} arguments, got {len(given)}")
+    try:
+        return operator.shape(*given, **dict(node.params))
+    except ShapeError as error:
+        raise ShapeError(f"{node}: {error}") from error
+
+
+def infer(root: Term, inputs: Mapping[str, Shape], params: Mapping[str, Hashable] | None = None) -> Shape:
+    """Return the shape of a term's value.
+
+    Args:
+        root: the term.
+        inputs: the shape of each variable, by name.
+        params: values of the parameter variables, by name (`{"s": (1, 1), ...}`).
+
+    Raises: ShapeError: some subterm is not defined for its arguments.
+
+    >>> from taso_mini.rules_text import parse_term
+    >>> whole = parse_term("concat(x, relu(y), axis=a)", {"x": "tensor", "y": "tensor"})
+    >>> infer(whole, {"x": Shape((2, 3)), "y": Shape((2, 1))}, {"a": 1}).dims
+    (2, 4)
+    """
+    bound = bind_parameters(root, params or {})
+    known: dict[Term, Shape] = {}
+    for node in subterms(bound):
+        known[node] = (inputs[node.name] if node.is_variable
+                       else apply_shape(node, [known[argument] for argument in node.args]))
+    return known[bound]
+
+
+def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array], params: Mapping[str, Hashable] | None = None, *,
+             arithmetic: Arithmetic) -> list[Array]:
+    """Compute the values of some terms, shared subterms once; raise ShapeError when one is not defined.
+
+    >>> from taso_mini.arithmetic import Floats
+    >>> from taso_mini.rules_text import parse_term
+    >>> evaluate([parse_term("relu(x)", {"x": "tensor"})], {"x": np.array([-1.0, 2.0])}, arithmetic=Floats())
+    [array([0., 2.])]
+    """
+    bound = [bind_parameters(root, params or {}) for root in roots]
+    known: dict[Term, tuple[Shape, Array]] = {}
+    for node in subterms(*bound):
+        if node.is_variable:
+            known[node] = (Shape(inputs[node.name].shape), inputs[node.name])
+            continue
+        given = [known[argument] for argument in node.args]
+        argument_shapes = [shape for shape, _ in given]
+        shape = apply_shape(node, argument_shapes)
+        value = OPERATORS[node.operator].value(arithmetic, argument_shapes, *(array for _, array in given),
+                                               **dict(node.params))
+        known[node] = (shape, value)
+    return [known[root][1] for root in bound]
