@@ -21,13 +21,33 @@ from collections.abc import Callable
 
 from runtime import expr as ex
 from runtime.expr import DTYPES, INTRINSICS, Binary, Buffer, Cast, Const, Expr, Select, Var, show
-from runtime.loop_nest import PARALLEL, SERIAL, UNROLL, VECTORIZE, Allocate, Block, For, If, LoopNest, Stmt, Store, block
+from runtime.loop_nest import (
+    PARALLEL,
+    SERIAL,
+    UNROLL,
+    VECTORIZE,
+    Allocate,
+    Block,
+    For,
+    If,
+    LoopNest,
+    Stmt,
+    Store,
+    block,
+)
 
 LOOP_WORDS = {SERIAL: "range", PARALLEL: "parallel", VECTORIZE: "vectorize", UNROLL: "unroll"}
 _KIND_OF_WORD = {word: kind for kind, word in LOOP_WORDS.items()}
 _ARITHMETIC: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _ARITHMETIC |= {ast.FloorDiv: "//", ast.Mod: "%"}
-_COMPARE: dict[type[ast.cmpop], str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+_COMPARE: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
 
 
 def show_nest(nest: LoopNest) -> str:

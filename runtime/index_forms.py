@@ -1,0 +1,198 @@
+"""Facts about integer index expressions: their range, how they step with one variable, what they are multiples of.
+
+All facts are sound and may be weak: "unknown" is always allowed as an answer. Variables' ranges come as a mapping from
+name to extent (a variable runs over 0 .. extent - 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from runtime.expr import Binary, Cast, Const, Expr, Select, Var, free_variables, substitute, transform
+
+Interval = tuple[float, float]
+EVERYTHING: Interval = (-math.inf, math.inf)
+
+
+def fold(expr: Expr) -> Expr:
+    """Fold integer constants and drop neutral operands, bottom up.
+
+    >>> print(fold((Var("i") * 1 + 0) * 4 + (Const(2) + 3)))
+    i * 4 + 5
+    """
+    return transform(expr, _fold_node)
+
+
+def _fold_node(node: Expr) -> Expr | None:
+    if isinstance(node, Select) and isinstance(node.condition, Const):
+        return node.then if node.condition.value else node.otherwise
+    if not isinstance(node, Binary) or node.a.dtype not in ("int32", "int64", "bool"):
+        return None
+    a, b, op = node.a, node.b, node.op
+    if isinstance(a, Const) and isinstance(b, Const):
+        value = _CONSTANT_RESULT[op](a.value, b.value) if op not in ("//", "%") or b.value else None
+        return None if value is None else Const(value, node.dtype)
+    if isinstance(b, Const):
+        if (op in ("+", "-") and b.value == 0) or (op in ("*", "//") and b.value == 1):
+            return a
+        if (op == "*" and b.value == 0) or (op == "%" and b.value == 1):
+            return Const(0, node.dtype)
+        if op == "and":
+            return a if b.value else b
+        if op == "or":
+            return b if b.value else a
+        if op == "+" and isinstance(a, Binary) and a.op == "+" and isinstance(a.b, Const):
+            return _fold_node(Binary("+", a.a, Const(a.b.value + b.value, b.dtype))) or Binary(
+                "+", a.a, Const(a.b.value + b.value, b.dtype)
+            )
+    if isinstance(a, Const):
+        if op == "+" and a.value == 0:
+            return b
+        if op == "*" and a.value in (0, 1):
+            return b if a.value else a
+        if op == "and":
+            return b if a.value else a
+        if op == "or":
+            return a if a.value else b
+    return None
+
+
+_CONSTANT_RESULT = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+}
+
+
+def interval(expr: Expr, extents: Mapping[str, int]) -> Interval:
+    """Bounds (lowest, highest) of an integer expression; infinite where unknown.
+
+    >>> interval(Var("i") * 4 - Var("j"), {"i": 3, "j": 2})
+    (-1, 8)
+    """
+    if isinstance(expr, Const):
+        return (int(expr.value), int(expr.value))
+    if isinstance(expr, Var):
+        return (0, extents[expr.name] - 1) if expr.name in extents else EVERYTHING
+    if isinstance(expr, Select):
+        a, b = interval(expr.then, extents), interval(expr.otherwise, extents)
+        return (min(a[0], b[0]), max(a[1], b[1]))
+    if isinstance(expr, Cast) and expr.dtype in ("int32", "int64") and expr.value.dtype in ("int32", "int64", "bool"):
+        return interval(expr.value, extents)
+    if isinstance(expr, Binary) and expr.op in _INTERVAL_RESULT:
+        return _INTERVAL_RESULT[expr.op](interval(expr.a, extents), interval(expr.b, extents))
+    return (0, 1) if expr.dtype == "bool" else EVERYTHING
+
+
+def _times(a: Interval, b: Interval) -> Interval:
+    products = [0 if 0 in (x, y) else x * y for x in a for y in b]
+    return (min(products), max(products))
+
+
+def _floor_div(a: Interval, b: Interval) -> Interval:
+    if b[0] != b[1] or b[0] <= 0:
+        return EVERYTHING
+    return tuple(x if math.isinf(x) else x // b[0] for x in a)  # type: ignore[return-value]
+
+
+def _modulo(a: Interval, b: Interval) -> Interval:
+    if b[0] <= 0 or math.isinf(b[1]):
+        return EVERYTHING
+    if b[0] == b[1] and not math.isinf(a[0]) and not math.isinf(a[1]) and a[0] // b[0] == a[1] // b[0]:
+        return (a[0] % b[0], a[1] % b[0])
+    return (0, b[1] - 1)
+
+
+_INTERVAL_RESULT = {
+    "+": lambda a, b: (a[0] + b[0], a[1] + b[1]),
+    "-": lambda a, b: (a[0] - b[1], a[1] - b[0]),
+    "*": _times,
+    "//": _floor_div,
+    "%": _modulo,
+    "min": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
+    "max": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+}
+
+
+def multiple_of(expr: Expr) -> int:
+    """A number that divides every value of the expression; 0 means the value is always 0.
+
+    >>> multiple_of(Var("i") * 32 + Var("j") * 48)
+    16
+    """
+    if isinstance(expr, Const):
+        return abs(int(expr.value))
+    if isinstance(expr, Binary) and expr.op in ("+", "-"):
+        return math.gcd(multiple_of(expr.a), multiple_of(expr.b))
+    if isinstance(expr, Binary) and expr.op == "*":
+        return multiple_of(expr.a) * multiple_of(expr.b)
+    if isinstance(expr, Binary) and expr.op == "%":
+        return math.gcd(multiple_of(expr.a), multiple_of(expr.b))
+    if isinstance(expr, Binary) and expr.op == "//" and isinstance(expr.b, Const) and expr.b.value > 0:
+        whole = multiple_of(expr.a)
+        return whole // int(expr.b.value) if whole % int(expr.b.value) == 0 else 1
+    return 1
+
+
+def step(expr: Expr, var: str, extent: int) -> int | None:
+    """By how much the expression grows when `var` grows by 1, or None when that is not one number.
+
+    Knows that a short run of `var` may stay inside one block of a division or remainder:
+
+    >>> v = Var("v0") * 16 + Var("v1")
+    >>> step(v // 32, "v1", 16), step(v % 32, "v1", 16), step(v // 8, "v1", 16)
+    (0, 1, None)
+    """
+    if var not in free_variables(expr):
+        return 0
+    if isinstance(expr, Var):
+        return 1
+    if not isinstance(expr, Binary):
+        return None
+    a, b = step(expr.a, var, extent), step(expr.b, var, extent)
+    if a is None or b is None:
+        return None
+    if expr.op == "+":
+        return a + b
+    if expr.op == "-":
+        return a - b
+    if expr.op == "*":
+        if b == 0 and isinstance(expr.b, Const):
+            return a * int(expr.b.value)
+        return b * int(expr.a.value) if a == 0 and isinstance(expr.a, Const) else None
+    if expr.op in ("//", "%") and isinstance(expr.b, Const) and expr.b.value > 0 and a >= 0:
+        block = int(expr.b.value)
+        base = fold(substitute(expr.a, {var: Const(0)}))
+        if a * (extent - 1) < math.gcd(multiple_of(base), block):
+            return 0 if expr.op == "//" else a
+    return None
+
+
+def flat_index(indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
+    """The row-major position of an element.
+
+    >>> print(flat_index((Var("i"), Var("j")), (4, 8)))
+    i * 8 + j
+    """
+    total: Expr = Const(0)
+    stride = 1
+    terms: list[Expr] = []
+    for index, extent in zip(reversed(indices), reversed(shape)):
+        terms.append(index * stride)
+        stride *= extent
+    for term in reversed(terms):
+        total = total + term
+    return fold(total)
