@@ -25,7 +25,9 @@ def test_every_number_can_be_overridden() -> None:
     assert machine.detect().cpu != "other"
 
 
-@pytest.mark.parametrize(("overrides", "word"), [({"core": 2}, "core"), ({"cores": 0}, "cores"), ({"cores": "2"}, "cores")])
+@pytest.mark.parametrize(
+    ("overrides", "word"), [({"core": 2}, "core"), ({"cores": 0}, "cores"), ({"cores": "2"}, "cores")]
+)
 def test_an_override_that_makes_no_sense_is_named(overrides: dict[str, int | str], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         machine.detect(**overrides)

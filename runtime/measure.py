@@ -1,0 +1,238 @@
+"""Compiles and times kernels: built side by side, then run one at a time in an isolated process.
+
+1. Builders lower, emit and compile the programs, several to a C file; when a file fails, each of its programs gets a
+   file of its own, so that a bad one does not take its neighbours down. They work in an `Executor`.
+2. When all compilers are done, so that none disturbs a timing, a `Runner` checks each program's outputs and only then
+   takes its time: the median of a few groups of calls, each long enough for the clock.
+
+Whatever a program does wrong is a `MeasureResult` with a kind and a reason; nothing here raises for it.
+
+Paper: Ansor §3
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Union
+
+from runtime.compile_c import LINK_FLAGS, CompileError, find_compiler
+from runtime.compiler_process import CompileTimeout, run_compiler, stop_compilers
+from runtime.emit_c import emit_library, workspace_bytes
+from runtime.loop_nest import LoopNest
+from runtime.machine import usable_cores
+from runtime.measure_case import MeasureCase, MeasureResult
+from runtime.runner import BuiltKernel, Runner
+
+# What can be measured: a loop nest, or a function that lowers one (called in the builder, so that lowering is shared
+# out as well; it must be picklable when the executor uses processes).
+Measurable = Union[LoopNest, Callable[[], LoopNest]]
+Built = Union[BuiltKernel, MeasureResult]
+OnResult = Callable[[int, MeasureResult], None]
+
+# Starting a compiler costs about as much as compiling a small kernel, so several share a file.
+KERNELS_PER_FILE = 4
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """C text with a function `void name(pointer, ...)` of `arguments` arrays and a workspace."""
+
+    source: str
+    name: str
+    arguments: int
+    workspace_bytes: int = 0
+
+
+def measure(
+    programs: Sequence[Measurable],
+    case: MeasureCase,
+    *,
+    threads: int = 1,
+    executor: Executor | None = None,
+    runner: Runner | None = None,
+    build_timeout: float = 15.0,
+    run_timeout: float = 10.0,
+    min_repeat_seconds: float = 0.01,
+    repeats: int = 3,
+    on_result: OnResult | None = None,
+) -> list[MeasureResult]:
+    """Measure programs that all compute `case`; one result each, in order.
+
+    Args:
+        programs: loop nests, or functions that return one.
+        threads: cores that a kernel's parallel loops use.
+        executor: runs the builders; by default threads of this process, one per core.
+        runner: a running one to use again; by default one is started and closed, which takes a few tenths of a second.
+        build_timeout: seconds one compiler may take.
+        run_timeout: seconds one program's checks and timing may take together.
+        min_repeat_seconds: calls are grouped until a group lasts this long.
+        repeats: groups that are timed; a slow program is content with fewer.
+        on_result: called with each program's number and result as soon as it is known.
+    """
+    signature = tuple((array.shape, str(array.dtype)) for array in (*case.inputs, *case.expected))
+    size = max(1, min(KERNELS_PER_FILE, -(-len(programs) // usable_cores())))
+    numbered = list(enumerate(programs))
+    with tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as folder:
+        jobs = [
+            (_build_programs, (numbered[start : start + size], signature, threads, Path(folder), build_timeout))
+            for start in range(0, len(programs), size)
+        ]
+        built = _run_jobs(jobs, executor)
+        return _run_built(built, case, runner, run_timeout, min_repeat_seconds, repeats, on_result)
+
+
+def measure_sources(
+    sources: Sequence[KernelSource],
+    case: MeasureCase,
+    *,
+    executor: Executor | None = None,
+    runner: Runner | None = None,
+    build_timeout: float = 15.0,
+    run_timeout: float = 10.0,
+    min_repeat_seconds: float = 0.01,
+    repeats: int = 3,
+    on_result: OnResult | None = None,
+) -> list[MeasureResult]:
+    """Measure kernels given as C text; otherwise like `measure`."""
+    with tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as folder:
+        jobs = [
+            (_build_source, (source, Path(folder) / f"source{number}", build_timeout))
+            for number, source in enumerate(sources)
+        ]
+        built = _run_jobs(jobs, executor)
+        return _run_built(built, case, runner, run_timeout, min_repeat_seconds, repeats, on_result)
+
+
+def repeat_function(name: str, arguments: int) -> str:
+    """C text of `NAME_repeat`, which calls a kernel many times, so that the timing loop is not Python's.
+
+    The volatile pointer keeps the compiler from inlining the kernel and then computing its loops only once.
+
+    >>> print(repeat_function("copy", 2))
+    void copy_repeat(void *const *a, long calls) {
+      void (*volatile kernel)(void *, void *, void *) = (void (*)(void *, void *, void *))copy;
+      for (long call = 0; call < calls; ++call) kernel(a[0], a[1], a[2]);
+    }
+    """
+    passed = ", ".join(f"a[{number}]" for number in range(arguments + 1))
+    types = ", ".join(["void *"] * (arguments + 1))
+    return (
+        f"void {name}_repeat(void *const *a, long calls) {{\n"
+        f"  void (*volatile kernel)({types}) = (void (*)({types})){name};\n"
+        f"  for (long call = 0; call < calls; ++call) kernel({passed});\n"
+        "}"
+    )
+
+
+def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor: Executor | None) -> list[Built]:
+    """Run the builders, and leave no compiler behind when interrupted."""
+    with ExitStack() as stack:
+        pool = executor or stack.enter_context(ThreadPoolExecutor(usable_cores(), thread_name_prefix="builder"))
+        futures: list[Future[list[Built]]] = [pool.submit(function, *arguments) for function, arguments in jobs]
+        try:
+            return [built for future in futures for built in future.result()]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            stop_compilers()
+            raise
+
+
+def _run_built(
+    built: Sequence[Built],
+    case: MeasureCase,
+    runner: Runner | None,
+    run_timeout: float,
+    min_repeat_seconds: float,
+    repeats: int,
+    on_result: OnResult | None,
+) -> list[MeasureResult]:
+    results = []
+    with ExitStack() as stack:
+        for number, item in enumerate(built):
+            result = item
+            if isinstance(item, BuiltKernel):
+                runner = runner or stack.enter_context(Runner())
+                runner.load(case)
+                result = runner.run(
+                    item, run_timeout=run_timeout, min_repeat_seconds=min_repeat_seconds, repeats=repeats
+                )
+            assert isinstance(result, MeasureResult)
+            results.append(result)
+            if on_result is not None:
+                on_result(number, result)
+    return results
+
+
+def _build_programs(
+    programs: Sequence[tuple[int, Measurable]], signature: tuple, threads: int, folder: Path, timeout: float
+) -> list[Built]:
+    """Build programs into one library; when that fails, each into its own."""
+    nests: list[LoopNest | MeasureResult] = [_lower(number, program, signature) for number, program in programs]
+    good = [nest for nest in nests if isinstance(nest, LoopNest)]
+    together = _build_nests(good, threads, folder, timeout) if len(good) > 1 else None
+    if together is None or isinstance(together[0], MeasureResult):
+        together = [built for nest in good for built in _build_nests([nest], threads, folder, timeout)]
+    remaining = iter(together)
+    return [next(remaining) if isinstance(nest, LoopNest) else nest for nest in nests]
+
+
+def _lower(number: int, program: Measurable, signature: tuple) -> LoopNest | MeasureResult:
+    """The program's nest under a name of its own, or why it cannot be measured on this case."""
+    try:
+        nest = program if isinstance(program, LoopNest) else program()
+    except Exception as error:  # noqa: BLE001: whatever goes wrong in a schedule is the program's failure, not ours
+        return MeasureResult("lowering_error", (), _reason(error))
+    expected = tuple((buffer.shape, buffer.dtype) for buffer in (*nest.inputs, *nest.outputs))
+    if expected != signature:
+        return MeasureResult("lowering_error", (), f"it is declared for {expected}, the case holds {signature}")
+    return replace(nest, name=f"{nest.name}_{number}")
+
+
+def _build_nests(nests: Sequence[LoopNest], threads: int, folder: Path, timeout: float) -> list[Built]:
+    try:
+        source = emit_library(nests, threads=threads)
+        sizes = [workspace_bytes(nest) for nest in nests]
+    except Exception as error:  # noqa: BLE001: a nest that has no C is the program's failure
+        return [MeasureResult("lowering_error", (), _reason(error))] * len(nests)
+    kernels = [
+        KernelSource("", nest.name, len(nest.inputs) + len(nest.outputs), size)
+        for nest, size in zip(nests, sizes, strict=True)
+    ]
+    stem = folder / f"{nests[0].name}_{len(nests)}"
+    return _build_library(source, kernels, stem, timeout)
+
+
+def _build_source(source: KernelSource, stem: Path, timeout: float) -> list[Built]:
+    return _build_library(source.source, [source], stem, timeout)
+
+
+def _build_library(text: str, kernels: Sequence[KernelSource], stem: Path, timeout: float) -> list[Built]:
+    """Compile one C file; every kernel shares its fate."""
+    compiler = find_compiler()
+    openmp = ["-fopenmp"] if compiler.openmp and "#pragma omp" in text else []
+    repeats = [repeat_function(kernel.name, kernel.arguments) for kernel in kernels]
+    source, library = stem.with_suffix(".c"), stem.with_suffix(".so")
+    source.write_text("\n".join([text, *repeats]) + "\n")
+    command = [*compiler.command, *compiler.flags, *openmp, str(source), "-o", str(library), *LINK_FLAGS]
+    try:
+        run_compiler(command, timeout=timeout)
+    except CompileTimeout as error:
+        return [MeasureResult("build_timeout", (), _reason(error))] * len(kernels)
+    except (CompileError, OSError) as error:
+        return [MeasureResult("compile_error", (), _reason(error))] * len(kernels)
+    return [BuiltKernel(library, kernel.name, kernel.workspace_bytes) for kernel in kernels]
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in at most a few lines."""
+    lines = str(error).strip().splitlines()[:5] or [type(error).__name__]
+    return "\n".join(line[:300] for line in lines)
+
+
+__all__ = ["KernelSource", "MeasureCase", "MeasureResult", "measure", "measure_sources", "repeat_function"]
