@@ -65,6 +65,7 @@ def measure(
 
     Args:
         programs: loop nests, or functions that return one.
+        case: inputs and the outputs they must give.
         threads: cores that a kernel's parallel loops use.
         executor: runs the builders; by default threads of this process, one per core.
         runner: a running one to use again; by default one is started and closed, which takes a few tenths of a second.
@@ -186,7 +187,7 @@ def _lower(number: int, program: Measurable, signature: tuple) -> LoopNest | Mea
     """The program's nest under a name of its own, or why it cannot be measured on this case."""
     try:
         nest = program if isinstance(program, LoopNest) else program()
-    except Exception as error:  # noqa: BLE001: whatever goes wrong in a schedule is the program's failure, not ours
+    except Exception as error:  # whatever goes wrong in a schedule is the program's failure, not ours
         return MeasureResult("lowering_error", (), _reason(error))
     expected = tuple((buffer.shape, buffer.dtype) for buffer in (*nest.inputs, *nest.outputs))
     if expected != signature:
@@ -198,7 +199,7 @@ def _build_nests(nests: Sequence[LoopNest], threads: int, folder: Path, timeout:
     try:
         source = emit_library(nests, threads=threads)
         sizes = [workspace_bytes(nest) for nest in nests]
-    except Exception as error:  # noqa: BLE001: a nest that has no C is the program's failure
+    except Exception as error:  # a nest that has no C is the program's failure
         return [MeasureResult("lowering_error", (), _reason(error))] * len(nests)
     kernels = [
         KernelSource("", nest.name, len(nest.inputs) + len(nest.outputs), size)
