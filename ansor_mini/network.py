@@ -1,0 +1,96 @@
+"""A whole graph as kernels: choose a loop nest for every subgraph and put them together.
+
+Paper: Ansor §3
+
+`plain_nests`, `default_nests` and the best records of a search each give a loop nest per subgraph key; `assemble` turns
+a graph and such a choice into a `runtime.network.Network`, which `runtime.executor` compiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ansor_mini.data_movement import concat_nest, copy_nest, split_nest
+from ansor_mini.default_schedule import default_nest
+from ansor_mini.lowering import lower
+from ansor_mini.operators import declare
+from ansor_mini.partition import Subgraph, partition
+from ansor_mini.schedule import initial_state
+from runtime.graph import Graph, Node
+from runtime.loop_nest import LoopNest
+from runtime.machine import Machine
+from runtime.network import KernelCall, Network
+
+Nests = Mapping[str, LoopNest]
+
+
+def plain_nest(part: Subgraph) -> LoopNest:
+    """The loops as declared, one thread: what a reader would write first."""
+    return lower(initial_state(declare(part.fragment)))
+
+
+def nests_for(parts: Sequence[Subgraph], choose: Callable[[Subgraph], LoopNest]) -> dict[str, LoopNest]:
+    """One loop nest for every distinct compute subgraph, named after its first operator and numbered."""
+    chosen: dict[str, LoopNest] = {}
+    for part in parts:
+        if part.kind == "compute" and part.key not in chosen:
+            chosen[part.key] = replace(choose(part), name=f"{part.anchor.operator}_{len(chosen)}")
+    return chosen
+
+
+def plain_network(graph: Graph) -> Network:
+    """Every operator a kernel of its own, in plain loops."""
+    parts = partition(graph, fuse=False)
+    return assemble(graph, parts, nests_for(parts, plain_nest), threads=1)
+
+
+def default_network(graph: Graph, machine: Machine, threads: int) -> Network:
+    """Fused subgraphs under the heuristic schedule, without search."""
+    parts = partition(graph)
+    return assemble(graph, parts, nests_for(parts, lambda part: default_nest(part, machine, threads)), threads=threads)
+
+
+def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: int) -> Network:
+    """Put the kernels of a partitioned graph together.
+
+    Raises: KeyError: a compute subgraph has no loop nest.
+    """
+    calls: list[KernelCall] = []
+    aliases: dict[str, str] = {}
+    for part in parts:
+        if part.kind == "compute":
+            calls.append(KernelCall(nests[part.key], part.inputs, part.outputs))
+        elif part.kind == "movement":
+            calls.append(KernelCall(_movement(graph, part.anchor, threads, len(calls)), part.inputs, part.outputs))
+        elif _can_alias(graph, part, aliases):
+            aliases[part.outputs[0]] = part.inputs[0]
+        else:
+            kind = graph.types[part.outputs[0]]
+            calls.append(KernelCall(copy_nest(kind.size, kind.dtype, f"copy_{len(calls)}"), part.inputs, part.outputs))
+    return Network(
+        name=graph.name,
+        inputs=dict(graph.inputs),
+        outputs={name: graph.types[name] for name in graph.outputs},
+        weights=graph.weights,
+        values=dict(graph.types),
+        calls=tuple(calls),
+        aliases=aliases,
+    )
+
+
+def _movement(graph: Graph, node: Node, threads: int, number: int) -> LoopNest:
+    name = f"{node.operator}_{number}"
+    first = graph.types[node.inputs[0]]
+    axis = node["axis"] % first.rank
+    if node.operator == "concat":
+        return concat_nest([graph.types[value].shape for value in node.inputs], axis, first.dtype, name, threads)
+    return split_nest(first.shape, node["sizes"], axis, first.dtype, name, threads)
+
+
+def _can_alias(graph: Graph, part: Subgraph, aliases: Mapping[str, str]) -> bool:
+    """Whether a reshape may share memory: not when both its ends are the caller's or a weight's."""
+    source = part.inputs[0]
+    while source in aliases:
+        source = aliases[source]
+    return source not in graph.inputs and source not in graph.weights and part.outputs[0] not in graph.outputs
