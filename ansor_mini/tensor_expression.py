@@ -168,9 +168,9 @@ def compute(
     if len(names) != len(shape):
         raise ValueError(f"{name}: expected {len(shape)} axis names for shape {shape}, got {names}")
     result = as_expr(fn(*(Var(axis) for axis in names)))
-    combiner, reduce_axes, body = None, (), result
-    if isinstance(result, Reduce):
-        combiner, reduce_axes, body = result.combiner, result.axes, result.body
+    reduce_axes = result.axes if isinstance(result, Reduce) else ()
+    combiner = result.combiner if isinstance(result, Reduce) else None
+    body = result.body if isinstance(result, Reduce) else result
     _check_names(name, (*names, *(axis.name for axis in reduce_axes)), body)
     body = transform(body, lambda node: Var(node.name) if isinstance(node, Axis) else None)
     own_axes = tuple(Axis(axis, "int32", extent) for axis, extent in zip(names, shape))
