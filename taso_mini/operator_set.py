@@ -2,8 +2,8 @@
 
 Paper: TASO §2.1, Table 1. Images are NCHW, kernels OIHW, and a convolution's number of groups is never a parameter but
 the image's channels over the kernel's input channels. Besides the paper's operators there are `conv_bias`, `bias`,
-`scale` and `scale_kernel`, which carry the constants of batch normalisation, with a vector of one number per channel. An
-average pool divides by the size of its window everywhere, padding included. The paper's constants (identity and pool
+`scale` and `scale_kernel`, which carry the constants of batch normalisation, with a vector of one number per channel.
+An average pool divides by the size of its window everywhere, padding included. The paper's constants (identity and pool
 kernels) are left out. To add an operator, add a row to `OPERATORS`, its axioms to `axioms.py`, and name it in a profile
 of the generator.
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Union
 
-Tree = Optional[tuple[int, Any, Any]]  # (length of the left part, tree of the left part, tree of the right part)
+Tree = Union[tuple[Any, ...], None]  # (length of the left part, tree of the left part, tree of the right part)
 
 
 class ShapeError(ValueError):
@@ -97,8 +97,8 @@ def split_shape(x: Shape, axis: int, half: int) -> Shape:
     if tree is None:
         raise ShapeError(f"axis {axis} of {x.dims} is not a concatenation")
     length = tree[0] if half == 0 else x.dims[axis] - tree[0]
-    dims = (*x.dims[:axis], length, *x.dims[axis + 1 :])
-    return Shape(dims, (*x.trees[:axis], tree[1 + half], *x.trees[axis + 1 :]))
+    part: Tree = tree[1 + half]
+    return Shape((*x.dims[:axis], length, *x.dims[axis + 1 :]), (*x.trees[:axis], part, *x.trees[axis + 1 :]))
 
 
 def pads(padding: Hashable, window: tuple[int, int], dilations: tuple[int, int]) -> tuple[int, int, int, int]:

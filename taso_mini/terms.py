@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 KINDS = ("image", "kernel", "vector", "matrix", "scalar", "tensor")
-PARAMETER_VARIABLES = ("s", "p", "d", "a", "k")  # strides, padding, dilations, axis, pool window
+PARAMETER_VARIABLES = ("s", "p", "d", "a", "k", "f")  # strides, padding, dilations, axis, pool window, activation
 
 Params = tuple[tuple[str, Hashable], ...]
 
