@@ -1,0 +1,141 @@
+"""Random annotation: give each hole of a sketch a value.
+
+Paper: Ansor §4.2
+
+Tile sizes, unroll limits and locations are drawn from their legal values; outer loops of root stages are fused until
+there is work for all threads, and the innermost loops are vectorised. `uniform_tiles` is the paper's draw;
+`register_tiles` (the default) draws the innermost lengths so that their accumulators fit the vector registers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from ansor_mini.holes import (
+    LOCATION,
+    PARALLEL,
+    TILE,
+    UNROLL,
+    VECTORIZE,
+    Annotation,
+    HoleSpec,
+    Value,
+    divisors,
+    factorizations,
+)
+from ansor_mini.sketch import Program, Sketch
+from runtime.machine import Machine
+
+TilePolicy = Callable[[Sketch, np.random.Generator, Machine], Annotation]
+
+INLINE, ROOT = 0, 1
+CHUNKS_PER_THREAD = 16
+ACCUMULATORS = range(8, 29)  # vector registers that a tile may fill: fewer idle the FMA units, more spill
+
+
+def draw(values: Sequence[Value], rng: np.random.Generator) -> Value:
+    """One of the values, each as likely."""
+    return values[int(rng.integers(len(values)))]
+
+
+def uniform_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -> Annotation:
+    """Draw each axis's factorisation uniformly.  Paper: Ansor §4.2"""
+    return {hole.name: draw(hole.values, rng) for hole in sketch.holes if hole.kind == TILE}
+
+
+def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -> Annotation:
+    """Draw innermost lengths that make a good register tile, then the outer lengths uniformly.
+
+    The tile's accumulators, its innermost lengths multiplied and divided by the vector's lanes, lie in `ACCUMULATORS`
+    where the shape allows it. One program in eight is drawn uniformly, so that no legal tiling is out of reach.
+    """
+    tiles = uniform_tiles(sketch, rng, machine)
+    if rng.random() < 0.125:
+        return tiles
+    for spatial, _ in sketch.tiled.values():
+        inner = _inner_tiles(tuple(hole.extent for hole in spatial), spatial[-1].innermost, machine.lanes)
+        if not inner or any(hole.parts < 2 for hole in spatial):
+            continue
+        chosen = inner[int(rng.integers(len(inner)))]
+        for hole, length in zip(spatial, chosen):
+            outer = factorizations(hole.extent // length, hole.parts - 1, hole.extent)
+            rest = draw(outer, rng)
+            assert isinstance(rest, tuple)
+            tiles[hole.name] = (*rest, length)
+    return tiles
+
+
+@lru_cache(maxsize=1024)
+def _inner_tiles(extents: tuple[int, ...], longest: int, lanes: int) -> tuple[tuple[int, ...], ...]:
+    """Innermost lengths whose accumulators fit, with as many whole vectors along the last axis as it allows."""
+    last = [length for length in divisors(extents[-1]) if length <= longest]
+    width = next(width for width in (lanes, lanes // 2, lanes // 4, 1) if width and any(n % width == 0 for n in last))
+    options = [[n for n in divisors(extent) if n <= longest] for extent in extents[:-1]]
+    options.append([length for length in last if length % width == 0])
+    tiles = list(itertools.product(*options))
+    counts = [math.prod(tile) // width for tile in tiles]
+    fitting = [tile for tile, count in zip(tiles, counts) if count in ACCUMULATORS]
+    if fitting:
+        return tuple(fitting)
+    most = max((count for count in counts if count < ACCUMULATORS.stop), default=0)
+    return tuple(tile for tile, count in zip(tiles, counts) if count == most)
+
+
+def parallel_width(hole: HoleSpec, annotation: Annotation, threads: int) -> int:
+    """How many outer loops to fuse: until they make enough chunks for the threads.  Paper: Ansor §4.2"""
+    if threads == 1:
+        return 0
+    product = 1
+    for width, loop in enumerate(hole.loops, start=1):
+        product *= loop.of(annotation)
+        if product >= CHUNKS_PER_THREAD * threads:
+            return width
+    return len(hole.loops) if product > 1 else 0
+
+
+def is_root(sketch: Sketch, node: str, annotation: Annotation) -> bool:
+    """Whether a stage is computed on its own (true for all stages without a location hole)."""
+    return annotation.get(f"{node}.{LOCATION}", ROOT) == ROOT
+
+
+def is_inlined(sketch: Sketch, node: str, annotation: Annotation) -> bool:
+    """Whether a stage's location hole says that it is inlined."""
+    return annotation.get(f"{node}.{LOCATION}", ROOT) == INLINE
+
+
+def complete(sketch: Sketch, annotation: Annotation, rng: np.random.Generator, threads: int) -> Annotation:
+    """Draw the holes that are still open, in an order in which each knows what it depends on.
+
+    An inlined stage gets no loops to annotate, a stage inside another one no parallel loop.
+    """
+    result = dict(annotation)
+    for kind in (LOCATION, PARALLEL, UNROLL, VECTORIZE):
+        for hole in sketch.holes:
+            if hole.kind != kind or hole.name in result:
+                continue
+            if kind == PARALLEL:
+                wanted = parallel_width(hole, result, threads) if is_root(sketch, hole.node, result) else 0
+                result[hole.name] = min(wanted, max(hole.choices))
+            elif kind == VECTORIZE:
+                width = draw([n for n in hole.choices if n] or (0,), rng)
+                result[hole.name] = 0 if is_inlined(sketch, hole.node, result) else width
+            else:
+                result[hole.name] = draw(hole.choices, rng)
+    return result
+
+
+def sample(
+    sketch: Sketch,
+    rng: np.random.Generator,
+    machine: Machine,
+    *,
+    threads: int = 1,
+    tiles: TilePolicy = register_tiles,
+) -> Program:
+    """Draw one program of a sketch; it may still turn out infeasible when it is replayed.  Paper: Ansor §4.2"""
+    return sketch.program(complete(sketch, tiles(sketch, rng, machine), rng, threads))

@@ -1,0 +1,237 @@
+"""Evolutionary fine-tuning: mutate and cross programs, keep what the cost model likes.
+
+Paper: Ansor §5.1
+
+A generation is drawn from the one before: parents in proportion to their score, each child a mutation of one parent or
+a crossover of two. Children that cannot be replayed are dropped; the reason is counted. The best programs ever seen
+come out, those already measured excepted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ansor_mini.annotation import complete, draw
+from ansor_mini.cost_model import CostModel
+from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE, tile_neighbours
+from ansor_mini.schedule import ScheduleError
+from ansor_mini.sketch import Program
+
+Mutation = Callable[[Program, np.random.Generator, int], "Program | None"]
+
+
+@dataclass(frozen=True)
+class EvolutionOptions:
+    """Sizes and rates of the search; the paper's code uses a population of 2048 and 4 generations.
+
+    mutation_rate: share of children that are mutated, crossover_rate: share that have two parents; the rest are copies.
+    """
+
+    population: int = 256
+    generations: int = 4
+    mutation_rate: float = 0.85
+    crossover_rate: float = 0.1
+    epsilon: float = 0.05
+
+
+@dataclass
+class Feasibility:
+    """Says whether a program can be replayed, and counts why not.
+
+    Tile lengths change extents only, so one replay answers for all programs with the same structural choices.
+    """
+
+    rejections: Counter[str] = field(default_factory=Counter)
+    _known: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def __call__(self, program: Program) -> bool:
+        """True when the steps replay; False, counted, when they do not."""
+        kinds = program.sketch.hole
+        structure = (program.identity, tuple(item for item in program.frozen if kinds[item[0]].kind != TILE))
+        if structure not in self._known:
+            try:
+                program.schedule()
+                self._known[structure] = ""
+            except ScheduleError as error:
+                self._known[structure] = f"infeasible: {error.reason}"
+        reason = self._known[structure]
+        if reason:
+            self.rejections[reason] += 1
+        return not reason
+
+
+def mutate_tile_size(program: Program, rng: np.random.Generator, threads: int) -> Program | None:
+    """Move one divisor of a random axis from one tile level to another; None when no axis can change."""
+    holes = [hole for hole in program.sketch.holes if hole.kind == TILE and hole.extent > 1]
+    if not holes:
+        return None
+    annotation = program.annotation
+    hole = holes[int(rng.integers(len(holes)))]
+    lengths = annotation[hole.name]
+    assert isinstance(lengths, tuple)
+    neighbours = tile_neighbours(hole.extent, lengths, hole.innermost)
+    if not neighbours:
+        return None
+    annotation[hole.name] = draw(neighbours, rng)
+    return program.sketch.program(annotation)
+
+
+def _mutate_choice(kind: str, program: Program, rng: np.random.Generator) -> Program | None:
+    holes = [hole for hole in program.sketch.holes if hole.kind == kind and len(hole.choices) > 1]
+    if not holes:
+        return None
+    annotation = program.annotation
+    hole = holes[int(rng.integers(len(holes)))]
+    annotation[hole.name] = draw([choice for choice in hole.choices if choice != annotation[hole.name]], rng)
+    return program.sketch.program(annotation)
+
+
+def mutate_unroll(program: Program, rng: np.random.Generator, threads: int) -> Program | None:
+    """Change how much one stage unrolls; None when no stage has the choice."""
+    return _mutate_choice(UNROLL, program, rng)
+
+
+def mutate_parallel(program: Program, rng: np.random.Generator, threads: int) -> Program | None:
+    """Fuse more or fewer outer loops into a parallel one; None when there is one thread or no choice."""
+    return _mutate_choice(PARALLEL, program, rng) if threads > 1 else None
+
+
+def mutate_location(program: Program, rng: np.random.Generator, threads: int) -> Program | None:
+    """Compute a stage somewhere else, and draw its own loops' annotations again; None when no stage has the choice."""
+    moved = _mutate_choice(LOCATION, program, rng)
+    if moved is None:
+        return None
+    before, after = program.annotation, moved.annotation
+    changed = {hole.node for hole in moved.sketch.holes if hole.kind == LOCATION and before[hole.name] != after[hole.name]}
+    redrawn = (PARALLEL, VECTORIZE)
+    dropped = {hole.name for hole in moved.sketch.holes if hole.node in changed and hole.kind in redrawn}
+    kept = {name: value for name, value in after.items() if name not in dropped}
+    return moved.sketch.program(complete(moved.sketch, kept, rng, threads))
+
+
+# Name, weight and function; an extension is one more row.
+MUTATIONS: tuple[tuple[str, float, Mutation], ...] = (
+    ("tile-size", 0.90, mutate_tile_size),
+    ("unroll", 0.04, mutate_unroll),
+    ("location", 0.05, mutate_location),
+    ("parallel", 0.01, mutate_parallel),
+)
+
+
+def mutate(
+    program: Program,
+    rng: np.random.Generator,
+    threads: int = 1,
+    mutations: Sequence[tuple[str, float, Mutation]] = MUTATIONS,
+    rejections: Counter[str] | None = None,
+) -> Program | None:
+    """Apply one mutation drawn by weight; None, counted, when it does not apply."""
+    weights = np.array([weight for _, weight, _ in mutations])
+    name, _, function = mutations[int(rng.choice(len(mutations), p=weights / weights.sum()))]
+    child = function(program, rng, threads)
+    if child is None and rejections is not None:
+        rejections[f"mutation {name} does not apply"] += 1
+    return child
+
+
+def crossover(
+    first: Program, second: Program, rng: np.random.Generator, feasible: Feasibility | None = None
+) -> Program:
+    """Take each node's holes from one of two parents, drawn per node.
+
+    Falls back to the first parent, counted, when the parents' sketches differ or the child cannot be replayed.
+    Paper: Ansor §5.1
+    """
+    feasible = feasible or Feasibility()
+    if first.identity != second.identity:
+        feasible.rejections["crossover: parents of different sketches"] += 1
+        return first
+    mine, other = first.annotation, second.annotation
+    nodes = dict.fromkeys(hole.node for hole in first.sketch.holes)
+    from_second = {node for node in nodes if rng.random() < 0.5}
+    child = first.sketch.program(
+        {hole.name: (other if hole.node in from_second else mine)[hole.name] for hole in first.sketch.holes}
+    )
+    if not feasible(child):
+        feasible.rejections["crossover: child is infeasible"] += 1
+        return first
+    return child
+
+
+def evolve(
+    seeds: Sequence[Program],
+    *,
+    model: CostModel,
+    rng: np.random.Generator,
+    keep: int,
+    options: EvolutionOptions | None = None,
+    threads: int = 1,
+    seen: frozenset[Program] | set[Program] = frozenset(),
+    mutations: Sequence[tuple[str, float, Mutation]] = MUTATIONS,
+    feasible: Feasibility | None = None,
+) -> list[Program]:
+    """Evolve from `seeds` and return the `keep` best programs met that are not in `seen`, best first.
+
+    Cost: (generations + 1) x population predictions.
+    """
+    options = options or EvolutionOptions()
+    feasible = feasible or Feasibility()
+    best: dict[Program, float] = {}
+    generation = [program for program in seeds if feasible(program)]
+    for round_ in range(options.generations + 1):
+        if not generation:
+            break
+        scores = model.predict(generation)
+        best.update((program, float(score)) for program, score in zip(generation, scores) if program not in seen)
+        if round_ < options.generations:
+            generation = _next_generation(generation, scores, rng, options, threads, mutations, feasible)
+    return sorted(best, key=lambda program: -best[program])[:keep]
+
+
+def _next_generation(
+    parents: Sequence[Program],
+    scores: np.ndarray,
+    rng: np.random.Generator,
+    options: EvolutionOptions,
+    threads: int,
+    mutations: Sequence[tuple[str, float, Mutation]],
+    feasible: Feasibility,
+) -> list[Program]:
+    """Draw children until the population is full, or four times its size has been tried."""
+    weights = np.maximum(np.where(np.isfinite(scores), scores, 0.0), 0.0)
+    chances = np.cumsum(weights if weights.sum() > 0 else np.ones(len(parents)))
+    children: list[Program] = []
+    tries = 4 * options.population
+    # All parents and kinds of child are drawn at once: two NumPy calls instead of thousands.
+    drawn = np.searchsorted(chances, rng.random((tries, 2)) * chances[-1], side="right").clip(max=len(parents) - 1)
+    kinds = rng.random(tries)
+    for (first, second), kind in zip(drawn, kinds):
+        child: Program | None = parents[first]
+        if kind < options.mutation_rate:
+            child = mutate(parents[first], rng, threads, mutations, feasible.rejections)
+        elif kind < options.mutation_rate + options.crossover_rate:
+            child = crossover(parents[first], parents[second], rng, feasible)
+        if child is not None and feasible(child):
+            children.append(child)
+            if len(children) == options.population:
+                break
+    return children
+
+
+def pick(ranked: Sequence[Program], others: Sequence[Program], count: int, epsilon: float) -> list[Program]:
+    """Choose what to measure: the first of `ranked`, and a share `epsilon` of `others`; each backs up the other.
+
+    Paper: Ansor §5.1 (ε-greedy)
+
+    >>> pick("abcdef", "xyz", 4, 0.25)
+    ['a', 'b', 'c', 'x']
+    >>> pick("a", "xyz", 3, 0.0)
+    ['a', 'x', 'y']
+    """
+    random = round(count * epsilon)
+    ordered = [*ranked[: count - random], *others[:random], *ranked[count - random :], *others[random:]]
+    return list(dict.fromkeys(ordered))[:count]

@@ -1,0 +1,80 @@
+"""Measures the programs of one task on this machine, checked against the DAG's NumPy meaning.
+
+Paper: Ansor §3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ansor_mini.compute_dag import ComputeDAG
+from runtime.loop_nest import LoopNest
+from runtime.measure import measure
+from runtime.measure_case import MeasureCase, MeasureResult
+from runtime.runner import Runner
+
+
+def case_of(dag: ComputeDAG, rng: np.random.Generator) -> MeasureCase:
+    """Inputs for a DAG, and the outputs they must give.
+
+    Small integers where every order of summation gives the same bits, so that results are compared with ==; numbers
+    around 1 (positive, for square roots and quotients) otherwise.
+    """
+    inputs: list[np.ndarray] = []
+    for tensor in dag.inputs:
+        if dag.exact or not tensor.dtype.startswith("float"):
+            inputs.append(rng.integers(-3, 4, tensor.shape).astype(tensor.dtype))
+        else:
+            inputs.append(rng.uniform(0.5, 1.5, tensor.shape).astype(tensor.dtype))
+    return MeasureCase(inputs, dag.evaluate(*inputs), exact=dag.exact)
+
+
+class LocalMeasurer:
+    """Builds and runs programs of one task in this machine's builder pool and one isolated runner."""
+
+    def __init__(
+        self,
+        dag: ComputeDAG,
+        *,
+        threads: int = 1,
+        rng: np.random.Generator | None = None,
+        case: MeasureCase | None = None,
+        runner: Runner | None = None,
+        executor: Executor | None = None,
+        **options: Any,
+    ) -> None:
+        """Prepare the inputs (or take `case`); `options` go to `runtime.measure.measure`."""
+        self.case = case or case_of(dag, rng or np.random.default_rng(0))
+        self.threads, self.executor, self.options = threads, executor, options
+        self._owned = runner is None
+        self.runner = runner or Runner()
+
+    def __call__(self, nests: Sequence[LoopNest], on_result: Any) -> list[MeasureResult]:
+        """Measure; calls `on_result(number, result)` as each is known."""
+        return measure(
+            nests,
+            self.case,
+            threads=self.threads,
+            executor=self.executor,
+            runner=self.runner,
+            on_result=on_result,
+            **self.options,
+        )
+
+    def close(self) -> None:
+        """Stop the runner, unless it was given."""
+        if self._owned:
+            self.runner.close()
+
+    def __enter__(self) -> LocalMeasurer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

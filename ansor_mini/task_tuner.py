@@ -1,0 +1,305 @@
+"""The search of one task, round by round: propose, measure, keep, learn.
+
+Paper: Ansor §3
+
+1. Derive the sketches of the task's DAG.
+2. Draw random programs, add the best measured ones, evolve them under the cost model.
+3. Lower the most promising ones (a share epsilon of random ones among them), skip texts that were measured before.
+4. Measure; each result is one record, on the disk before the next is looked at; tell the cost model.
+
+A program that cannot be built, hangs, crashes or answers wrongly is a record with its kind, and tuning goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ansor_mini.annotation import TilePolicy, register_tiles, sample
+from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.cost_model import CostModel, TrivialModel
+from ansor_mini.evolution import MUTATIONS, EvolutionOptions, Feasibility, Mutation, evolve, mutate, pick
+from ansor_mini.records import OK, Record, now, versions
+from ansor_mini.schedule import ScheduleError
+from ansor_mini.sketch import Program, Sketch, derive
+from ansor_mini.sketch_rules import CPU_RULES, Rule
+from ansor_mini.step_text import parse_steps
+from runtime import debug
+from runtime.loop_nest import LoopNest
+from runtime.machine import Machine, detect
+from runtime.measure_case import MeasureResult
+
+OnResult = Callable[[int, MeasureResult], None]
+Measurer = Callable[[Sequence[LoopNest], OnResult], object]
+Observer = Callable[["TaskTuner", Record], None]
+
+ELITE = 0.2  # share of the initial population taken from the best measured programs
+
+
+class RecordSink(Protocol):
+    """Where finished records go, for example a `RecordFile`."""
+
+    def append(self, record: Record) -> None:
+        """Keep one record."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A computation to tune. key: names it in records; weight: how often a network runs it; threads: cores it may use."""
+
+    key: str
+    dag: ComputeDAG
+    weight: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The policies of a search; each may be replaced.
+
+    round_size: programs measured between two evolutions. local: share of a round spent on mutations of the best measured
+    programs, which matters as long as the cost model does not learn.
+    """
+
+    rules: Sequence[Rule] = CPU_RULES
+    structure: str = "SSRSRS"
+    mutations: Sequence[tuple[str, float, Mutation]] = MUTATIONS
+    tiles: TilePolicy = register_tiles
+    evolution: EvolutionOptions = field(default_factory=EvolutionOptions)
+    round_size: int = 16
+    local: float = 0.4
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What tuning one task found.
+
+    best: the fastest correct program, None when there is none. curve: (trials, best seconds) at each improvement.
+    failures: measured programs by kind. rejections: programs dropped before measuring, by reason.
+    stopped: "trials", "budget", "exhausted" or "interrupted".
+    """
+
+    task: Task
+    best: Program | None
+    best_seconds: float
+    trials: int
+    curve: tuple[tuple[int, float], ...]
+    failures: Counter[str]
+    rejections: Counter[str]
+    stopped: str
+
+    @property
+    def gflops(self) -> float:
+        """Best throughput in 10⁹ operations per second."""
+        return self.task.dag.flops / self.best_seconds / 1e9
+
+
+class TaskTuner:
+    """The search of one task, round by round.
+
+    Attributes: measured: every program with its seconds (infinite for a failure), in order.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        rng: np.random.Generator,
+        measurer: Measurer,
+        records: RecordSink | None = None,
+        resume: Iterable[Record] = (),
+        seeds: Sequence[Program] = (),
+        model: CostModel | None = None,
+        machine: Machine | None = None,
+        options: SearchOptions | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """Prepare the search.
+
+        measurer: measures loop nests and calls back with each number and result. records: gets each record as it is
+        known. resume: earlier records; those of this task, thread count and machine count as trials and are not
+        measured again. seeds: programs to measure first, such as the default schedule.
+        """
+        self.task, self.rng, self.measurer, self.records, self.observer = task, rng, measurer, records, observer
+        self.machine = machine or detect()
+        self.options = options or SearchOptions()
+        self.model = model or TrivialModel(self.machine, task.threads)
+        self.sketches = derive(task.dag, self.options.rules, self.machine, structure=self.options.structure)
+        self.seeds = list(seeds)
+        self.feasible = Feasibility()
+        self.failures: Counter[str] = Counter()
+        self.measured: list[tuple[Program, float]] = []
+        self.curve: list[tuple[int, float]] = []
+        self.best: Program | None = None
+        self.best_seconds = math.inf
+        self._seen: set[Program] = set()
+        self._texts: set[str] = set()
+        self._resume(resume)
+
+    @property
+    def rejections(self) -> Counter[str]:
+        """Programs dropped before measuring, by reason."""
+        return self.feasible.rejections
+
+    def round(self, count: int) -> int:
+        """Propose and measure up to `count` programs; returns how many were measured."""
+        proposals = self.propose(count)
+        before = len(self.measured)
+
+        def on_result(number: int, result: MeasureResult) -> None:
+            self._observe(proposals[number][0], result)
+
+        if proposals:
+            self.measurer([nest for _, nest in proposals], on_result)
+            fresh = self.measured[before:]
+            self.model.update([program for program, _ in fresh], [seconds for _, seconds in fresh])
+        debug.say(2, lambda: f"{self.task.key}: {len(self.measured)} trials, best {self.best_seconds * 1e6:.1f} us")
+        return len(self.measured) - before
+
+    def propose(self, count: int) -> list[tuple[Program, LoopNest]]:
+        """The next programs to measure with their loop nests, none of which was measured before."""
+        chosen: dict[Program, LoopNest] = {}
+        self._admit(self.seeds, count, chosen)
+        self.seeds = [seed for seed in self.seeds if seed not in self._seen]
+        if len(chosen) < count and self.sketches:
+            wanted = count - len(chosen)
+            self._admit(pick(*self._candidates(wanted), count=4 * wanted, epsilon=0.0), count, chosen)
+        return list(chosen.items())
+
+    def _candidates(self, count: int) -> tuple[list[Program], list[Program]]:
+        """Programs in the order in which to try them, and random ones to fall back on."""
+        options = self.options
+        fresh = [self._sample() for _ in range(options.evolution.population)]
+        elite = self._elite(int(ELITE * options.evolution.population))
+        evolved = evolve(
+            fresh + elite,
+            model=self.model,
+            rng=self.rng,
+            keep=4 * count,
+            options=options.evolution,
+            threads=self.task.threads,
+            seen=self._seen,
+            mutations=options.mutations,
+            feasible=self.feasible,
+        )
+        local = self._neighbours(4 * count)
+        others = [program for program in fresh if program not in self._seen and self.feasible(program)]
+        share = min(len(local), round(options.local * count))
+        greedy = pick([*evolved[: count - share], *local[:share]], others, count, options.evolution.epsilon)
+        return [*greedy, *evolved[count - share :], *local[share:]], others
+
+    def _sample(self) -> Program:
+        sketch = self.sketches[int(self.rng.integers(len(self.sketches)))]
+        return sample(sketch, self.rng, self.machine, threads=self.task.threads, tiles=self.options.tiles)
+
+    def _elite(self, count: int) -> list[Program]:
+        """The best measured programs that have holes to change."""
+        good = [(seconds, i) for i, (program, seconds) in enumerate(self.measured) if seconds < math.inf and program.frozen]
+        return [self.measured[i][0] for _, i in sorted(good)[:count]]
+
+    def _neighbours(self, count: int) -> list[Program]:
+        """Unmeasured mutations, one or two steps away, of the few best measured programs; the model's order."""
+        children: dict[Program, None] = {}
+        elite = self._elite(4)
+        for _ in range(4 * count if elite else 0):
+            child: Program | None = elite[int(self.rng.integers(len(elite)))]
+            for _ in range(int(self.rng.integers(1, 3))):
+                changed = child and mutate(child, self.rng, self.task.threads, self.options.mutations, self.rejections)
+                child = changed or child
+            if child is not None and child not in self._seen and self.feasible(child):
+                children[child] = None
+        ranked = list(children)
+        order = np.argsort(-self.model.predict(ranked), kind="stable") if ranked else []
+        return [ranked[i] for i in order][:count]
+
+    def _admit(self, programs: Iterable[Program], count: int, chosen: dict[Program, LoopNest]) -> None:
+        """Lower programs until `count` are chosen; drop, with a counted reason, what cannot be lowered or is not new."""
+        for program in programs:
+            if len(chosen) == count:
+                return
+            if program in self._seen:
+                continue
+            self._seen.add(program)
+            try:
+                nest = program.lower()
+            except ScheduleError as error:
+                self.rejections[f"infeasible: {error.reason}"] += 1
+                continue
+            text = str(nest)
+            if text in self._texts:
+                self.rejections["same loop nest as an earlier program"] += 1
+                continue
+            self._texts.add(text)
+            chosen[program] = nest
+
+    def _observe(self, program: Program, result: MeasureResult) -> None:
+        """Keep a result: first on the disk, then in the search."""
+        record = Record(
+            task=self.task.key,
+            steps=program.sketch.key,
+            annotation=program.annotation,
+            kind=result.kind,
+            seconds=tuple(result.seconds),
+            reason=result.reason,
+            threads=self.task.threads,
+            machine=self.machine.line,
+            versions=versions(),
+            time=now(),
+        )
+        if self.records is not None:
+            self.records.append(record)
+        self._count(program, record)
+        if self.observer is not None:
+            self.observer(self, record)
+
+    def _count(self, program: Program, record: Record) -> None:
+        self.measured.append((program, record.cost))
+        self._seen.add(program)
+        if record.kind != OK:
+            self.failures[record.kind] += 1
+        elif record.cost < self.best_seconds:
+            self.best, self.best_seconds = program, record.cost
+            self.curve.append((len(self.measured), record.cost))
+
+    def _resume(self, records: Iterable[Record]) -> None:
+        known = {sketch.key: sketch for sketch in (*self.sketches, *(seed.sketch for seed in self.seeds))}
+        for record in records:
+            if (record.task, record.threads, record.machine) != (self.task.key, self.task.threads, self.machine.line):
+                continue
+            program = program_of(record, self.task.dag, known)
+            self._count(program, record)
+            if record.kind == OK:
+                self._texts.add(str(program.lower()))
+        if self.measured:
+            self.model.update([program for program, _ in self.measured], [seconds for _, seconds in self.measured])
+
+    def result(self, stopped: str) -> TuneResult:
+        """What was found so far."""
+        return TuneResult(
+            task=self.task,
+            best=self.best,
+            best_seconds=self.best_seconds,
+            trials=len(self.measured),
+            curve=tuple(self.curve),
+            failures=self.failures,
+            rejections=self.rejections,
+            stopped=stopped,
+        )
+
+
+def program_of(record: Record, dag: ComputeDAG, known: dict[tuple[str, ...], Sketch] | None = None) -> Program:
+    """The program of a record: its sketch out of `known` if it is there, else rebuilt from the recorded steps.
+
+    Raises: ValueError: the steps are not steps, or the annotation does not fit them.
+    """
+    sketch = (known or {}).get(record.steps)
+    if sketch is None:
+        sketch = Sketch(dag, parse_steps(record.steps))
+        return Program(sketch, tuple(sorted(record.annotation.items())))
+    return sketch.program(record.annotation)
