@@ -1,0 +1,142 @@
+"""What a node costs: estimated from its arithmetic and traffic, or measured once per configuration and kept.
+
+Paper: TASO §5. The cost of a graph is the sum of its nodes' seconds; nodes that depend on weights alone are computed
+before the first inference and cost nothing. A `CostSource` prices one node from its operator, parameters and input
+types. A search asks it twice: for an `estimate` of every candidate, and for the `cost` of the graphs it goes on with.
+
+Elementwise operators are kernels of their own here, as in the paper. A back end that computes them inside the kernel
+before them does it for less: `FlopCost(elementwise=0.1)` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from runtime.graph import Node, TensorType
+from runtime.operators import find_operator, infer
+from runtime.operators_elementwise import ELEMENTWISE
+
+Types = Sequence[TensorType]
+Measure = Callable[[Node, Types], float | None]
+
+ELEMENTWISE_NAMES = frozenset(operator.name for operator in ELEMENTWISE)
+
+
+class CostSource(Protocol):
+    """Prices nodes, in seconds."""
+
+    def estimate(self, node: Node, types: Types) -> float:
+        """Return a price at once; `types` are those of the node's inputs."""
+
+    def cost(self, node: Node, types: Types) -> float:
+        """Return the exact price, however long it takes to find out."""
+
+
+@dataclass(frozen=True)
+class FlopCost:
+    """Seconds = operations / speed + bytes read and written / bandwidth + a start.
+
+    The defaults are one core of a current server processor. `elementwise` is the share of its price that an elementwise
+    operator pays; `free` are the operators that only rename memory, to which a back end may add `split`.
+
+    >>> x, w = TensorType((1, 64, 56, 56)), TensorType((64, 64, 1, 1))
+    >>> round(FlopCost().cost(Node("conv", ("x", "w"), ("y",)), (x, w)) * 1e6)  # microseconds
+    339
+    >>> round(FlopCost().cost(Node("relu", ("x",), ("y",)), (x,)) * 1e6)
+    81
+    """
+
+    flops_per_second: float = 1e11
+    bytes_per_second: float = 2e10
+    start_seconds: float = 1e-6
+    elementwise: float = 1.0
+    free: tuple[str, ...] = ("reshape",)
+
+    def cost(self, node: Node, types: Types) -> float:
+        """Return the price by the formula above."""
+        if node.operator in self.free:
+            return 0.0
+        params, outputs = infer(node.operator, tuple(types), node.params)
+        flops = find_operator(node.operator).flops(types, outputs, params)
+        moved = sum(t.nbytes for t in (*types, *outputs))
+        seconds = flops / self.flops_per_second + moved / self.bytes_per_second + self.start_seconds
+        return seconds * (self.elementwise if node.operator in ELEMENTWISE_NAMES else 1.0)
+
+    def estimate(self, node: Node, types: Types) -> float:
+        """Return the same."""
+        return self.cost(node, types)
+
+
+@dataclass
+class MeasuredCost:
+    """Seconds as measured on this machine, each configuration once; kept in a file, one JSON object per line.
+
+    Args:
+        measure: runs one node on inputs of the given types; None when it cannot, and the estimate stands.
+        path: the file; None keeps measurements in memory only.
+        machine: the line that names the machine; lines of other machines are left alone.
+        estimates: prices what is not measured yet; operators that it gives for nothing are never measured.
+    """
+
+    measure: Measure
+    path: Path | None = None
+    machine: str = ""
+    estimates: CostSource = field(default_factory=FlopCost)
+    measured: int = 0
+    failed: int = 0
+    _known: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read what was measured before; a torn last line is skipped."""
+        if self.path is not None and self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                    if entry["machine"] == self.machine:
+                        self._known[entry["node"]] = float(entry["seconds"])
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+    def estimate(self, node: Node, types: Types) -> float:
+        """Return the measured seconds where there are any, else the estimate."""
+        known = self._known.get(configuration(node, types))
+        return self.estimates.estimate(node, types) if known is None else known
+
+    def cost(self, node: Node, types: Types) -> float:
+        """Return the measured seconds, measuring when this configuration has not been seen."""
+        estimate = self.estimates.estimate(node, types)
+        key = configuration(node, types)
+        if estimate == 0 or key in self._known:
+            return self._known.get(key, estimate)
+        seconds = self.measure(node, types)
+        if seconds is None:
+            self.failed += 1
+            seconds = self._known[key] = estimate
+            return seconds
+        self.measured += 1
+        self._known[key] = seconds
+        self._append({"machine": self.machine, "node": key, "seconds": seconds})
+        return seconds
+
+    def _append(self, entry: dict[str, object]) -> None:
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        torn = self.path.exists() and not self.path.read_bytes().endswith((b"\n", b"")[:1]) and self.path.stat().st_size
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + json.dumps(entry) + "\n")
+
+
+def configuration(node: Node, types: Types) -> str:
+    """Return the text that names what is measured: operator, input types, parameters.
+
+    >>> x, w = TensorType((1, 3, 8, 8)), TensorType((4, 3, 3, 3))
+    >>> configuration(Node("conv", ("x", "w"), ("y",), {"strides": (2, 2)}), (x, w))
+    'conv(float32[1, 3, 8, 8], float32[4, 3, 3, 3], strides=(2, 2))'
+    """
+    params = [f"{name}={value!r}" for name, value in node.params.items()]
+    return f"{node.operator}({', '.join([*map(str, types), *params])})"
