@@ -28,7 +28,7 @@ from ansor_mini.records import OK, Record, now, versions
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.sketch_rules import CPU_RULES, Rule
-from ansor_mini.step_text import parse_steps
+from ansor_mini.steps import parse_step
 from runtime import debug
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
@@ -300,6 +300,6 @@ def program_of(record: Record, dag: ComputeDAG, known: dict[tuple[str, ...], Ske
     """
     sketch = (known or {}).get(record.steps)
     if sketch is None:
-        sketch = Sketch(dag, parse_steps(record.steps))
+        sketch = Sketch(dag, tuple(parse_step(text) for text in record.steps))
         return Program(sketch, tuple(sorted(record.annotation.items())))
     return sketch.program(record.annotation)
