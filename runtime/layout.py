@@ -12,6 +12,7 @@ Input: a graph in NCHW. Output: a graph that computes the same function of the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -229,10 +230,13 @@ class _Rewriter:
         if all(perm[d] == d for d in kept):
             moved = between(order, permuted(perm, order))
             self._finish(node, order, [self._form(x, order)], {"perm": moved})
-        elif perm == order and node.outputs[0] not in self.graph.outputs:
-            self._define(node.outputs[0], self._plain(node.outputs[0]), self._form(x, order))
-        else:
+        elif perm != order:
             self._finish(node, None, [self._form(x, order)], {"perm": between(order, perm)})
+        elif node.outputs[0] in self.graph.outputs:
+            shape = self._shape(node.outputs[0])
+            self._finish(replace(node, operator="reshape"), None, [self._form(x, order)], {"shape": shape})
+        else:
+            self._define(node.outputs[0], self._plain(node.outputs[0]), self._form(x, order))
         return True
 
 
