@@ -198,7 +198,8 @@ class Simplifier:
                 return whole.plus(rest)
         inner = rest.to_expr()
         if isinstance(inner, Binary) and inner.op == "//" and isinstance(inner.b, Const):
-            inner, divisor = inner.a, divisor * int(inner.b.value)
+            divisor *= int(inner.b.value)
+            inner = inner.a
         return whole.plus(Affine(0, {Binary("//", inner, Const(divisor)): 1}))
 
     def mod(self, form: Affine, divisor: int) -> Affine:

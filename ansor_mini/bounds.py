@@ -1,0 +1,307 @@
+"""Bound inference: how long each loop runs, and which region of a stage each consumer's iteration needs.
+
+Paper: Ansor §4
+
+Going from consumers to producers:
+
+1. A stage at the root computes all of its tensor. A stage attached at a loop computes the bounding box of what is read
+   inside one iteration of that loop: for an affine index, `1 + Σ |coefficient| · (extent - 1)` over the loops inside.
+2. The extents of a stage's axes give those of its iterators through its relations, in order.
+
+Extents are combined by generic arithmetic only (`minimum`, `ceil_divide`, sums and products; no branch on a value), so
+that split lengths may also be NumPy arrays with one entry for each program of a population.
+
+Where a region starts is a `Start`: a constant plus coefficients of iterators (stage, name) of enclosing loops.
+An index that is not affine in the axes needs the whole dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
+from ansor_mini.tensor_expression import Axis
+from runtime.affine import Simplifier
+from runtime.expr import Expr, Load, Var, loads, substitute, transform
+
+Extent = Any  # an int, or an array of ints: one for each program
+IteratorKey = tuple[str, str]
+Term = tuple[int, dict[str, int]]  # an index that is affine in the axes: constant and coefficients
+
+
+@dataclass(frozen=True)
+class Start:
+    """const + Σ terms[stage, iterator] · iterator."""
+
+    const: Extent
+    terms: Mapping[IteratorKey, Extent]
+
+    def plus(self, other: Start, factor: Extent = 1) -> Start:
+        """self + factor · other."""
+        terms = dict(self.terms)
+        for key, coefficient in other.terms.items():
+            terms[key] = terms.get(key, 0) + coefficient * factor
+        return Start(self.const + other.const * factor, terms)
+
+
+ZERO = Start(0, {})
+
+
+@dataclass(frozen=True)
+class Span:
+    """The values start .. start + extent - 1."""
+
+    start: Start
+    extent: Extent
+
+
+Region = dict[str, Span]  # by axis
+
+
+@dataclass(frozen=True)
+class StageBounds:
+    """What lowering needs to know about a stage that is not inlined.
+
+    body: its expression with inlined producers put in. extents: of every iterator, axes included. region: the span of
+    the tensor that is computed, for each axis. strides: how far each part of a split moves the iterator it came from.
+    """
+
+    stage: Stage
+    body: Expr
+    extents: Mapping[str, Extent]
+    region: Region
+    strides: Mapping[str, Extent]
+
+
+def minimum(a: Extent, b: Extent) -> Extent:
+    """The smaller extent."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
+
+
+def ceil_divide(a: Extent, b: Extent) -> Extent:
+    """a / b rounded up."""
+    return -(-a // b)
+
+
+def iterator_extents(stage: Stage, axes: Mapping[str, Extent]) -> tuple[dict[str, Extent], dict[str, Extent]]:
+    """The extents of all iterators from those of the axes, and the strides of all parts of splits.
+
+    A part is never longer than what it splits: tiles of a small region shrink from the outside in.
+    """
+    extents = dict(axes)
+    strides: dict[str, Extent] = {}
+    for relation in stage.relations:
+        if isinstance(relation, FuseRelation):
+            product: Extent = 1
+            for name in relation.iterators:
+                product = product * extents[name]
+            extents[relation.fused] = product
+            continue
+        rest, stride = extents[relation.iterator], 1
+        for part, length in zip(relation.parts[:0:-1], reversed(relation.lengths)):
+            extents[part], strides[part] = minimum(length, rest), stride
+            rest, stride = ceil_divide(rest, length), stride * extents[part]
+        extents[relation.parts[0]], strides[relation.parts[0]] = rest, stride
+    return extents, strides
+
+
+def infer(state: State) -> dict[str, StageBounds]:
+    """Bounds of every stage that is not inlined, producers first.
+
+    Raises: ScheduleError: a stage is attached where not all of its readers are.
+    """
+    return _Inference(state).run()
+
+
+def inlined_bodies(state: State) -> dict[str, Expr]:
+    """The body of every stage with inlined producers put in."""
+    bodies: dict[str, Expr] = {}
+
+    def expand(node: Expr) -> Expr | None:
+        if not isinstance(node, Load) or node.buffer.name not in inlined:
+            return None
+        tensor = state.dag[node.buffer.name]
+        return substitute(bodies[tensor.name], {axis.name: index for axis, index in zip(tensor.axes, node.indices)})
+
+    inlined: set[str] = set()
+    for stage in state.stages:
+        body = stage.tensor.expression
+        if any(producer.name in inlined for producer in state.dag.producers(stage.name)):
+            body = transform(body, expand)
+        bodies[stage.name] = body
+        if stage.location == INLINE:
+            inlined.add(stage.name)
+    return bodies
+
+
+class _Inference:
+    """One run of bound inference over a state."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.bodies = inlined_bodies(state)
+        self.done: dict[str, StageBounds] = {}
+        self.reads: dict[str, dict[str, list[tuple[Optional[Term], ...]]]] = {}
+        for stage in state.stages:
+            if stage.location != INLINE:
+                self._collect_reads(stage)
+
+    def _collect_reads(self, stage: Stage) -> None:
+        """Note what the stage reads of attached stages, as affine indices."""
+        ranges = None
+        for load in loads(self.bodies[stage.name]):
+            name = load.buffer.name
+            if self.state.dag[name].is_placeholder or not isinstance(self.state[name].location, At):
+                continue
+            if ranges is None:
+                ranges = {a.name: (0, a.extent - 1) for a in (*stage.tensor.axes, *stage.tensor.reduce_axes)}
+            indices = tuple(_affine_index(index, Simplifier(ranges)) for index in load.indices)
+            self.reads.setdefault(name, {}).setdefault(stage.name, []).append(indices)
+
+    def run(self) -> dict[str, StageBounds]:
+        for stage in reversed(self.state.stages):
+            if stage.location == INLINE:
+                continue
+            tensor = stage.tensor
+            if isinstance(stage.location, At):
+                region = self._needed(stage, stage.location)
+            else:
+                region = {axis.name: Span(ZERO, axis.extent) for axis in tensor.axes}
+            axes = {name: span.extent for name, span in region.items()}
+            axes |= {axis.name: axis.extent for axis in tensor.reduce_axes}
+            extents, strides = iterator_extents(stage, axes)
+            self.done[stage.name] = StageBounds(stage, self.bodies[stage.name], extents, region, strides)
+        return {stage.name: self.done[stage.name] for stage in self.state.stages if stage.name in self.done}
+
+    def _needed(self, stage: Stage, scope: At) -> Region:
+        """The part of a stage that is read within one iteration of the loop `scope`."""
+        region: Region = {}
+        for reader, accesses in self.reads.get(stage.name, {}).items():
+            axes = self._axis_spans(self.state[reader], scope)
+            for indices in accesses:
+                for axis, index in zip(stage.tensor.axes, indices):
+                    span = _index_span(index, axes, axis)
+                    region[axis.name] = _union(region[axis.name], span, axis) if axis.name in region else span
+        region = {axis.name: _clip(region[axis.name], axis) for axis in stage.tensor.axes if axis.name in region}
+        if len(region) < len(stage.tensor.axes):
+            raise ScheduleError(f"{stage.name} is not read at {scope.stage}'s {scope.iterator}", self.state)
+        return region
+
+    def _axis_spans(self, reader: Stage, scope: At) -> Region:
+        """What each axis of a reader runs over within one iteration of the loop `scope`."""
+        if reader.name == scope.stage:
+            return self._own_spans(reader, scope.iterator)
+        region = self.done[reader.name].region
+        spans = {axis.name: _clip(self._widen(region[axis.name], scope), axis) for axis in reader.tensor.axes}
+        return spans | {axis.name: Span(ZERO, axis.extent) for axis in reader.tensor.reduce_axes}
+
+    def _widen(self, span: Span, scope: At) -> Span:
+        """What a span covers when all iterators that start it, except those still within `scope`, run."""
+        around = self._around(scope.stage)
+        still = self._still(scope)
+        start, extent = Start(span.start.const, {}), span.extent
+        for (stage, iterator), coefficient in span.start.terms.items():
+            if stage in around or (stage == scope.stage and iterator in still):
+                start = start.plus(Start(0, {(stage, iterator): coefficient}))
+            else:
+                # starts of regions are sums over tiles, so coefficients are not negative unless an index runs backwards
+                reach = coefficient * (self.done[stage].extents[iterator] - 1)
+                start = Start(start.const + minimum(reach, 0), start.terms)
+                extent = extent + abs(reach)
+        return Span(start, extent)
+
+    def _around(self, name: str) -> set[str]:
+        """The stages in whose loops a stage is computed."""
+        found: set[str] = set()
+        location = self.state[name].location
+        while isinstance(location, At):
+            found.add(location.stage)
+            location = self.state[location.stage].location
+        return found
+
+    def _still(self, scope: At) -> set[str]:
+        """The iterators of a stage that stand still within one iteration of its loop `scope.iterator`."""
+        stage = self.state[scope.stage]
+        still = set(stage.names()[: stage.positions[scope.iterator] + 1])
+        for relation in reversed(stage.relations):
+            if isinstance(relation, SplitRelation):
+                if all(part in still for part in relation.parts):
+                    still.add(relation.iterator)
+            elif relation.fused in still:
+                still.update(relation.iterators)
+        return still
+
+    def _own_spans(self, stage: Stage, iterator: str) -> Region:
+        """What each axis of a stage runs over within one iteration of its loop `iterator`."""
+        bounds = self.done[stage.name]
+        still = self._still(At(stage.name, iterator))
+
+        def single(name: str) -> Span:
+            if name in still:
+                return Span(Start(0, {(stage.name, name): 1}), 1)
+            return Span(ZERO, bounds.extents[name])
+
+        spans = {leaf.name: single(leaf.name) for leaf in stage.iterators}
+        for relation in reversed(stage.relations):
+            if isinstance(relation, SplitRelation):
+                spans[relation.iterator] = _split_span(relation, spans, bounds)
+            else:
+                spans.update({name: single(name) for name in relation.iterators})
+        for axis, span in bounds.region.items():
+            spans[axis] = Span(span.start.plus(spans[axis].start), spans[axis].extent)
+        return spans
+
+
+def _split_span(relation: SplitRelation, spans: Mapping[str, Span], bounds: StageBounds) -> Span:
+    start, extent = ZERO, 1
+    for part in relation.parts:
+        stride = bounds.strides[part]
+        start = start.plus(spans[part].start, stride)
+        extent = extent + stride * (spans[part].extent - 1)
+    return Span(start, minimum(extent, bounds.extents[relation.iterator]))
+
+
+def _affine_index(index: Expr, simplifier: Simplifier) -> Term | None:
+    form = simplifier.affine(index)
+    terms = {atom.name: coefficient for atom, coefficient in form.terms.items() if isinstance(atom, Var)}
+    return (form.const, terms) if len(terms) == len(form.terms) else None
+
+
+def _index_span(index: Term | None, axes: Region, dimension: Axis) -> Span:
+    """What an affine index runs over when its axes do."""
+    if index is None:
+        return Span(ZERO, dimension.extent)
+    const, terms = index
+    start, extent = Start(const, {}), 1
+    for name, coefficient in terms.items():
+        span = axes[name]
+        start = start.plus(span.start, coefficient)
+        extent = extent + abs(coefficient) * (span.extent - 1)
+        if coefficient < 0:
+            start = Start(start.const + coefficient * (span.extent - 1), start.terms)
+    return Span(start, extent)
+
+
+def _union(a: Span, b: Span, dimension: Axis) -> Span:
+    """The bounding box of two spans: exact if they start a constant apart, else the whole dimension."""
+    keys = set(a.start.terms) | set(b.start.terms)
+    if not all(_same(a.start.terms.get(key, 0), b.start.terms.get(key, 0)) for key in keys):
+        return Span(ZERO, dimension.extent)
+    first = minimum(a.start.const, b.start.const)
+    ends = (-(a.start.const + a.extent), -(b.start.const + b.extent))
+    return Span(Start(first, a.start.terms), -minimum(*ends) - first)
+
+
+def _clip(span: Span, dimension: Axis) -> Span:
+    """A span that covers a whole dimension becomes that dimension."""
+    smaller = span.extent < dimension.extent  # a factor: 1 keeps the start, 0 makes it 0
+    terms = {key: coefficient * smaller for key, coefficient in span.start.terms.items()}
+    return Span(Start(span.start.const * smaller, terms), minimum(span.extent, dimension.extent))
+
+
+def _same(a: Extent, b: Extent) -> bool:
+    return bool(np.all(a == b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b
