@@ -6,8 +6,23 @@ import math
 import re
 from collections.abc import Mapping
 
-from runtime.expr import COMPARISONS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
-from runtime.index_forms import flat_index, interval
+from runtime.expr import (
+    COMPARISONS,
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    free_variables,
+    loads,
+    substitute,
+)
+from runtime.index_forms import divide, flat_index, fold, interval, step
+from runtime.loop_nest import For
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "bool": "_Bool"}
 SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "b8"}
@@ -18,7 +33,7 @@ _LIBM = {"exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow"}
 _RESERVED = set(
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm main "
-    "workspace lane int32_t int64_t exp log sqrt tanh erf floor ceil pow abs expf logf sqrtf tanhf erff floorf ceilf "
+    "workspace lane result all_lanes int32_t int64_t exp log sqrt tanh erf floor ceil pow abs expf logf sqrtf tanhf erff floorf ceilf "
     "powf fabs fabsf fmod fmodf gamma j0 j1 jn y0 y1 yn signgam".split()
 )
 
@@ -45,15 +60,21 @@ def literal(value: float, dtype: str) -> str:
 
 
 class ScalarText:
-    """Prints expressions for one element; `extents` are those of the loops around."""
+    """Prints expressions for one element.
 
-    def __init__(self, extents: Mapping[str, int]) -> None:
+    Args: extents: of the loops around.  lanes: how many elements one item of a vector array holds, by buffer name.
+        lane: the loop over the lanes of a vector when the text stands inside `EACH_LANE`, which names it `lane`.
+    """
+
+    def __init__(self, extents: Mapping[str, int], lanes: Mapping[str, int], lane: For | None = None) -> None:
         self.extents = extents
+        self.lanes = lanes
+        self.lane = lane
 
     def text(self, expr: Expr, precedence: int = 0) -> str:
         """C text of an expression, in brackets where an operator of this precedence around it needs them."""
         if isinstance(expr, Var):
-            return c_name(expr.name)
+            return "lane" if self.lane is not None and expr == self.lane.var else c_name(expr.name)
         if isinstance(expr, Const):
             text = literal(expr.value, expr.dtype)
             return f"({text})" if precedence and text.startswith("-") else text
@@ -71,7 +92,16 @@ class ScalarText:
 
     def element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """One element of a buffer as an lvalue."""
+        if buffer.name in self.lanes and self.lane is not None:
+            return f"{self.register(buffer, indices, self.lane)}[lane]"
         return f"{c_name(buffer.name)}[{self.offset(buffer, indices)}]"
+
+    def register(self, buffer: Buffer, indices: tuple[Expr, ...], lane: For) -> str:
+        """The item of a vector array that holds an element for every lane."""
+        flat = flat_index(indices, buffer.shape)
+        if lane.var.name in free_variables(flat):
+            flat = divide(fold(substitute(flat, {lane.var.name: Const(0)})), self.lanes[buffer.name])
+        return f"{c_name(buffer.name)}[{self.text(flat)}]"
 
     def offset(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """The row-major position of an element; 64 bits wide when the buffer needs that."""
@@ -109,3 +139,81 @@ class ScalarText:
         if expr.a.dtype.startswith("float"):
             return False
         return interval(expr.a, self.extents)[0] >= 0 and interval(expr.b, self.extents)[0] > 0
+
+
+class VectorText:
+    """Prints expressions for all lanes of a vectorised loop at once.
+
+    What has one value for all lanes stays scalar; what has no vector form is computed lane by lane.
+    """
+
+    def __init__(self, extents: Mapping[str, int], lanes: Mapping[str, int], lane: For) -> None:
+        self.scalar = ScalarText(extents, lanes)
+        self.one_lane = ScalarText(extents, lanes, lane)
+        self.lanes = lanes
+        self.lane = lane
+
+    def vector_type(self, dtype: str) -> str:
+        """The C type of one value per lane."""
+        return f"{SHORT[dtype]}x{self.lane.extent}"
+
+    def is_uniform(self, expr: Expr) -> bool:
+        """Whether all lanes see one value."""
+        return self.lane.var.name not in free_variables(expr) and not any(
+            load.buffer.name in self.lanes for load in loads(expr)
+        )
+
+    def value(self, expr: Expr) -> str:
+        """A vector, also for what is the same in all lanes."""
+        if self.is_uniform(expr):
+            return f"splat_{self.vector_type(expr.dtype)}({self.scalar.text(expr)})"
+        return self.text(expr)
+
+    def text(self, expr: Expr, precedence: int = 0) -> str:
+        """A vector, or a scalar for what is the same in all lanes."""
+        if self.is_uniform(expr):
+            return self.scalar.text(expr, precedence)
+        if isinstance(expr, Load):
+            return self.load(expr)
+        if isinstance(expr, Binary) and expr.op in ("+", "-", "*", "/"):
+            level = _PRECEDENCE[expr.op]
+            text = f"{self.text(expr.a, level)} {expr.op} {self.text(expr.b, level + 1)}"
+            return f"({text})" if level < precedence else text
+        if isinstance(expr, Binary) and expr.op in ("min", "max"):
+            return f"{expr.op}_{self.vector_type(expr.dtype)}({self.value(expr.a)}, {self.value(expr.b)})"
+        if isinstance(expr, Call):
+            args = ", ".join(self.value(arg) for arg in expr.args)
+            return f"{expr.name}_{self.vector_type(expr.dtype)}({args})"
+        if isinstance(expr, Cast) and "bool" not in (expr.dtype, expr.value.dtype) and not self.counts(expr.value):
+            return f"__builtin_convertvector({self.value(expr.value)}, {self.vector_type(expr.dtype)})"
+        if isinstance(expr, Select) and self.is_uniform(expr.condition):
+            condition = self.scalar.text(expr.condition, 1)
+            return f"({condition} ? {self.value(expr.then)} : {self.value(expr.otherwise)})"
+        return self.lane_by_lane(expr)
+
+    def counts(self, expr: Expr) -> bool:
+        """Whether an integer expression is made of loop variables only: cheaper lane by lane than from memory."""
+        return not loads(expr)
+
+    def load(self, expr: Load) -> str:
+        """A register, consecutive elements, or elements gathered one by one."""
+        if expr.buffer.name in self.lanes:
+            return self.scalar.register(expr.buffer, expr.indices, self.lane)
+        if expr.dtype != "bool" and self.stride(expr) == 1:
+            return f"*(const {self.vector_type(expr.dtype)}u *)&{self.first(expr)}"
+        return self.lane_by_lane(expr)
+
+    def stride(self, place: Load) -> int | None:
+        """Elements between neighbouring lanes."""
+        return step(flat_index(place.indices, place.buffer.shape), self.lane.var.name, self.lane.extent)
+
+    def first(self, place: Load) -> str:
+        """The element of lane 0."""
+        at_zero = tuple(fold(substitute(index, {self.lane.var.name: Const(0)})) for index in place.indices)
+        return self.scalar.element(place.buffer, at_zero)
+
+    def lane_by_lane(self, expr: Expr) -> str:
+        """A vector filled by a loop over the lanes; gcc turns the loop into masked or gathered loads."""
+        kind, count = self.vector_type(expr.dtype), self.lane.extent
+        fill = f"EACH_LANE({count}) result[lane] = {self.one_lane.text(expr)};"
+        return f"({{ {C_TYPES[expr.dtype]} result[{count}]; {fill} *(const {kind}u *)result; }})"

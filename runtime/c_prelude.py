@@ -1,18 +1,81 @@
 """The helpers that emitted C leans on: each is printed once per translation unit, and only when used.
 
-A helper is found by its name in the text that uses it, so a kernel's text says by itself what it needs.
+A helper is found by its name in the text that uses it (`max_f32x16`, `exp_f32`), so a kernel's text says by itself what
+it needs. A vector helper is a loop over its lanes where gcc and clang turn that into one instruction.
 """
 
 from __future__ import annotations
 
 import re
+from runtime.c_polynomials import POLYNOMIALS, polynomial
 
-HEADERS = "#include <math.h>\n#include <stdint.h>\n"
+HEADERS = """#include <math.h>
+#include <stdint.h>
+"""
+MACROS = {
+    "UNROLL": """#ifdef __clang__
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL(count) PRAGMA(clang loop unroll_count(count))
+#else
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL(count) PRAGMA(GCC unroll count)
+#endif
+""",
+    "EACH_LANE": """#ifdef __clang__
+#define EACH_LANE(count) for (int32_t lane = 0; lane < (count); lane++)
+#else
+#define EACH_LANE(count) _Pragma("GCC ivdep") for (int32_t lane = 0; lane < (count); lane++)
+#endif
+""",
+}
 _C_TYPES = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "b8": "_Bool"}
+_BYTES = {"f32": 4, "f64": 8, "i32": 4, "i64": 8, "b8": 1}
+_LIBM = ("exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow")
+
+
+def prelude(body: str) -> str:
+    """Headers, vector types and helpers that the C text `body` uses."""
+    text, wanted, helpers = body, set(), []
+    while True:  # helpers may use helpers
+        more = {pair for pair in _helper_names(text) if pair not in wanted}
+        if not more:
+            break
+        wanted |= more
+        new = [text for pair in sorted(more) if (text := _helper(*pair)) is not None]
+        helpers = new + helpers
+        text = "\n".join(new)
+    everything = "\n".join((*helpers, body))
+    macros = [macro for name, macro in MACROS.items() if f"{name}(" in everything]
+    types = [_vector_type(short, int(count)) for short, count in sorted(_vector_types(everything))]
+    return "".join((HEADERS, *macros, *types, *(helper + "\n" for helper in helpers)))
+
+
+def _helper_names(text: str) -> set[tuple[str, str]]:
+    return set(re.findall(r"\b([a-z]+)_([fib]\d+(?:x\d+)?)\(", text))
+
+
+def _vector_types(text: str) -> set[tuple[str, str]]:
+    return set(re.findall(r"(?:\b|_)([fib](?:8|32|64))x(\d+)u?\b", text))
+
+
+def _vector_type(short: str, count: int) -> str:
+    """A vector type, and its form for elements in memory: any alignment, may alias the elements' own type."""
+    name, size = f"{short}x{count}", _BYTES[short] * count
+    return (
+        f"typedef {_C_TYPES[short]} {name} __attribute__((vector_size({size})));\n"
+        f"typedef {_C_TYPES[short]} {name}u __attribute__((vector_size({size}), aligned({_BYTES[short]}), may_alias));\n"
+    )
+
+
+def _helper(name: str, short: str) -> str | None:
+    """The definition of `name_short`, or None when there is no such helper."""
+    element, _, count = short.partition("x")
+    if element not in _C_TYPES:
+        return None
+    return _vector_helper(name, element, int(count)) if count else _scalar_helper(name, element)
 
 
 def _scalar_helper(name: str, short: str) -> str | None:
-    """The definition of `name_short`, or None when there is no such helper."""
     kind, suffix = _C_TYPES[short], "f" if short == "f32" else ""
     is_float = short.startswith("f")
     two = f"static inline {kind} {name}_{short}({kind} a, {kind} b) {{ "
@@ -34,11 +97,18 @@ def _scalar_helper(name: str, short: str) -> str | None:
     return None
 
 
-def prelude(body: str) -> str:
-    """Headers and helpers that the C text `body` uses."""
-    parts = [HEADERS]
-    for name, short in sorted(set(re.findall(r"\b([a-z]+)_([fib]\d+)\b", body))):
-        helper = _scalar_helper(name, short) if short in _C_TYPES else None
-        if helper is not None:
-            parts.append(helper + "\n")
-    return "".join(parts)
+def _vector_helper(name: str, short: str, count: int) -> str | None:
+    kind, element = f"{short}x{count}", _C_TYPES[short]
+    if name == "splat":
+        # s - 0 is s for every s, and s + 0 would lose the sign of -0.
+        return f"static inline {kind} splat_{kind}({element} s) {{ return s - ({kind}){{0}}; }}"
+    if short == "f32" and name in POLYNOMIALS:
+        return polynomial(name, count)
+    scalar = f"{name}{'f' if short == 'f32' else ''}" if name in _LIBM else f"{name}_{short}"
+    two = name in ("min", "max", "pow")
+    if name not in _LIBM and _scalar_helper(name, short) is None:
+        return None
+    parameters = f"{kind} a, {kind} b" if two else f"{kind} a"
+    call = f"{scalar}({'a[lane], b[lane]' if two else 'a[lane]'})"
+    body = f"{kind} r; EACH_LANE({count}) r[lane] = {call}; return r;"
+    return f"static inline {kind} {name}_{kind}({parameters}) {{ {body} }}"

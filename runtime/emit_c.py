@@ -1,20 +1,24 @@
-"""Loop nests as C."""
+"""Loop nests as C for gcc and clang, written so that the compiler cannot spoil what the nest decided.
+
+A nest is first brought to registers (`vector_loops`, `register_tiles`), then printed as directly as that form allows:
+
+- `vectorize` loops are vector types; one value per lane, loads and stores at any alignment.
+- register buffers are arrays of vectors whose indices are constants once the loops around are unrolled by pragma.
+- loops around register tiles are kept rolled by pragma, since gcc unrolls short ones by itself and spills.
+- the body of a parallel loop is a function, because pointers lose `restrict` inside an OpenMP region.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.c_expr import C_TYPES, ScalarText, c_name
 from runtime.c_prelude import prelude
-from runtime.expr import Buffer
-from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.c_statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
+from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
+from runtime.register_tiles import register_tiles
+from runtime.vector_loops import vectorize_loops
 
-WORKSPACE_ALIGNMENT = 64
-LOCAL_LIMIT = 256 * 1024
-
-
-class EmitError(ValueError):
-    """A nest that the emitter refuses, with the reason."""
+__all__ = ["EmitError", "emit_kernel", "emit_library", "prepare", "workspace_bytes"]
 
 
 def workspace_bytes(nest: LoopNest) -> int:
@@ -32,71 +36,39 @@ def _workspace_end(stmt: Stmt, start: int) -> int:
     return _workspace_end(stmt.body, start) if isinstance(stmt, (For, If)) else start
 
 
-def emit_library(nests: Sequence[LoopNest], *, threads: int = 1) -> str:
-    """One translation unit with a kernel per nest; their names must differ."""
-    body = "\n".join(emit_kernel(nest, threads=threads) for nest in nests)
+def native_vector_bytes() -> int:
+    """The vector width that the compiler at hand targets; 32 when there is none."""
+    from runtime.compile_c import CompilerNotFound, find_compiler
+
+    try:
+        return find_compiler().vector_bytes
+    except CompilerNotFound:
+        return 32
+
+
+def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
+    """The nest that is printed: vectorised loops one vector long, small tiles in registers. It means the same."""
+    return register_tiles(vectorize_loops(nest, vector_bytes or native_vector_bytes()))
+
+
+def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:
+    """One translation unit with a kernel per nest, prelude included.
+
+    Raises: ValueError: two nests share a name.  EmitError: a nest cannot be printed.
+    """
+    names = [nest.name for nest in nests]
+    if len(set(names)) < len(names):
+        raise ValueError(f"kernels in one library need different names, got {', '.join(sorted(names))}")
+    body = "\n".join(emit_kernel(nest, threads=threads, vector_bytes=vector_bytes) for nest in nests)
     return f"{prelude(body)}\n{body}"
 
 
-def emit_kernel(nest: LoopNest, *, threads: int = 1) -> str:
-    """The C function of a nest, without the prelude: `void NAME(inputs..., outputs..., void *restrict workspace)`."""
-    return _Kernel(nest, threads).text()
+def emit_kernel(nest: LoopNest, *, threads: int = 1, vector_bytes: int | None = None) -> str:
+    """The C functions of a nest, without the prelude: `void NAME(inputs..., outputs..., void *restrict workspace)`.
 
-
-class _Kernel:
-    """Prints one nest."""
-
-    def __init__(self, nest: LoopNest, threads: int) -> None:
-        self.nest = nest
-        self.threads = threads
-        self.lines: list[str] = []
-        self.extents: dict[str, int] = {}
-        self.scalar = ScalarText(self.extents)
-
-    def text(self) -> str:
-        parameters = [f"const {C_TYPES[b.dtype]} *restrict {c_name(b.name)}" for b in self.nest.inputs]
-        parameters += [f"{C_TYPES[b.dtype]} *restrict {c_name(b.name)}" for b in self.nest.outputs]
-        head = f"void {self.nest.name}({', '.join([*parameters, 'void *restrict workspace'])})\n{{\n"
-        self.stmt(self.nest.body, 1, 0)
-        return head + "\n".join(self.lines) + "\n}\n"
-
-    def line(self, depth: int, text: str) -> None:
-        self.lines.append("    " * depth + text)
-
-    def stmt(self, stmt: Stmt, depth: int, workspace: int) -> None:
-        if isinstance(stmt, Block):
-            for part in stmt.stmts:
-                self.stmt(part, depth, workspace)
-        elif isinstance(stmt, Store):
-            value = self.scalar.text(stmt.value)
-            self.line(depth, f"{self.scalar.element(stmt.buffer, stmt.indices)} = {value};")
-        elif isinstance(stmt, If):
-            self.line(depth, f"if ({self.scalar.text(stmt.condition)}) {{")
-            self.stmt(stmt.body, depth + 1, workspace)
-            self.line(depth, "}")
-        elif isinstance(stmt, For):
-            name = c_name(stmt.var.name)
-            self.extents[stmt.var.name] = stmt.extent
-            self.line(depth, f"for (int32_t {name} = 0; {name} < {stmt.extent}; {name}++) {{")
-            self.stmt(stmt.body, depth + 1, workspace)
-            self.line(depth, "}")
-        elif isinstance(stmt, Allocate):
-            self.line(depth, "{")
-            if stmt.buffer.scope == "global":
-                kind = C_TYPES[stmt.buffer.dtype]
-                place = f"({kind} *)((char *)workspace + {workspace})"
-                self.line(depth + 1, f"{kind} *restrict {c_name(stmt.buffer.name)} = {place};")
-                workspace += -(-stmt.buffer.nbytes // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
-            else:
-                self.line(depth + 1, self.local(stmt.buffer))
-            self.stmt(stmt.body, depth + 1, workspace)
-            self.line(depth, "}")
-
-    def local(self, buffer: Buffer) -> str:
-        if buffer.nbytes > LOCAL_LIMIT:
-            raise EmitError(
-                f"{self.nest.name}: local buffer `{buffer.name}` takes {buffer.nbytes} bytes of one thread's stack, "
-                f"more than {LOCAL_LIMIT}"
-            )
-        kind = C_TYPES[buffer.dtype]
-        return f"{kind} {c_name(buffer.name)}[{max(1, buffer.size)}] __attribute__((aligned({WORKSPACE_ALIGNMENT})));"
+    Args: threads: how many run a parallel loop; 1 emits no OpenMP.  vector_bytes: by default the machine's.
+    Raises: EmitError: local buffers do not fit a thread's stack.
+    """
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    return KernelText(prepare(nest, vector_bytes=vector_bytes), threads).text()

@@ -196,3 +196,18 @@ def flat_index(indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
     for term in reversed(terms):
         total = total + term
     return fold(total)
+
+
+def divide(expr: Expr, divisor: int) -> Expr:
+    """The quotient of an expression that is a multiple of the divisor, without a division where that shows.
+
+    >>> print(divide(Var("i") * 32 + Var("j") * 16, 16))
+    i * 2 + j
+    """
+    if isinstance(expr, Const):
+        return Const(int(expr.value) // divisor, expr.dtype)
+    if isinstance(expr, Binary) and expr.op in ("+", "-"):
+        return Binary(expr.op, divide(expr.a, divisor), divide(expr.b, divisor))
+    if isinstance(expr, Binary) and expr.op == "*" and isinstance(expr.b, Const) and expr.b.value % divisor == 0:
+        return fold(expr.a * (int(expr.b.value) // divisor))
+    return expr if divisor == 1 else Binary("//", expr, Const(divisor, expr.dtype))

@@ -8,12 +8,11 @@ memory, the access is let through).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from runtime.expr import DTYPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, children, free_variables, show
 from runtime.index_forms import flat_index, interval
 from runtime.index_grid import GRID_LIMIT, Grid
 from runtime.loop_nest import LOOP_KINDS, PARALLEL, Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.visits import conjuncts
 
 INDEX_DTYPES = ("int32", "int64")
 
@@ -34,15 +33,6 @@ def verify(nest: LoopNest) -> None:
       in `B[i] = A[i + 1]`
     """
     _Verifier(nest).check()
-
-
-def conjuncts(condition: Expr) -> Iterator[Expr]:
-    """The parts of a condition that must all hold."""
-    if isinstance(condition, Binary) and condition.op == "and":
-        yield from conjuncts(condition.a)
-        yield from conjuncts(condition.b)
-    else:
-        yield condition
 
 
 _OPPOSITE = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}

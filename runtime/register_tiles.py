@@ -1,0 +1,296 @@
+"""Keep what a kernel works on in registers: LoopNest -> LoopNest passes that run before emission.
+
+Input: a nest whose vectorised loops are one vector long (`vector_loops`). In order:
+1. `drop_unit_loops` removes loops of one iteration.
+2. `promote_accumulators`: a store `T[s] = f(T[s], ...)` whose place `s` stays the same in a reduction loop works on a
+   register tile instead, loaded before the outermost such loop for which the tile is small, and stored after it.
+3. `to_registers`: a small local buffer indexed only by loops that can be unrolled moves to registers, and those loops
+   are unrolled, for a register has no address.
+
+Each result is a legal nest that prints and can be interpreted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from runtime.expr import Buffer, Const, Expr, Load, Var, free_variables, substitute, transform, walk
+from runtime.index_forms import flat_index, interval, step
+from runtime.loop_nest import (
+    PARALLEL,
+    SERIAL,
+    UNROLL,
+    VECTORIZE,
+    Allocate,
+    Block,
+    For,
+    If,
+    LoopNest,
+    Stmt,
+    Store,
+    block,
+    rebuild_stmt,
+    sub_stmts,
+    transform_stmts,
+    walk_stmts,
+)
+from runtime.vector_loops import substitute_stmt
+from runtime.visits import Access, accesses, vector_layout
+
+TILE_LIMIT = 48  # vectors (or scalars) of a register tile; x86-64 with AVX-512 has 32 registers, NEON too
+COPIES_LIMIT = 512  # statements after unrolling
+
+
+def register_tiles(nest: LoopNest) -> LoopNest:
+    """All passes of this module, in order."""
+    return to_registers(promote_accumulators(to_registers(drop_unit_loops(nest))))
+
+
+def drop_unit_loops(nest: LoopNest) -> LoopNest:
+    """Remove loops of one iteration, except parallel ones' meaning: their body simply runs once.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> print(drop_unit_loops(parse("def f() -> (C: float32[4]):\\n  for i in range(1):\\n    C[i * 2] = 0.0")))
+    def f() -> (C: float32[4]):
+        C[0] = 0.0
+    """
+
+    def visit(stmt: Stmt) -> Stmt | None:
+        if isinstance(stmt, For) and stmt.extent == 1:
+            return substitute_stmt(stmt.body, {stmt.var.name: Const(0)})
+        return None
+
+    return LoopNest(nest.name, nest.inputs, nest.outputs, transform_stmts(nest.body, visit))
+
+
+def promote_accumulators(nest: LoopNest) -> LoopNest:
+    """Give accumulators a register tile around their reduction loops, see the module.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> text = "def f(A: float32[8]) -> (C: float32[1]):\\n  C[0] = 0.0\\n  for k in range(8):\\n    C[0] = C[0] + A[k]"
+    >>> print(promote_accumulators(parse(text)))
+    def f(A: float32[8]) -> (C: float32[1]):
+        with register(float32[()]) as C_tile:
+            C_tile[()] = 0.0
+            for k in range(8):
+                C_tile[()] = C_tile[()] + A[k]
+            C[0] = C_tile[()]
+    """
+    names = {buffer.name for buffer in (*nest.inputs, *nest.outputs)}
+    for stmt in walk_stmts(nest.body):
+        names |= {stmt.buffer.name} if isinstance(stmt, Allocate) else set()
+        names |= {stmt.var.name} if isinstance(stmt, For) else set()
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _promote_below(nest.body, (), names))
+
+
+def _promote_below(stmt: Stmt, loops: tuple[For, ...], names: set[str]) -> Stmt:
+    if isinstance(stmt, Block):
+        return _promote_block(stmt, loops, names)
+    if isinstance(stmt, For):
+        if stmt.kind in (SERIAL, UNROLL):
+            for found in accumulators(stmt, loops):
+                return _promote_below(with_tile(stmt, found, names, None), loops, names)
+        loops = (*loops, stmt)
+    parts = sub_stmts(stmt)
+    return rebuild_stmt(stmt, tuple(_promote_below(part, loops, names) for part in parts)) if parts else stmt
+
+
+def _promote_block(stmt: Block, loops: tuple[For, ...], names: set[str]) -> Stmt:
+    """Promote in each part; a part that only initialises the accumulator of the next is absorbed by its tile."""
+    done: list[Stmt] = []
+    for part in stmt.stmts:
+        while isinstance(part, For) and part.kind in (SERIAL, UNROLL):
+            found = next(iter(accumulators(part, loops)), None)
+            if found is None:
+                break
+            start = initial_value(done[-1], found, part) if done else None
+            if start is not None:
+                done.pop()
+            part = with_tile(part, found, names, start)
+        done.append(_promote_below(part, loops, names))
+    return block(*done)
+
+
+def tile_loops(access: Access) -> tuple[For, ...]:
+    """The loops around an access that move its place."""
+    return tuple(loop for loop in access.loops if loop.var.name in access.variables)
+
+
+def accumulators(reduction: For, loops: tuple[For, ...]) -> list[Access]:
+    """The stores below a loop that accumulate in a small tile which the loop leaves in place."""
+    inside: dict[str, list[Access]] = {}
+    for access in accesses(reduction.body):
+        inside.setdefault(access.buffer.name, []).append(access)
+    own = {stmt.buffer.name for stmt in walk_stmts(reduction.body) if isinstance(stmt, Allocate)}
+    found = []
+    for name, group in inside.items():
+        store = next((access for access in group if access.is_store), None)
+        if store is None or name in own or store.buffer.scope == "register":
+            continue
+        if reduction.var.name in store.variables or not any(not access.is_store for access in group):
+            continue
+        if _is_one_tile(store, group) and _copies_stay_inside(store, (*loops, reduction)):
+            found.append(store)
+    return found
+
+
+def _is_one_tile(store: Access, group: list[Access]) -> bool:
+    """Whether all accesses are to the store's place under the same loops, which make up a small tile of places."""
+    tile = tile_loops(store)
+    if any(access.indices != store.indices or tile_loops(access) != tile for access in group):
+        return False
+    if any(loop.kind == PARALLEL for loop in store.loops):
+        return False
+    if prod(loop.extent for loop in tile if loop.kind != VECTORIZE) > TILE_LIMIT:
+        return False
+    flat = flat_index(store.indices, store.buffer.shape)
+    reach = 0
+    strides = [(step(flat, loop.var.name, loop.extent), loop.extent) for loop in tile]
+    if any(stride is None for stride, _ in strides):
+        return False
+    for stride, extent in sorted((abs(stride), extent) for stride, extent in strides if stride is not None):
+        if stride <= reach:  # two points of the tile may be one place
+            return False
+        reach += stride * (extent - 1)
+    return True
+
+
+def _copies_stay_inside(store: Access, loops: tuple[For, ...]) -> bool:
+    """Whether the tile may be copied without the guards that change inside the reduction."""
+    extents = {loop.var.name: loop.extent for loop in (*loops, *store.loops)}
+    for index, extent in zip(store.indices, store.buffer.shape):
+        low, high = interval(index, extents)
+        if low < 0 or high >= extent:
+            return len(_fixed_guards(store, loops[-1])) == len(store.guards)
+    return True
+
+
+def _fixed_guards(store: Access, reduction: For) -> list[Expr]:
+    """The guards around a store that do not change inside the reduction loop, but for the tile's own loops."""
+    moving = {loop.var.name for loop in (reduction, *store.loops)} - {loop.var.name for loop in tile_loops(store)}
+    return [
+        guard
+        for guard in store.guards
+        if not free_variables(guard) & moving and not any(isinstance(node, Load) for node in walk(guard))
+    ]
+
+
+def with_tile(reduction: For, store: Access, names: set[str], start: Expr | None) -> Stmt:
+    """Run a reduction loop on a register tile; `start` is the value to begin with, None to load it."""
+    tile = tile_loops(store)
+    name = _fresh(f"{store.buffer.name}_tile", names)
+    register = Buffer(name, tuple(loop.extent for loop in tile), store.buffer.dtype, "register")
+    place = tuple(loop.var for loop in tile)
+
+    def swap(expr: Expr) -> Expr:
+        return transform(
+            expr,
+            lambda node: Load(register, place) if isinstance(node, Load) and node.buffer == store.buffer else None,
+        )
+
+    def visit(stmt: Stmt) -> Stmt | None:
+        if isinstance(stmt, Store):
+            if stmt.buffer == store.buffer:
+                return Store(register, place, swap(stmt.value))
+            return Store(stmt.buffer, tuple(swap(index) for index in stmt.indices), swap(stmt.value))
+        return If(swap(stmt.condition), stmt.body) if isinstance(stmt, If) else None
+
+    fresh = {loop.var.name: Var(_fresh(f"{loop.var.name}_copy", names)) for loop in tile}
+    here = Load(register, tuple(fresh.values()))
+    there = Load(store.buffer, tuple(substitute(index, fresh) for index in store.indices))
+    guards = [substitute(guard, fresh) for guard in _fixed_guards(store, reduction)]
+
+    def copy(target: Load, value: Expr) -> Stmt:
+        stmt: Stmt = Store(target.buffer, target.indices, value)
+        for guard in reversed(guards):
+            stmt = If(guard, stmt)
+        for loop in reversed(tile):
+            stmt = For(fresh[loop.var.name], loop.extent, loop.kind, stmt)
+        return stmt
+
+    begin = copy(here, there if start is None else start)
+    return Allocate(register, block(begin, transform_stmts(reduction, visit), copy(there, here)))
+
+
+def initial_value(stmt: Stmt, store: Access, reduction: For) -> Expr | None:
+    """The constant that a statement stores to exactly the places of a tile, or None when it does something else."""
+    loops: list[For] = []
+    while isinstance(stmt, For):
+        loops.append(stmt)
+        stmt = stmt.body
+    tile = tile_loops(store)
+    if not isinstance(stmt, Store) or stmt.buffer != store.buffer or not isinstance(stmt.value, Const):
+        return None
+    if [loop.extent for loop in loops] != [loop.extent for loop in tile] or _fixed_guards(store, reduction):
+        return None
+    renamed: Mapping[str, Expr] = {loop.var.name: other.var for loop, other in zip(loops, tile)}
+    return stmt.value if tuple(substitute(index, renamed) for index in stmt.indices) == store.indices else None
+
+
+def to_registers(nest: LoopNest) -> LoopNest:
+    """Move small local buffers to registers and unroll the loops that index them, see the module."""
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _to_registers(nest.body, ()))
+
+
+def _to_registers(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
+    if isinstance(stmt, Allocate) and stmt.buffer.scope != "global":
+        stmt = _with_scope(stmt, "register" if fits_registers(stmt, loops) else "local")
+    parts = sub_stmts(stmt)
+    if isinstance(stmt, For):
+        loops = (*loops, stmt)
+    return rebuild_stmt(stmt, tuple(_to_registers(part, loops) for part in parts)) if parts else stmt
+
+
+def fits_registers(allocation: Allocate, around: tuple[For, ...]) -> bool:
+    """Whether every index of a buffer is known once some loops are unrolled, and both tile and code stay small."""
+    lanes = vector_layout(allocation, around)
+    inside_lane = any(loop.kind == VECTORIZE for loop in around)
+    if lanes is None or allocation.buffer.size // (1 if inside_lane else lanes) > TILE_LIMIT:
+        return False
+    for access in accesses(allocation.body):
+        if access.buffer.name != allocation.buffer.name:
+            continue
+        moving = [loop for loop in tile_loops(access) if loop.kind != VECTORIZE]
+        if access.variables - {loop.var.name for loop in access.loops}:
+            return False
+        if any(loop.kind == PARALLEL for loop in access.loops):
+            return False
+        if prod(loop.extent for loop in moving) > COPIES_LIMIT:
+            return False
+        if moving and any(
+            isinstance(stmt, For) and stmt.kind == SERIAL and stmt.var.name not in access.variables
+            for stmt in walk_stmts(moving[0].body)
+        ):
+            return False
+    return True
+
+
+def _with_scope(allocation: Allocate, scope: str) -> Stmt:
+    """Move a buffer to a scope; the loops that index a register are unrolled."""
+    old = allocation.buffer
+    new = Buffer(old.name, old.shape, old.dtype, scope)
+
+    def swap(expr: Expr) -> Expr:
+        return transform(expr, lambda e: Load(new, e.indices) if isinstance(e, Load) and e.buffer == old else None)
+
+    def visit(stmt: Stmt) -> Stmt | None:
+        if isinstance(stmt, Store):
+            buffer = new if stmt.buffer == old else stmt.buffer
+            return Store(buffer, tuple(swap(index) for index in stmt.indices), swap(stmt.value))
+        if isinstance(stmt, If):
+            return If(swap(stmt.condition), stmt.body)
+        if isinstance(stmt, For) and stmt.kind == SERIAL and scope == "register":
+            uses = (access for access in accesses(stmt.body) if access.buffer == new)
+            if any(stmt.var.name in access.variables for access in uses):
+                return For(stmt.var, stmt.extent, UNROLL, stmt.body)
+        return None
+
+    return Allocate(new, transform_stmts(allocation.body, visit))
+
+
+def _fresh(name: str, names: set[str]) -> str:
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
