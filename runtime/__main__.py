@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from runtime import run_command
 from runtime.command_line import DONE, NOTHING_FOUND, Parser, exit_status
 from runtime.doctor import examine, show
 
@@ -35,6 +36,11 @@ def build_parser() -> Parser:
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=doctor)
+    command = commands.add_parser(
+        "run", help="run a compiled network on .npy files", example=run_command.EXAMPLE, description=run_command.__doc__
+    )
+    run_command.add_arguments(command)
+    command.set_defaults(run=run_command.run)
     return parser
 
 

@@ -1,0 +1,184 @@
+"""A network as C text: its kernels, then one function that calls them in order.
+
+    int NAME_run(const void *const *inputs, void *const *outputs, const void *weights, void *workspace);
+
+Pointers must be 64-byte aligned and outputs may not overlap anything else. `weights` is the content of the weights
+file, `workspace` is scratch memory; the sizes stand in a comment above the function. Kernels that differ only in names
+are printed once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from runtime.compile_c import declaration
+from runtime.emit_c import emit_library
+from runtime.expr import Expr, Load, Var, transform
+from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.memory_plan import MemoryPlan, aligned, plan
+from runtime.network import Network, nbytes
+
+
+def c_identifier(name: str) -> str:
+    """A name that C accepts.
+
+    >>> c_identifier("squeezenet-1.1"), c_identifier("3d")
+    ('squeezenet_1_1', '_3d')
+    """
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return text if text[:1].isalpha() or text[:1] == "_" else f"_{text}"
+
+
+def entry_name(network: Network) -> str:
+    """Name of the function that runs the network once."""
+    return f"{c_identifier(network.name)}_run"
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """First byte of each weight in the weights file, and the file's size."""
+
+    offsets: Mapping[str, int]
+    total_bytes: int
+
+
+def weight_layout(network: Network) -> WeightLayout:
+    """Put the weights that are used one after the other, each 64-byte aligned, in the order of first use."""
+    used = [value for call in network.calls for value in call.inputs] + [source for _, source in network.copies()]
+    offsets: dict[str, int] = {}
+    total = 0
+    for source in map(network.source_of, used):
+        if source in network.weights and source not in offsets:
+            offsets[source] = total
+            total += aligned(nbytes(network.type_of(source)))
+    return WeightLayout(offsets, total)
+
+
+def write_weights(network: Network, path: Path) -> None:
+    """Write the weights file; at least one byte long, so that it can be mapped into memory."""
+    layout = weight_layout(network)
+    with path.open("wb") as file:
+        for name, offset in layout.offsets.items():
+            file.seek(offset)
+            np.ascontiguousarray(network.weights[name]).tofile(file)
+        file.truncate(max(1, layout.total_bytes))
+
+
+def unique_kernels(network: Network) -> tuple[list[LoopNest], list[LoopNest]]:
+    """The different kernels under names of their own, and for each call the one it uses."""
+    kernels: dict[LoopNest, LoopNest] = {}
+    for call in network.calls:
+        key = canonical(call.nest)
+        if key not in kernels:
+            kernels[key] = replace(call.nest, name=f"k{len(kernels):02}_{c_identifier(call.nest.name)}")
+    return list(kernels.values()), [kernels[canonical(call.nest)] for call in network.calls]
+
+
+def canonical(nest: LoopNest) -> LoopNest:
+    """The nest with all names replaced by numbers in order of appearance: equal for nests that do the same.
+
+    >>> from runtime.expr import Buffer
+    >>> a, b, i = Buffer("a", (4,)), Buffer("b", (4,)), Var("i")
+    >>> print(canonical(LoopNest("copy", (a,), (b,), For(i, 4, "serial", Store(b, (i,), a[i])))).body.var)
+    v0
+    """
+    buffers = {
+        buffer.name: replace(buffer, name=f"b{number}") for number, buffer in enumerate((*nest.inputs, *nest.outputs))
+    }
+    variables = iter(Var(f"v{number}") for number in range(1 << 30))
+
+    def rename_expr(expr: Expr, scope: Mapping[str, Var]) -> Expr:
+        def visit(node: Expr) -> Expr | None:
+            if isinstance(node, Var):
+                return scope.get(node.name)
+            return Load(buffers[node.buffer.name], node.indices) if isinstance(node, Load) else None
+
+        return transform(expr, visit)
+
+    def rename(stmt: Stmt, scope: Mapping[str, Var]) -> Stmt:
+        if isinstance(stmt, For):
+            var = next(variables)
+            return For(var, stmt.extent, stmt.kind, rename(stmt.body, {**scope, stmt.var.name: var}))
+        if isinstance(stmt, Store):
+            indices = tuple(rename_expr(index, scope) for index in stmt.indices)
+            return Store(buffers[stmt.buffer.name], indices, rename_expr(stmt.value, scope))
+        if isinstance(stmt, Allocate):
+            buffers[stmt.buffer.name] = replace(stmt.buffer, name=f"b{len(buffers)}")
+            return Allocate(buffers[stmt.buffer.name], rename(stmt.body, scope))
+        if isinstance(stmt, If):
+            return If(rename_expr(stmt.condition, scope), rename(stmt.body, scope))
+        if isinstance(stmt, Block):
+            return Block(tuple(rename(part, scope) for part in stmt.stmts))
+        raise TypeError(f"not a statement: {stmt!r}")
+
+    arguments = tuple(buffers.values())
+    count = len(nest.inputs)
+    return LoopNest("kernel", arguments[:count], arguments[count:], rename(nest.body, {}))
+
+
+def emit_network(network: Network, *, threads: int = 1) -> str:
+    """The whole network as one C file."""
+    kernels, per_call = unique_kernels(network)
+    return f"{emit_library(kernels, threads=threads)}\n{entry_point(network, plan(network), per_call)}"
+
+
+def emit_units(network: Network, *, threads: int = 1, count: int = 1) -> list[str]:
+    """The same text as several C files to be compiled side by side: at most `count` with kernels, one that calls."""
+    kernels, per_call = unique_kernels(network)
+    units = [emit_library(kernels[start::count], threads=threads) for start in range(min(count, len(kernels)))]
+    declarations = "\n".join(declaration(kernel) for kernel in kernels)
+    return [*units, f"#include <stdint.h>\n{declarations}\n\n{entry_point(network, plan(network), per_call)}"]
+
+
+def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -> str:
+    """C text of the function that calls `kernels`, one per call of the network."""
+    weights = weight_layout(network)
+    homes = network.homes()
+    inputs, outputs = list(network.inputs), list(network.outputs)
+
+    def pointer(value: str) -> str:
+        source = network.source_of(value)
+        if source in network.inputs:
+            return f"inputs[{inputs.index(source)}]"
+        if source in network.weights:
+            return f"WEIGHT({weights.offsets[source]})"
+        return f"outputs[{outputs.index(homes[source])}]" if source in homes else f"MEMORY({memory.offsets[source]})"
+
+    lines = []
+    for call, kernel, scratch in zip(network.calls, kernels, memory.workspaces):
+        results = ", ".join(f"{value}: {network.type_of(value)}" for value in call.outputs)
+        lines.append(f"    /* {_comment(results)} from {_comment(', '.join(call.inputs)) or 'nothing'} */")
+        pointers = ", ".join(pointer(value) for value in (*call.inputs, *call.outputs))
+        lines.append(f"    {kernel.name}({pointers}, MEMORY({scratch}));")
+    for output, source in network.copies():
+        lines.append(f"    /* {_comment(output)} is {_comment(source)} */")
+        size = nbytes(network.type_of(output))
+        lines.append(f"    memcpy(outputs[{outputs.index(output)}], {pointer(source)}, {size});")
+    include = "#include <string.h>\n" if network.copies() else ""
+    parameters = "const void *const *inputs, void *const *outputs, const void *weights, void *workspace"
+    return (
+        f"{include}{_head_comment(network, memory, weights)}"
+        f"int {entry_name(network)}({parameters})\n{{\n"
+        "#define WEIGHT(offset) ((const void *)((const char *)weights + (offset)))\n"
+        "#define MEMORY(offset) ((void *)((char *)workspace + (offset)))\n"
+        "    (void)inputs, (void)weights, (void)workspace;\n" + "\n".join(lines) + "\n    return 0;\n}\n"
+    )
+
+
+def _head_comment(network: Network, memory: MemoryPlan, weights: WeightLayout) -> str:
+    lines = [f"Runs {network.name} once and returns 0."]
+    for kind, types in (("inputs", network.inputs), ("outputs", network.outputs)):
+        lines += [f"{kind}[{number}]  {name}: {kept}" for number, (name, kept) in enumerate(types.items())]
+    lines.append(f"weights    {weights.total_bytes} bytes, the content of the weights file")
+    lines.append(f"workspace  {memory.total_bytes} bytes of scratch memory")
+    return "/* " + "\n * ".join(_comment(line) for line in lines) + " */\n"
+
+
+def _comment(text: str) -> str:
+    """Text that can stand in a C comment whatever the model's author called the values."""
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")
