@@ -124,6 +124,9 @@ def complete(sketch: Sketch, annotation: Annotation, rng: np.random.Generator, t
             elif kind == VECTORIZE:
                 width = draw([n for n in hole.choices if n] or (0,), rng)
                 result[hole.name] = 0 if is_inlined(sketch, hole.node, result) else width
+            elif kind == LOCATION:
+                # Most inner locations compute the same elements many times over.
+                result[hole.name] = ROOT if rng.random() < 0.5 else draw(hole.choices, rng)
             else:
                 result[hole.name] = draw(hole.choices, rng)
     return result

@@ -42,7 +42,8 @@ class EvolutionOptions:
 class Feasibility:
     """Says whether a program can be replayed, and counts why not.
 
-    Tile lengths change extents only, so one replay answers for all programs with the same structural choices.
+    Tile lengths change extents and unroll limits change nothing that a step looks at, so one replay answers for all
+    programs that are alike in their other choices.
     """
 
     rejections: Counter[str] = field(default_factory=Counter)
@@ -51,7 +52,7 @@ class Feasibility:
     def __call__(self, program: Program) -> bool:
         """True when the steps replay; False, counted, when they do not."""
         kinds = program.sketch.hole
-        structure = (program.identity, tuple(item for item in program.frozen if kinds[item[0]].kind != TILE))
+        structure = (program.identity, tuple(item for item in program.frozen if kinds[item[0]].kind not in (TILE, UNROLL)))
         if structure not in self._known:
             try:
                 program.schedule()

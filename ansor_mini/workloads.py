@@ -169,7 +169,7 @@ def norm(batch: int, rows: int, columns: int) -> Tensor:
 
 def softmax(x: Tensor) -> Tensor:
     """Softmax over the last axis, as four stages."""
-    k1, k2 = reduce_axis(x.shape[-1], "k"), reduce_axis(x.shape[-1], "k")
+    k1, k2 = reduce_axis(x.shape[-1], "r"), reduce_axis(x.shape[-1], "r")
     rows = x.shape[:-1]
     largest = compute(rows, lambda *at: reduce_max(x[(*at, k1)], (k1,)), "largest")
     powers = compute(x.shape, lambda *at: call("exp", x[at] - largest[at[:-1]]), "powers")
