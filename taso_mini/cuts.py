@@ -50,7 +50,7 @@ def inherits(node: Term, axis: int, params: dict[str, Hashable]) -> tuple[tuple[
         below = {0: ((0, 0),), 1: ((1, 0), (2, 0))[: len(node.args) - 1]}
         return below.get(axis, ())
     if operator == "matmul":
-        return ((axis, axis),)
+        return ((axis, axis),) if axis < 2 else ()
     if operator in ("scale", "bias"):
         return ((0, axis), (1, 0)) if axis == 1 else ((0, axis),)
     if operator == "scale_kernel":

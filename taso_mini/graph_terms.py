@@ -274,6 +274,7 @@ TABLE: tuple[Correspondence, ...] = (
     *(Correspondence(name, name, _read_plain, _build_plain(name)) for name in UNARY),
 )
 BUILDERS: Mapping[str, Builder] = {row.term: row.build for row in TABLE}
+READABLE = frozenset(row.term for row in TABLE if row.read is not _never)
 
 
 def read_node(node: Node, types: Types) -> tuple[Application | None, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from taso_mini.graph_terms import READABLE
 from taso_mini.search_graph import SearchGraph
 from taso_mini.terms import Substitution, Term, is_parameter_variable, substitute, subterms, variable, variables
 
@@ -54,8 +55,13 @@ class Pattern:
 def patterns(rule: Substitution) -> tuple[Pattern, ...]:
     """Return the ways to begin matching a rule, one per output; none when its source has nothing to hold on to.
 
-    That is so when an output is a bare variable, or two outputs share no subterm.
+    That is so when an output is a bare variable, when two outputs share no subterm, and when the source has an operator
+    that no graph node is read as.
     """
+    if any(root.is_variable for root in rule.source) or not READABLE.issuperset(
+        node.operator for node in subterms(*rule.source) if not node.is_variable
+    ):
+        return ()
     found = []
     for first in dict.fromkeys(rule.source):
         bound = set(subterms(first))
@@ -65,7 +71,7 @@ def patterns(rule: Substitution) -> tuple[Pattern, ...]:
             rest.append(climb)
             bound |= set(subterms(climb.root))
             waiting.remove(climb.root)
-        if not waiting and not any(root.is_variable for root in rule.source):
+        if not waiting:
             found.append(Pattern(rule, first, tuple(rest), _symmetric(rule)))
     return tuple(found)
 

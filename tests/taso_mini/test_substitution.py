@@ -1,0 +1,153 @@
+"""Whatever rule is applied wherever it matches, the graph computes what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from runtime.graph import Graph, GraphBuilder
+from taso_mini.axioms import AXIOMS, LEMMAS
+from taso_mini.conditions import holds
+from taso_mini.costs import FlopCost
+from taso_mini.matching import Matcher, directed, patterns
+from taso_mini.optimizer import all_rewrites, inherit
+from taso_mini.rules_text import SHIPPED_RULES, load_rules
+from taso_mini.search_graph import SearchGraph
+from taso_mini.terms import Substitution
+from taso_mini.testing import draw_samples
+from tests.strategies import graphs, rewritable
+
+SAMPLE_RULES = load_rules(Path(__file__).with_name("sample_rules.txt"))
+EQUATIONS = tuple(Substitution(a.name, (a.left,), (a.right,), a.conditions) for a in AXIOMS + LEMMAS)
+SHIPPED = load_rules() if SHIPPED_RULES.exists() else ()
+EVERY_RULE = directed([*SAMPLE_RULES, *EQUATIONS, *SHIPPED])
+
+
+def start(graph: Graph) -> SearchGraph:
+    return SearchGraph.of(graph, FlopCost())
+
+
+def same_outputs(before: Graph, after: Graph, rng: np.random.Generator) -> bool:
+    feeds = rewritable.feeds(before, rng)
+    old, new = before.evaluate(feeds), after.evaluate(feeds)
+    exact = not any(node.operator in graphs.INEXACT for node in before.nodes)
+    rtol = 1e-4 if "float32" in {array.dtype.name for array in old.values()} else 1e-12
+    return all(
+        np.array_equal(old[v], new[v]) if exact else np.allclose(old[v], new[v], rtol, rtol, equal_nan=True)
+        for v in old
+    )
+
+
+@pytest.mark.parametrize("rule", EVERY_RULE, ids=lambda rule: rule.name)
+def test_a_rule_fires_on_its_own_source_and_keeps_the_outputs(rule):
+    rng = np.random.default_rng(7)
+    fired = tried = 0
+    for sample in draw_samples(rule.source, rule.target, rng=rng, draws=4):
+        if not sample.defined or not all(holds(c, sample.shapes, sample.params) for c in rule.conditions):
+            continue
+        graph, roots = rewritable.source_graph(rule, sample.shapes, sample.params, rng)
+        if any(graph.producer(root) is None for root in roots) or len(set(roots)) < len(rule.source):
+            continue
+        tried += 1
+        search = start(graph)
+        rewrites = all_rewrites(search, Matcher([rule]))
+        fired += any(set(rewrite.match.roots) == set(roots) for rewrite in rewrites.values())
+        for rewrite in rewrites.values():
+            changed = search.apply(rewrite.change)
+            if changed.in_order() is not None:
+                after = changed.to_graph()
+                assert same_outputs(graph, after, rng), f"{rule}\n{graph}\n{after}"
+    replaced_by_a_value = any(root.is_variable for root in rule.target)  # the graph's outputs must keep their names
+    assert fired or not tried or replaced_by_a_value, f"{rule} never fired in {tried} graphs"
+
+
+@given(rewritable.networks(), st.randoms(use_true_random=False))
+def test_random_rewrites_keep_the_outputs(graph, random):
+    walk(graph, EVERY_RULE, random, steps=4)
+
+
+@given(graphs.graphs(max_nodes=6), st.randoms(use_true_random=False))
+def test_random_rewrites_keep_the_outputs_of_any_graph(graph, random):
+    walk(graph, EVERY_RULE, random, steps=2)
+
+
+def walk(graph: Graph, rules, random, steps: int) -> None:
+    """Apply random rewrites; after each the outputs and everything that is kept incrementally must be right."""
+    matcher = Matcher(rules)
+    search = start(graph)
+    rewrites = all_rewrites(search, matcher)
+    for step in range(steps):
+        if not rewrites:
+            return
+        chosen = rewrites[random.choice(sorted(rewrites))]
+        after = search.apply(chosen.change)
+        if after.in_order() is None:
+            continue
+        note(f"{chosen.match.rule.name} at {chosen.match.roots}")
+        assert after.fingerprint == (search.fingerprint + chosen.change.fingerprint) % 2**64
+        assert after.cost == pytest.approx(search.cost + chosen.change.cost, abs=1e-12)
+        rebuilt = start(after.to_graph())
+        assert rebuilt.uses == after.uses and len(rebuilt.operations) == len(after.operations)
+        inherited, fresh = inherit(rewrites, chosen.change, after, matcher), all_rewrites(after, matcher)
+        assert {k: describe(r) for k, r in inherited.items()} == {k: describe(r) for k, r in fresh.items()}
+        assert same_outputs(graph, after.to_graph(), np.random.default_rng(step))
+        search, rewrites = after, inherited
+
+
+def describe(rewrite):
+    change = rewrite.change
+    return set(change.added), set(change.removed), dict(change.uses)
+
+
+def conv_pair(groups: int) -> Graph:
+    build = GraphBuilder("pair")
+    x, ones = build.input("x", (1, 4, 5, 5)), np.ones((4, 4 // groups, 3, 3), np.float32)
+    made = [build.add("conv", x, build.weight(f"w{i}", ones), groups=groups, activation="relu") for i in range(2)]
+    return build.finish(made)
+
+
+def test_convolutions_merge_only_without_groups():
+    merge = next(rule for rule in SAMPLE_RULES if rule.name == "conv-conv-is-split-conv-concat")
+    assert len(all_rewrites(start(conv_pair(groups=1)), Matcher([merge]))) == 1  # one order of the pair
+    assert not all_rewrites(start(conv_pair(groups=2)), Matcher([merge]))
+
+
+def test_convolutions_that_feed_each_other_would_close_a_cycle():
+    build = GraphBuilder("chain")
+    x, w = build.input("x", (4, 4)), build.weight("w", np.ones((4, 4), np.float32))
+    first = build.add("matmul", x, w)
+    second = build.add("matmul", x, build.add("matmul", first, w))
+    search = start(build.finish([first, second]))
+    merge = next(rule for rule in SAMPLE_RULES if rule.name == "matmul-matmul-is-split-matmul-concat")
+    rewrites = all_rewrites(search, Matcher([merge]))
+    assert [search.apply(rewrite.change).in_order() for rewrite in rewrites.values()] == [None]
+
+
+def test_an_intermediate_value_that_is_an_output_stays():
+    build = GraphBuilder("both")
+    x = build.input("x", (1, 2, 3, 3))
+    conv = build.add("conv", x, build.weight("w", np.ones((2, 2, 1, 1), np.float32)))
+    graph = build.finish([conv, build.add("relu", conv)])
+    search = start(graph)
+    rewrite, = all_rewrites(search, Matcher(SAMPLE_RULES)).values()
+    after = search.apply(rewrite.change).to_graph()
+    assert [node["activation"] for node in after.nodes if node.operator == "conv"] == ["none", "relu"]
+    assert after.outputs == graph.outputs
+
+
+def test_broadcasting_and_batched_operators_are_opaque():
+    build = GraphBuilder("opaque")
+    x, row = build.input("x", (2, 3, 4)), build.input("row", (4,))
+    square = build.input("square", (4, 4))
+    values = [build.add("add", x, row), build.add("matmul", x, square), build.add("mul", row, x)]
+    search = start(build.finish(values))
+    assert [search.application(value) for value in values] == [None, None, None]
+
+
+def test_rules_without_a_hold_have_no_pattern():
+    undo = next(rule for rule in EQUATIONS if rule.name == "transpose-transpose")
+    assert patterns(undo) and not directed([undo])[1:]
