@@ -1,4 +1,4 @@
-"""The command line: `python -m ansor_mini tune matmul:512,512,512` and `python -m ansor_mini sketches C2D:14,14,256,256,3,1,1`."""
+"""The command `python -m ansor_mini`: tune one workload, or print its sketches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansor_mini.task_tuner import TaskTuner, TuneResult
 from ansor_mini.tuner import Task, tune
 from ansor_mini.workloads import WORKLOADS, parse_workload
 from runtime import debug
-from runtime.command_line import BAD_INPUT, DONE, INTERRUPTED, NOTHING_FOUND, Parser, exit_status
+from runtime.command_line import DONE, INTERRUPTED, NOTHING_FOUND, Parser, exit_status
 from runtime.compile_c import CompilerNotFound, find_compiler
 from runtime.machine import detect
 
@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="workloads: " + ", ".join(f"{name}:{','.join(w.fields)}" for name, w in WORKLOADS.items()),
     )
     commands = top.add_subparsers(dest="command", required=True)
-    search = commands.add_parser("tune", help="search and measure", example="python -m ansor_mini tune matmul:512,512,512")
+    search = commands.add_parser(
+        "tune", help="search and measure", example="python -m ansor_mini tune matmul:512,512,512"
+    )
     search.add_argument("--trials", type=int, default=64, help="programs to measure, resumed ones included")
     search.add_argument("--budget-seconds", type=float, default=math.inf, help="stop after this long")
     search.add_argument("--threads", type=int, default=1, help="cores that a program may use")

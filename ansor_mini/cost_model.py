@@ -3,8 +3,8 @@
 Paper: Ansor §5.2
 
 A `CostModel` scores programs, higher is better, and may learn from measurements. Two are here: `RandomModel`, the
-paper's stand-in before there is data, and `TrivialModel`, which learns nothing and estimates a time from five facts that
-an annotation shows without lowering: register-tile fit, vector use, reloads of the tile, parallel balance and bytes.
+paper's stand-in before there is data, and `TrivialModel`, which learns nothing and estimates a time from five facts
+that an annotation shows without lowering: register-tile fit, vector use, reloads of the tile, parallel balance, bytes.
 """
 
 from __future__ import annotations
@@ -181,4 +181,3 @@ def _level(hole: HoleSpec, annotation: Annotation, part: int) -> int:
     assert isinstance(lengths, tuple) and hole.kind == TILE
     parts = (hole.extent // math.prod(lengths), *lengths)
     return parts[part] if -part <= len(parts) else 1
-

@@ -52,7 +52,10 @@ class Feasibility:
     def __call__(self, program: Program) -> bool:
         """True when the steps replay; False, counted, when they do not."""
         kinds = program.sketch.hole
-        structure = (program.identity, tuple(item for item in program.frozen if kinds[item[0]].kind not in (TILE, UNROLL)))
+        structure = (
+            program.identity,
+            tuple(item for item in program.frozen if kinds[item[0]].kind not in (TILE, UNROLL)),
+        )
         if structure not in self._known:
             try:
                 program.schedule()
@@ -107,7 +110,9 @@ def mutate_location(program: Program, rng: np.random.Generator, threads: int) ->
     if moved is None:
         return None
     before, after = program.annotation, moved.annotation
-    changed = {hole.node for hole in moved.sketch.holes if hole.kind == LOCATION and before[hole.name] != after[hole.name]}
+    changed = {
+        hole.node for hole in moved.sketch.holes if hole.kind == LOCATION and before[hole.name] != after[hole.name]
+    }
     redrawn = (PARALLEL, VECTORIZE)
     dropped = {hole.name for hole in moved.sketch.holes if hole.node in changed and hole.kind in redrawn}
     kept = {name: value for name, value in after.items() if name not in dropped}

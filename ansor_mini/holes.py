@@ -8,6 +8,7 @@ and which values are legal, so that sampling, mutation and exhaustive enumeratio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,28 @@ UNROLL_STEPS = (0, 16, 64, 512)
 
 
 @dataclass(frozen=True, slots=True)
+class LoopExtent:
+    """The extent of a loop, as a function of an annotation: some adjacent tiles of an axis, or all of it.
+
+    hole: the tile hole of the axis, "" when it is not tiled. first, last: which of the parts (0 is the outermost).
+
+    >>> LoopExtent(512, "C.i", 2, 4).of({"C.i": (4, 2, 16)})
+    32
+    """
+
+    axis: int
+    hole: str = ""
+    first: int = 0
+    last: int = 1
+
+    def of(self, annotation: Mapping[str, Value]) -> int:
+        """The extent in one program."""
+        lengths = annotation[self.hole] if self.hole else ()
+        assert isinstance(lengths, tuple)
+        return math.prod((self.axis // math.prod(lengths), *lengths)[self.first : self.last])
+
+
+@dataclass(frozen=True, slots=True)
 class HoleSpec:
     """One open choice of a sketch.
 
@@ -31,7 +54,9 @@ class HoleSpec:
     node: the stage that the choice belongs to; crossover takes all holes of a node from one parent.
     kind: one of `KINDS`.
     A tile hole holds `parts - 1` inner lengths, outer to inner, of an axis of `extent` elements whose innermost length
-    is at most `innermost`; `reduce` tells a reduction axis. The other kinds hold an int out of `choices`.
+    is at most `innermost`; `reduce` tells a reduction axis. The other kinds hold an int out of `choices`: for parallel
+    and vectorize the number of `loops` fused, counted from the outermost and from the innermost; for unroll the longest
+    body to unroll; for location 0 (inline), 1 (root) or 2 + i (at the i-th candidate loop).
     """
 
     name: str
@@ -42,6 +67,7 @@ class HoleSpec:
     reduce: bool = False
     innermost: int = MAX_INNERMOST
     choices: tuple[int, ...] = ()
+    loops: tuple[LoopExtent, ...] = ()
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -89,7 +115,9 @@ def factorizations(extent: int, parts: int, innermost: int = MAX_INNERMOST) -> t
 
 
 @lru_cache(maxsize=65536)
-def tile_neighbours(extent: int, lengths: tuple[int, ...], innermost: int = MAX_INNERMOST) -> tuple[tuple[int, ...], ...]:
+def tile_neighbours(
+    extent: int, lengths: tuple[int, ...], innermost: int = MAX_INNERMOST
+) -> tuple[tuple[int, ...], ...]:
     """The tilings reached by moving one divisor from one level to another, the implicit outermost level included.
 
     Paper: Ansor §5.1 (tile size mutation)

@@ -1,4 +1,4 @@
-"""The last steps of every sketch: where untiled stages are computed, and which loops run parallel, unrolled, as vectors.
+"""The last steps of every sketch: where untiled stages are computed, and how the loops of each stage run.
 
 Paper: Ansor §4.2
 

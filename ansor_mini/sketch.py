@@ -7,7 +7,7 @@ hole. Everything else is derived by replaying the steps. `derive` enumerates the
 from the output to the inputs and lets a list of rules branch at each one.
 
 1. Start with the naive state and the last stage.
-2. Each rule looks at (state, stage) and says Skip, Apply or Apply-and-skip-the-rest; Apply gives new states to go on from.
+2. Each rule looks at (state, stage) and says Skip, Apply or Apply-and-skip-the-rest; applying gives new states.
 3. When all stages are done, `open_choices` appends the steps with the other holes: location, parallel, unroll, vector.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageFacts:
-    """What a cost estimate needs to know about a stage; `root` is the stage in whose loops it is computed, or itself."""
+    """What a cost estimate needs to know about a stage; `root` is the stage in whose loops it is, or itself."""
 
     name: str
     root: str
@@ -85,7 +85,9 @@ class Sketch:
         """This sketch with its holes filled.  Raises: ValueError: a hole is missing or a name is not a hole."""
         if set(annotation) != set(self.hole):
             odd = sorted(set(annotation) ^ set(self.hole))
-            raise ValueError(f"an annotation needs a value for each of the {len(self.holes)} holes; missing or unknown: {odd}")
+            raise ValueError(
+                f"an annotation needs a value for each of the {len(self.holes)} holes; missing or unknown: {odd}"
+            )
         return Program(self, freeze(annotation))
 
     def __str__(self) -> str:

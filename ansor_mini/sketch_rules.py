@@ -2,8 +2,9 @@
 
 Paper: Ansor §4.1, Table 1
 
-Each rule has a condition, which says Skip, Apply or Apply-and-skip-the-rest for a state and a stage, and an application,
-which gives new states with the stage to look at next. An extension is one more `Rule` in the list given to `derive`.
+Each rule has a condition, which says Skip, Apply or Apply-and-skip-the-rest for a state and a stage, and an
+application, which gives new states with the stage to look at next. An extension is one more `Rule` in the list given
+to `derive`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ from ansor_mini import dag_analysis as facts
 from ansor_mini.holes import TILE, HoleSpec
 from ansor_mini.schedule import REDUCE, SPATIAL, Stage
 from ansor_mini.sketch import Derivation
-from ansor_mini.steps import CacheWrite, ComputeAt, ComputeInline, FollowSplit, Fuse, Hole, Reorder, Rfactor, Split, Step
+from ansor_mini.steps import (
+    CacheWrite,
+    ComputeAt,
+    ComputeInline,
+    FollowSplit,
+    Fuse,
+    Hole,
+    Reorder,
+    Rfactor,
+    Split,
+    Step,
+)
 from runtime.machine import Machine
 
 
@@ -129,7 +141,9 @@ def tile(context: Context, stage: Stage) -> tuple[list[Step], list[HoleSpec]]:
         for axis in axes:
             parts[letter].append([axis.name] if levels == 1 else [f"{axis.name}.{level}" for level in range(levels)])
             if levels > 1:
-                hole = HoleSpec(f"{stage.name}.{axis.name}", stage.name, TILE, axis.extent, levels, reduce=letter == "R")
+                hole = HoleSpec(
+                    f"{stage.name}.{axis.name}", stage.name, TILE, axis.extent, levels, reduce=letter == "R"
+                )
                 holes.append(hole)
                 steps.append(Split(stage.name, axis.name, Hole(hole.name)))
     seen = {"S": 0, "R": 0}
@@ -168,11 +182,14 @@ def _tile_and_fuse(context: Context, derivation: Derivation, index: int) -> Next
             continue
         own = consumer.names()
         follow: list[Step] = [
-            FollowSplit(consumer_name, name, (stage.name, source), level + 1) for name, source in zip(own, stage.names(SPATIAL))
+            FollowSplit(consumer_name, name, (stage.name, source), level + 1)
+            for name, source in zip(own, stage.names(SPATIAL))
         ]
         order = tuple(f"{name}.{part}" for part in range(level + 1) for name in own)
         attach = ComputeAt(stage.name, consumer_name, f"{own[-1]}.{level - 1}")
-        fused = derivation.then(f"tile-and-fuse-{level}", [*steps, *follow, Reorder(consumer_name, order), attach], holes)
+        fused = derivation.then(
+            f"tile-and-fuse-{level}", [*steps, *follow, Reorder(consumer_name, order), attach], holes
+        )
         followers = (*derivation.followers, (consumer_name, stage.name, level))
         results.append((replace(fused, followers=followers), index - 1))
     return results

@@ -51,7 +51,7 @@ class RecordSink(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A computation to tune. key: names it in records; weight: how often a network runs it; threads: cores it may use."""
+    """A computation to tune. key: its name in records; weight: how often a network runs it; threads: cores it may use."""
 
     key: str
     dag: ComputeDAG
@@ -63,8 +63,8 @@ class Task:
 class SearchOptions:
     """The policies of a search; each may be replaced.
 
-    round_size: programs measured between two evolutions. local: share of a round spent on mutations of the best measured
-    programs, which matters as long as the cost model does not learn.
+    round_size: programs measured between two evolutions. local: share of a round spent on mutations of the best
+    measured programs, which matters as long as the cost model does not learn.
     """
 
     rules: Sequence[Rule] = CPU_RULES
@@ -200,7 +200,9 @@ class TaskTuner:
 
     def _elite(self, count: int) -> list[Program]:
         """The best measured programs that have holes to change."""
-        good = [(seconds, i) for i, (program, seconds) in enumerate(self.measured) if seconds < math.inf and program.frozen]
+        good = [
+            (seconds, i) for i, (program, seconds) in enumerate(self.measured) if seconds < math.inf and program.frozen
+        ]
         return [self.measured[i][0] for _, i in sorted(good)[:count]]
 
     def _neighbours(self, count: int) -> list[Program]:
@@ -219,7 +221,7 @@ class TaskTuner:
         return [ranked[i] for i in order][:count]
 
     def _admit(self, programs: Iterable[Program], count: int, chosen: dict[Program, LoopNest]) -> None:
-        """Lower programs until `count` are chosen; drop, with a counted reason, what cannot be lowered or is not new."""
+        """Lower programs until `count` are chosen; drop, counted by reason, what cannot be lowered or is not new."""
         for program in programs:
             if len(chosen) == count:
                 return

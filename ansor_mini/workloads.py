@@ -31,7 +31,9 @@ class Workload:
         Raises: ValueError: a number is missing or below what it may be.
         """
         if len(numbers) != len(self.fields):
-            raise ValueError(f"{self.name} needs {len(self.fields)} numbers ({','.join(self.fields)}), got {len(numbers)}")
+            raise ValueError(
+                f"{self.name} needs {len(self.fields)} numbers ({','.join(self.fields)}), got {len(numbers)}"
+            )
         for field, number in zip(self.fields, numbers):
             if number < (0 if field == "padding" else 1):
                 raise ValueError(f"{self.name}: {field} must be positive, got {number}")
@@ -117,7 +119,7 @@ def depthwise(batch: int, h: int, w: int, c: int, kernel: int, stride: int, padd
 
 
 def transposed(batch: int, h: int, w: int, ci: int, co: int, kernel: int, stride: int, padding: int) -> Tensor:
-    """Transposed convolution: a tap counts where the stride divides its position, so that unrolling can drop the rest."""
+    """Transposed convolution: a tap counts where the stride divides its position; unrolling can drop the rest."""
     border = kernel - 1 - padding
     if border < 0:
         raise ValueError(f"padding must be below the kernel, got padding={padding} and kernel={kernel}")
@@ -195,8 +197,12 @@ def conv_layer(batch: int, h: int, w: int, ci: int, co: int, kernel: int, stride
 def attention(batch: int, length: int, heads: int, size: int) -> Tensor:
     """Two transposes, a batched matmul and softmax: the scores of a transformer's attention (TBS)."""
     query, key = placeholder((batch, length, heads, size), "Q"), placeholder((batch, length, heads, size), "K")
-    turned_q = compute((batch, heads, length, size), lambda b, h, i, d: query[b, i, h, d], "QT", axes=("b", "h", "i", "d"))
-    turned_k = compute((batch, heads, size, length), lambda b, h, d, i: key[b, i, h, d], "KT", axes=("b", "h", "d", "i"))
+    turned_q = compute(
+        (batch, heads, length, size), lambda b, h, i, d: query[b, i, h, d], "QT", axes=("b", "h", "i", "d")
+    )
+    turned_k = compute(
+        (batch, heads, size, length), lambda b, h, d, i: key[b, i, h, d], "KT", axes=("b", "h", "d", "i")
+    )
     d = reduce_axis(size, "d")
     scores = compute(
         (batch, heads, length, length),
@@ -207,7 +213,12 @@ def attention(batch: int, length: int, heads: int, size: int) -> Tensor:
     return softmax(scores)
 
 
-_CONV2D = ((224, 224, 3, 64, 7, 2, 3), (56, 56, 64, 64, 1, 1, 0), (14, 14, 256, 256, 3, 1, 1), (7, 7, 512, 512, 3, 1, 1))
+_CONV2D = (
+    (224, 224, 3, 64, 7, 2, 3),
+    (56, 56, 64, 64, 1, 1, 0),
+    (14, 14, 256, 256, 3, 1, 1),
+    (7, 7, 512, 512, 3, 1, 1),
+)
 _CONV_FIELDS = ("h", "w", "ci", "co", "kernel", "stride", "padding")
 
 _TABLE = (
@@ -258,7 +269,9 @@ _TABLE = (
         ((224, 224, 3, 64, 7, 2, 3), (56, 56, 64, 64, 3, 2, 1), (28, 28, 128, 256, 1, 2, 0), (7, 7, 512, 512, 3, 1, 1)),
         conv_layer,
     ),
-    Workload("TBS", ("length", "heads", "size"), ((128, 12, 64), (128, 16, 64), (64, 12, 128), (128, 12, 128)), attention),
+    Workload(
+        "TBS", ("length", "heads", "size"), ((128, 12, 64), (128, 16, 64), (64, 12, 128), (128, 12, 128)), attention
+    ),
 )
 WORKLOADS = {workload.name: workload for workload in _TABLE}
 ALIASES = {"gmm": "matmul", "conv1d": "C1D", "conv2d": "C2D", "conv3d": "C3D", "conv_layer": "ConvLayer"}

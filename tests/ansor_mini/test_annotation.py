@@ -35,7 +35,7 @@ def test_stages_without_loops_of_their_own_get_no_loop_annotations(program: Prog
 
 
 def _accumulators(program: Program, lanes: int) -> float:
-    (spatial, _), = program.sketch.tiled.values()
+    ((spatial, _),) = program.sketch.tiled.values()
     lengths = [program.annotation[hole.name] for hole in spatial]
     return math.prod(length[-1] for length in lengths if isinstance(length, tuple)) / lanes
 

@@ -26,7 +26,8 @@ SEEDS = st.integers(0, 2**32 - 1)
 def _samples(sketches: Sequence[Sketch], count: int, seed: int = 0) -> list[Program]:
     rng = np.random.default_rng(seed)
     return [
-        sample(sketches[int(rng.integers(len(sketches)))], rng, SMALL_MACHINE, tiles=uniform_tiles) for _ in range(count)
+        sample(sketches[int(rng.integers(len(sketches)))], rng, SMALL_MACHINE, tiles=uniform_tiles)
+        for _ in range(count)
     ]
 
 

@@ -37,7 +37,9 @@ class FakeMeasurer:
             kind = self.failures.get(len(self.texts), "ok")
             self.texts.append(str(nest))
             seconds = 1e-6 * (1 + int(hashlib.sha256(str(nest).encode()).hexdigest()[:4], 16))
-            on_result(number, MeasureResult(kind, (seconds,) if kind == "ok" else (), "" if kind == "ok" else "injected"))
+            on_result(
+                number, MeasureResult(kind, (seconds,) if kind == "ok" else (), "" if kind == "ok" else "injected")
+            )
 
 
 def _tune(measurer: FakeMeasurer, trials: int = 20, seed: int = 0, **arguments: object) -> TuneResult:
@@ -154,7 +156,9 @@ def test_kernels_that_hang_crash_or_lie_are_one_record_each(tmp_path: Path) -> N
         def measurer(nests: Sequence[LoopNest], on_result: OnResult) -> None:
             bad = [
                 KernelSource(
-                    f"void bad{number}(const float *a, const float *b, float *c, void *w) {{ {body} }}", f"bad{number}", 3
+                    f"void bad{number}(const float *a, const float *b, float *c, void *w) {{ {body} }}",
+                    f"bad{number}",
+                    3,
                 )
                 for number, body in BAD_KERNELS.items()
             ]
