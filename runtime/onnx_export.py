@@ -1,7 +1,7 @@
 """Graph → ONNX file, so that other runtimes can run the same network with the same weights.
 
-Every graph operator becomes one or a few ONNX nodes of opset 17. Operators in the layout NHWC, which ONNX does not have,
-are surrounded by transposes.
+Every graph operator becomes one or a few ONNX nodes of opset 17. Operators in the layout NHWC, which ONNX does not
+have, are surrounded by transposes.
 """
 
 from __future__ import annotations

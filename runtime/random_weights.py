@@ -62,6 +62,7 @@ def _draw(user: Node | None, name: str, shape: Shape, rng: np.random.Generator) 
 def randomize_onnx(source: Path, target: Path, rng: np.random.Generator) -> None:
     """Copy an ONNX file, with random weights stored in place of those that ConstantOfShape nodes generate.
 
+    Initializers are no longer declared as inputs too, which would keep ONNX Runtime from treating them as constants.
     Raises: ModelError: `source` cannot be read.
     """
     import onnx
@@ -82,7 +83,11 @@ def randomize_onnx(source: Path, target: Path, rng: np.random.Generator) -> None
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, node.output[0]))
     del model.graph.node[:]
     model.graph.node.extend(kept)
-    model.ir_version = max(model.ir_version, 4)  # from version 4 on, initializers need not be inputs too
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 4)  # before version 4, initializers had to be inputs too
     Path(target).write_bytes(model.SerializeToString())
 
 
