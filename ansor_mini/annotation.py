@@ -108,7 +108,16 @@ def is_inlined(sketch: Sketch, node: str, annotation: Annotation) -> bool:
     return annotation.get(f"{node}.{LOCATION}", ROOT) == INLINE
 
 
-def complete(sketch: Sketch, annotation: Annotation, rng: np.random.Generator, threads: int) -> Annotation:
+def vector_width(hole: HoleSpec, annotation: Annotation, rng: np.random.Generator, lanes: int) -> int:
+    """How many inner loops to fuse into a vector: one if it fills whole vectors, else any number of them."""
+    if not hole.loops or hole.loops[-1].of(annotation) % lanes == 0:
+        return min(1, len(hole.loops))
+    return int(rng.integers(1, len(hole.loops) + 1))
+
+
+def complete(
+    sketch: Sketch, annotation: Annotation, rng: np.random.Generator, *, threads: int = 1, lanes: int = 16
+) -> Annotation:
     """Draw the holes that are still open, in an order in which each knows what it depends on.
 
     An inlined stage gets no loops to annotate, a stage inside another one no parallel loop.
@@ -122,8 +131,7 @@ def complete(sketch: Sketch, annotation: Annotation, rng: np.random.Generator, t
                 wanted = parallel_width(hole, result, threads) if is_root(sketch, hole.node, result) else 0
                 result[hole.name] = min(wanted, max(hole.choices))
             elif kind == VECTORIZE:
-                width = draw([n for n in hole.choices if n] or (0,), rng)
-                result[hole.name] = 0 if is_inlined(sketch, hole.node, result) else width
+                result[hole.name] = 0 if is_inlined(sketch, hole.node, result) else vector_width(hole, result, rng, lanes)
             elif kind == LOCATION:
                 # Most inner locations compute the same elements many times over.
                 result[hole.name] = ROOT if rng.random() < 0.5 else draw(hole.choices, rng)
@@ -141,4 +149,4 @@ def sample(
     tiles: TilePolicy = register_tiles,
 ) -> Program:
     """Draw one program of a sketch; it may still turn out infeasible when it is replayed.  Paper: Ansor §4.2"""
-    return sketch.program(complete(sketch, tiles(sketch, rng, machine), rng, threads))
+    return sketch.program(complete(sketch, tiles(sketch, rng, machine), rng, threads=threads, lanes=machine.lanes))

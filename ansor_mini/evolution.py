@@ -116,7 +116,7 @@ def mutate_location(program: Program, rng: np.random.Generator, threads: int) ->
     redrawn = (PARALLEL, VECTORIZE)
     dropped = {hole.name for hole in moved.sketch.holes if hole.node in changed and hole.kind in redrawn}
     kept = {name: value for name, value in after.items() if name not in dropped}
-    return moved.sketch.program(complete(moved.sketch, kept, rng, threads))
+    return moved.sketch.program(complete(moved.sketch, kept, rng, threads=threads))
 
 
 # Name, weight and function; an extension is one more row.

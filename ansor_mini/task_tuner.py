@@ -51,7 +51,7 @@ class RecordSink(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A computation to tune. key: its name in records; weight: how often a network runs it; threads: cores it may use."""
+    """A computation to tune: its name in records, how often a network runs it, the cores it may use."""
 
     key: str
     dag: ComputeDAG
