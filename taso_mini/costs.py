@@ -4,14 +4,14 @@ Paper: TASO §5. The cost of a graph is the sum of its nodes' seconds; nodes tha
 before the first inference and cost nothing. A `CostSource` prices one node from its operator, parameters and input
 types. A search asks it twice: for an `estimate` of every candidate, and for the `cost` of the graphs it goes on with.
 
-Elementwise operators are kernels of their own here, as in the paper. A back end that computes them inside the kernel
-before them does it for less: `FlopCost(elementwise=0.1)` says so.
+Every operator is a kernel of its own here, as in the paper. What a back end does better is a policy on top: `Shares`
+makes a split free where it is a view, or elementwise operators cheap where the kernel before them computes them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -38,37 +38,56 @@ class CostSource(Protocol):
 
 @dataclass(frozen=True)
 class FlopCost:
-    """Seconds = operations / speed + bytes read and written / bandwidth + a start.
+    """Seconds = operations / speed + bytes read and written / bandwidth + a start; a reshape is free.
 
-    The defaults are one core of a current server processor. `elementwise` is the share of its price that an elementwise
-    operator pays; `free` are the operators that only rename memory, to which a back end may add `split`.
+    The defaults are one core of a current server processor.
 
     >>> x, w = TensorType((1, 64, 56, 56)), TensorType((64, 64, 1, 1))
     >>> round(FlopCost().cost(Node("conv", ("x", "w"), ("y",)), (x, w)) * 1e6)  # microseconds
     339
     >>> round(FlopCost().cost(Node("relu", ("x",), ("y",)), (x,)) * 1e6)
-    81
+    83
     """
 
     flops_per_second: float = 1e11
     bytes_per_second: float = 2e10
     start_seconds: float = 1e-6
-    elementwise: float = 1.0
-    free: tuple[str, ...] = ("reshape",)
 
     def cost(self, node: Node, types: Types) -> float:
         """Return the price by the formula above."""
-        if node.operator in self.free:
+        if node.operator == "reshape":
             return 0.0
         params, outputs = infer(node.operator, tuple(types), node.params)
         flops = find_operator(node.operator).flops(types, outputs, params)
         moved = sum(t.nbytes for t in (*types, *outputs))
-        seconds = flops / self.flops_per_second + moved / self.bytes_per_second + self.start_seconds
-        return seconds * (self.elementwise if node.operator in ELEMENTWISE_NAMES else 1.0)
+        return flops / self.flops_per_second + moved / self.bytes_per_second + self.start_seconds
 
     def estimate(self, node: Node, types: Types) -> float:
         """Return the same."""
         return self.cost(node, types)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The prices of another source, times a share for some operators.
+
+    >>> fused = Shares(FlopCost(), {"split": 0.0, **dict.fromkeys(ELEMENTWISE_NAMES, 0.1)})
+    >>> round(fused.cost(Node("relu", ("x",), ("y",)), (TensorType((1, 64, 56, 56)),)) * 1e6)
+    8
+    """
+
+    source: CostSource
+    shares: Mapping[str, float]
+
+    def cost(self, node: Node, types: Types) -> float:
+        """Return the share of the source's exact price."""
+        share = self.shares.get(node.operator, 1.0)
+        return share and share * self.source.cost(node, types)
+
+    def estimate(self, node: Node, types: Types) -> float:
+        """Return the share of the source's estimate."""
+        share = self.shares.get(node.operator, 1.0)
+        return share and share * self.source.estimate(node, types)
 
 
 @dataclass
@@ -79,7 +98,8 @@ class MeasuredCost:
         measure: runs one node on inputs of the given types; None when it cannot, and the estimate stands.
         path: the file; None keeps measurements in memory only.
         machine: the line that names the machine; lines of other machines are left alone.
-        estimates: prices what is not measured yet; operators that it gives for nothing are never measured.
+        estimates: prices what is not measured yet, corrected by what measuring that operator has shown so far; what it
+            gives for nothing is never measured.
     """
 
     measure: Measure
@@ -89,6 +109,7 @@ class MeasuredCost:
     measured: int = 0
     failed: int = 0
     _known: dict[str, float] = field(default_factory=dict)
+    _seen: dict[str, tuple[float, float]] = field(default_factory=dict)  # operator -> seconds measured and estimated
 
     def __post_init__(self) -> None:
         """Read what was measured before; a torn last line is skipped."""
@@ -102,33 +123,39 @@ class MeasuredCost:
                     continue
 
     def estimate(self, node: Node, types: Types) -> float:
-        """Return the measured seconds where there are any, else the estimate."""
+        """Return the measured seconds where there are any, else the corrected estimate."""
         known = self._known.get(configuration(node, types))
-        return self.estimates.estimate(node, types) if known is None else known
+        if known is not None:
+            return known
+        measured, estimated = self._seen.get(node.operator, (1.0, 1.0))
+        return self.estimates.estimate(node, types) * measured / estimated
 
     def cost(self, node: Node, types: Types) -> float:
         """Return the measured seconds, measuring when this configuration has not been seen."""
-        estimate = self.estimates.estimate(node, types)
-        key = configuration(node, types)
+        estimate, key = self.estimates.estimate(node, types), configuration(node, types)
         if estimate == 0 or key in self._known:
             return self._known.get(key, estimate)
         seconds = self.measure(node, types)
         if seconds is None:
             self.failed += 1
-            seconds = self._known[key] = estimate
-            return seconds
+            self._known[key] = self.estimate(node, types)
+            return self._known[key]
         self.measured += 1
         self._known[key] = seconds
+        totals = self._seen.get(node.operator, (0.0, 0.0))
+        self._seen[node.operator] = (totals[0] + seconds, totals[1] + estimate)
         self._append({"machine": self.machine, "node": key, "seconds": seconds})
         return seconds
 
     def _append(self, entry: dict[str, object]) -> None:
+        """Write one line, after ending a line that a crash has torn."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self.path.exists() and not self.path.read_bytes().endswith((b"\n", b"")[:1]) and self.path.stat().st_size
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + json.dumps(entry) + "\n")
+        with self.path.open("a+b") as file:
+            file.seek(0)
+            torn = not file.read().endswith(b"\n") and file.tell() > 0
+            file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
 
 
 def configuration(node: Node, types: Types) -> str:

@@ -19,12 +19,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from runtime.debug import say
+from runtime.debug import say, shows
 from runtime.graph import Graph
 from taso_mini.costs import CostSource, FlopCost
 from taso_mini.matching import Matcher
 from taso_mini.search_graph import Change, SearchGraph
-from taso_mini.substitution import CYCLE, Rejection, Rewrite, attempt
+from taso_mini.substitution import CYCLE, Rewrite, attempt
 from taso_mini.terms import Substitution
 from taso_mini.tidy import tidy
 from taso_mini.trace import Step, Trace
@@ -136,7 +136,8 @@ def inherit(
 
     What it may touch: rewrites that have read a changed value, and matches that reach one from an output above it.
     """
-    changed = {value for operation in (*change.added, *change.removed) for value in operation.outputs} | set(change.uses)
+    changed = set(change.uses)
+    changed.update(value for operation in (*change.added, *change.removed) for value in operation.outputs)
     kept, places = {}, {}
     for key, rewrite in before.items():
         if rewrite.reads.isdisjoint(changed):
@@ -166,7 +167,8 @@ def _at(
                     refused.add(key)
                     if rejected is not None:
                         rejected[result.reason] += 1
-                    say(4, lambda key=key, result=result: f"{key[0]} at {', '.join(key[1])}: {result.reason}")
+                    if shows(4):
+                        say(4, f"{match.rule.name} at {', '.join(match.roots)}: {result.reason}")
     return found
 
 

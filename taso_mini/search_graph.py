@@ -21,7 +21,7 @@ from types import MappingProxyType
 from runtime.graph import Graph, Node, Params, TensorType
 from runtime.operators import infer
 from taso_mini.costs import CostSource
-from taso_mini.graph_terms import Application, Argument, Recipe, Reshaped, read_node
+from taso_mini.graph_terms import Application, Argument, Recipe, read_node
 
 
 @dataclass(eq=False, slots=True)
