@@ -61,9 +61,3 @@ def split_nest(shape: Shape, sizes: Sequence[int], axis: int, dtype: str, name: 
     kind = PARALLEL if threads > 1 and rows > 1 else SERIAL
     return LoopNest(name, (source,), parts, For(row, rows, kind, block(*copies)))
 
-
-def copy_nest(elements: int, dtype: str, name: str) -> LoopNest:
-    """Copy a tensor: a reshape whose two ends both need memory of their own."""
-    source, target = Buffer("x", (elements,), dtype), Buffer("y", (elements,), dtype)
-    i = Var("i")
-    return LoopNest(name, (source,), (target,), For(i, elements, VECTORIZE, Store(target, (i,), source[i])))

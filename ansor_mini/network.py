@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ansor_mini.data_movement import concat_nest, copy_nest, split_nest
+from ansor_mini.data_movement import concat_nest, split_nest
 from ansor_mini.default_schedule import default_nest
 from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
@@ -62,12 +62,10 @@ def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: 
         if part.kind == "compute":
             calls.append(KernelCall(nests[part.key], part.inputs, part.outputs))
         elif part.kind == "movement":
-            calls.append(KernelCall(_movement(graph, part.anchor, threads, len(calls)), part.inputs, part.outputs))
-        elif _can_alias(graph, part, aliases):
-            aliases[part.outputs[0]] = part.inputs[0]
+            nest = movement_nest(graph, part.anchor, threads, f"{part.anchor.operator}_{len(calls)}")
+            calls.append(KernelCall(nest, part.inputs, part.outputs))
         else:
-            kind = graph.types[part.outputs[0]]
-            calls.append(KernelCall(copy_nest(kind.size, kind.dtype, f"copy_{len(calls)}"), part.inputs, part.outputs))
+            aliases[part.outputs[0]] = part.inputs[0]
     return Network(
         name=graph.name,
         inputs=dict(graph.inputs),
@@ -79,18 +77,10 @@ def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: 
     )
 
 
-def _movement(graph: Graph, node: Node, threads: int, number: int) -> LoopNest:
-    name = f"{node.operator}_{number}"
+def movement_nest(graph: Graph, node: Node, threads: int, name: str) -> LoopNest:
+    """The copies that a concat or split of a graph stands for."""
     first = graph.types[node.inputs[0]]
     axis = node["axis"] % first.rank
     if node.operator == "concat":
         return concat_nest([graph.types[value].shape for value in node.inputs], axis, first.dtype, name, threads)
     return split_nest(first.shape, node["sizes"], axis, first.dtype, name, threads)
-
-
-def _can_alias(graph: Graph, part: Subgraph, aliases: Mapping[str, str]) -> bool:
-    """Whether a reshape may share memory: not when both its ends are the caller's or a weight's."""
-    source = part.inputs[0]
-    while source in aliases:
-        source = aliases[source]
-    return source not in graph.inputs and source not in graph.weights and part.outputs[0] not in graph.outputs

@@ -1,0 +1,166 @@
+"""A decent schedule for any compute DAG without search.
+
+Every stage that is a plain function of others is inlined. A stage that reduces is computed in a register tile of its
+element-wise consumer (or of its own copy-out): a few rows times a few vectors, sized so that accumulators fill the
+vector registers, with the whole reduction around the tile. All other stages are vectorised along their last axis. The
+outer loops are fused and run in parallel.
+
+This is the heuristic that a search has to beat, and the program that a search starts from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ansor_mini import dag_analysis as facts
+from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.lowering import lower
+from ansor_mini.operators import declare
+from ansor_mini.partition import Subgraph
+from ansor_mini.schedule import Step, replay
+from ansor_mini.steps import CacheWrite, ComputeAt, ComputeInline, Fuse, Parallel, Reorder, Split, Vectorize
+from ansor_mini.tensor_expression import Axis, Tensor
+from runtime.expr import free_variables
+from runtime.loop_nest import LoopNest
+from runtime.machine import Machine
+
+PARALLEL_WORK = 1 << 15  # operations below which waking a second thread costs more than it saves
+WIDEST_ROW = 6  # vectors in a row of the tile
+TALLEST_TILE = 16  # rows
+BUSY_ACCUMULATORS = 10  # independent sums that keep the multiply-add units busy
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A register tile: `rows` along one axis (None when rows would share nothing) times `columns` along the last."""
+
+    row_axis: str | None
+    rows: int
+    columns: int
+
+
+def default_nest(part: Subgraph, machine: Machine, threads: int) -> LoopNest:
+    """The default schedule of a fused subgraph, lowered."""
+    dag = declare(part.fragment)
+    return lower(replay(dag, default_steps(dag, machine, threads)))
+
+
+def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[Step, ...]:
+    """The steps of the default schedule of a DAG."""
+    inlined = {op.name for op in dag.ops if not dag.is_output(op) and facts.is_strictly_inlineable(dag, op.name)}
+    steps: list[Step] = [ComputeInline(name) for name in sorted(inlined)]
+    reductions = [op for op in dag.ops if op.reduce_axes and op.axes]
+    consumers = {op.name: facts.fusible_consumer(dag, op.name) for op in reductions}
+    for op in dag.ops:
+        if op.name in consumers:
+            steps += _tiled(dag, op, consumers[op.name], machine, threads)
+        elif op.name not in inlined and op.name not in consumers.values():
+            steps += _streamed(op, machine, threads)
+    return tuple(steps)
+
+
+def choose_tile(dag: ComputeDAG, op: Tensor, machine: Machine) -> Tile:
+    """The register tile with the best estimated throughput; ties go to the smaller one."""
+    rows = _shared_axes(dag, op)
+    tiles = [Tile(None, 1, columns) for columns in _columns(op.axes[-1].extent, machine.lanes)]
+    for axis in rows[:1]:
+        heights = range(2, min(axis.extent, TALLEST_TILE) + 1)
+        tiles += [Tile(axis.name, height, tile.columns) for tile in tiles for height in heights]
+    extents = {axis.name: axis.extent for axis in op.axes}
+    return max(tiles, key=lambda tile: (_throughput(tile, extents, machine), -tile.rows * tile.columns))
+
+
+def _columns(extent: int, lanes: int) -> Iterator[int]:
+    """Widths of a row that divide the last axis: whole vectors as wide as divide it, and few of them."""
+    width = math.gcd(extent, lanes)
+    for vectors in range(1, WIDEST_ROW + 1):
+        if extent % (width * vectors) == 0:
+            yield width * vectors
+
+
+def _throughput(tile: Tile, extents: dict[str, int], machine: Machine) -> float:
+    """Multiply-adds per cycle, roughly: vector width used × latency hidden × loads not in the way × rows not wasted."""
+    registers = 32 if machine.vector_bytes == 64 else 16
+    lanes = math.gcd(tile.columns, machine.lanes)
+    vectors = tile.columns // lanes
+    accumulators = tile.rows * vectors
+    if accumulators + vectors + 1 > registers:
+        return 0.0
+    busy = min(1.0, accumulators / BUSY_ACCUMULATORS)
+    loads = (tile.rows + vectors) / accumulators
+    extent = extents[tile.row_axis] if tile.row_axis else 1
+    whole = extent / (-(-extent // tile.rows) * tile.rows)
+    # A tile that does not divide its axis guards every row.
+    guard = 1.0 if extent % tile.rows == 0 else 0.9
+    return lanes * busy * whole * guard / (1.0 + 0.5 * loads)
+
+
+def _shared_axes(dag: ComputeDAG, op: Tensor) -> list[Axis]:
+    """Axes, innermost first, along which neighbouring results share a vector operand: good rows of a tile."""
+    last = op.axes[-1].name
+    vectors = [load for load in op.loads() if any(last in free_variables(index) for index in load.indices)]
+    used = [{name for index in load.indices for name in free_variables(index)} for load in vectors]
+    long = [axis for axis in reversed(op.axes[:-1]) if axis.extent > 1]
+    return [axis for axis in long if any(axis.name not in names for names in used)]
+
+
+def _tiled(dag: ComputeDAG, op: Tensor, consumer: str | None, machine: Machine, threads: int) -> list[Step]:
+    """Compute a reduction in register tiles of its consumer.
+
+    Outer loops: column tiles, then the other axes, then row tiles, so that the operand shared by the rows stays in
+    cache while the others stream past it.
+    """
+    tile = choose_tile(dag, op, machine)
+    steps: list[Step] = []
+    inner, outer = op.name, consumer
+    if outer is None:
+        steps.append(CacheWrite(op.name))
+        inner, outer = f"{op.name}.local", op.name
+    # The consumer may name the same axes differently.
+    axes = [axis.name for axis in dag[outer].axes]
+    position = {axis.name: i for i, axis in enumerate(op.axes)}
+    column = axes[-1]
+    steps.append(Split(outer, column, (tile.columns,)))
+    loops, rows = [f"{column}.0"], []
+    for name, own in zip(axes[:-1], op.axes[:-1], strict=True):
+        if own.name == tile.row_axis:
+            steps.append(Split(outer, name, (tile.rows,)))
+            rows, name = [f"{name}.1"], f"{name}.0"
+        loops.append(name)
+    # The row tiles are the innermost of the outer loops: there the tile is computed.
+    if tile.row_axis is not None:
+        row_tiles = f"{axes[position[tile.row_axis]]}.0"
+        loops.remove(row_tiles)
+        loops.append(row_tiles)
+    steps += [Reorder(outer, (*loops, *rows, f"{column}.1")), Vectorize(outer, f"{column}.1")]
+    steps.append(ComputeAt(inner, outer, loops[-1]))
+    own_rows = [axis.name for axis in op.axes[:-1] if axis.name == tile.row_axis]
+    around = [axis.name for axis in op.axes[:-1] if axis.name != tile.row_axis]
+    order = (*around, *(axis.name for axis in op.reduce_axes), *own_rows, op.axes[-1].name)
+    steps += [Reorder(inner, order), Vectorize(inner, op.axes[-1].name)]
+    work = 2 * op.size * math.prod(axis.extent for axis in op.reduce_axes)
+    return steps + _parallel(outer, loops[:-1] if len(loops) > 1 else loops, work, threads)
+
+
+def _streamed(op: Tensor, machine: Machine, threads: int) -> list[Step]:
+    """Vectorise a stage that reads and writes once along its last axis."""
+    if not op.axes:
+        return []
+    steps: list[Step] = []
+    *outer, last = [axis.name for axis in op.axes]
+    if not op.reduce_axes:
+        columns = max(_columns(op.axes[-1].extent, machine.lanes))
+        steps = [Split(op.name, last, (columns,)), Vectorize(op.name, f"{last}.1")]
+        outer.append(f"{last}.0")
+    return steps + _parallel(op.name, outer, op.size, threads)
+
+
+def _parallel(stage: str, loops: Sequence[str], work: int, threads: int) -> list[Step]:
+    """Fuse loops into a parallel one, when there is enough to do."""
+    if threads == 1 or work < PARALLEL_WORK or not loops:
+        return []
+    if len(loops) == 1:
+        return [Parallel(stage, loops[0])]
+    return [Fuse(stage, tuple(loops)), Parallel(stage, "@".join(loops))]

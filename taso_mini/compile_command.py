@@ -1,0 +1,68 @@
+"""The command `python -m taso_mini compile`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from runtime.command_line import DONE, INTERRUPTED
+from runtime.staging import staged
+from taso_mini.compile import Compiled, CompileOptions, compile_model
+from taso_mini.load_model import parse_shapes
+from taso_mini.models import MODELS
+from taso_mini.report import as_json, as_markdown, as_text
+
+EXAMPLE = "python -m taso_mini compile squeezenet --out squeezenet-compiled"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", metavar="MODEL", help=f"an ONNX file, or one of {', '.join(sorted(MODELS))}")
+    parser.add_argument("--trials", type=int, help="programs to measure in all; 0 compiles the default schedules")
+    parser.add_argument("--budget-seconds", type=float, help="seconds to tune (default: 90, unless --trials is given)")
+    parser.add_argument("--threads", type=int, help="cores that the compiled network uses (default: all)")
+    shape = "shape of an input that the file leaves open"
+    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,224,224", help=shape)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the compiled network, records and report go")
+    parser.add_argument("--resume", action="store_true", help="go on from the records in --out")
+    parser.add_argument("--seed", type=int, default=0, help="of built-in weights, sample inputs and the search")
+    parser.add_argument(
+        "--cost", choices=("measured", "flops"), default="measured", help="how operators are priced for substitution"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compile, print, write the report."""
+    start = time.monotonic()
+
+    def log(line: str) -> None:
+        if not arguments.quiet:
+            sys.stderr.write(f"{time.monotonic() - start:6.1f} s  {line}\n")
+            sys.stderr.flush()
+
+    options = CompileOptions(
+        trials=arguments.trials,
+        budget_seconds=arguments.budget_seconds,
+        threads=arguments.threads,
+        seed=arguments.seed,
+        shapes=parse_shapes(arguments.shape),
+        out=arguments.out,
+        resume=arguments.resume,
+        cost=arguments.cost,
+    )
+    compiled = compile_model(arguments.model, options, log)
+    write_report(compiled)
+    sys.stdout.write((json.dumps(as_json(compiled)) if arguments.json else as_text(compiled)) + "\n")
+    return INTERRUPTED if compiled.stopped == "interrupted" else DONE
+
+
+def write_report(compiled: Compiled) -> None:
+    """Put report.md and report.json beside the compiled network."""
+    with staged(compiled.network.directory) as folder:
+        (folder / "report.md").write_text(as_markdown(compiled), encoding="utf-8")
+        (folder / "report.json").write_text(json.dumps(as_json(compiled), indent=2) + "\n", encoding="utf-8")

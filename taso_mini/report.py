@@ -1,0 +1,131 @@
+"""What `compile` tells: a table for people, an object for machines, a page for the output directory.
+
+All three come from the same `Compiled`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taso_mini.compile import DEFAULT, PEER, PLAIN, TUNED, Compiled
+
+SCHEMA = 1
+
+
+def figures(compiled: Compiled) -> dict[str, float | None]:
+    """The ratios that sum a run up; None where a variant was not timed."""
+    tuned = compiled.latency[TUNED]
+
+    def times_faster(name: str) -> float | None:
+        return round(compiled.latency[name] / tuned, 3) if name in compiled.latency else None
+
+    return {
+        "speedup_over_plain": times_faster(PLAIN),
+        "speedup_over_default": times_faster(DEFAULT),
+        "vs_onnxruntime": times_faster(PEER),
+        "max_relative_error": compiled.max_relative_error,
+    }
+
+
+def as_json(compiled: Compiled) -> dict[str, Any]:
+    """Everything, as plain lists and dictionaries."""
+    return {
+        "schema": SCHEMA,
+        "model": compiled.model,
+        "machine": compiled.machine.line,
+        "threads": compiled.threads,
+        "seed": compiled.seed,
+        "cost_before": compiled.substitution.cost_before,
+        "cost_after": compiled.substitution.cost_after,
+        "substitutions": compiled.substitution.trace.to_json()["steps"],
+        "trials": compiled.trials,
+        "stopped": compiled.stopped,
+        "tasks": [
+            {
+                "task": task.label,
+                "weight": task.weight,
+                "trials": task.trials,
+                "default_seconds": task.default_seconds,
+                "best_seconds": task.best_seconds,
+                "gflops": round(task.gflops, 2),
+                "failures": dict(task.failures),
+            }
+            for task in compiled.tasks
+        ],
+        "latency_seconds": dict(compiled.latency),
+        "errors": dict(compiled.errors),
+        **figures(compiled),
+        "directory": str(compiled.network.directory),
+    }
+
+
+def as_text(compiled: Compiled) -> str:
+    """The table for people."""
+    lines = [
+        f"{compiled.model} on {compiled.machine.line}; {compiled.threads} threads, seed {compiled.seed}",
+        "",
+        "substitutions (operators priced one by one)",
+        str(compiled.substitution.trace),
+        "",
+    ]
+    if compiled.tasks:
+        lines.append(f"kernels: {compiled.trials} programs measured, stopped by {compiled.stopped}")
+        lines += [*_task_lines(compiled), ""]
+    lines += ["latency of one inference", *_latency_lines(compiled), ""]
+    lines.append(f"largest error against the NumPy reference: {compiled.max_relative_error:.1e}")
+    lines.append(f"written to {compiled.network.directory}")
+    return "\n".join(lines)
+
+
+def _task_lines(compiled: Compiled) -> list[str]:
+    width = max(len(task.label) for task in compiled.tasks)
+    lines = [f"  {'':{width}} {'runs':>5} {'trials':>6} {'default us':>11} {'best us':>9} {'GFLOP/s':>8}"]
+    for task in sorted(compiled.tasks, key=lambda task: -task.weight * task.best_seconds):
+        failed = "".join(f"  {count} {kind}" for kind, count in task.failures.items())
+        lines.append(
+            f"  {task.label:{width}} {task.weight:5} {task.trials:6} {task.default_seconds * 1e6:11.1f}"
+            f" {task.best_seconds * 1e6:9.1f} {task.gflops:8.1f}{failed}"
+        )
+    return lines
+
+
+def _latency_lines(compiled: Compiled) -> list[str]:
+    tuned = compiled.latency[TUNED]
+    return [
+        f"  {name:18} {seconds * 1e3:10.3f} ms   {seconds / tuned:7.2f} x ours"
+        for name, seconds in compiled.latency.items()
+    ]
+
+
+def as_markdown(compiled: Compiled) -> str:
+    """The page `report.md`: the table, and the hottest kernel's loop nest before and after."""
+    return "\n".join(
+        [
+            f"# {compiled.model}",
+            "",
+            "```",
+            as_text(compiled),
+            "```",
+            "",
+            "## The hottest kernel",
+            "",
+            "What it computes:",
+            "",
+            "```",
+            compiled.hottest,
+            "```",
+            "",
+            "In plain loops:",
+            "",
+            "```python",
+            str(compiled.before),
+            "```",
+            "",
+            "As compiled:",
+            "",
+            "```python",
+            str(compiled.after),
+            "```",
+            "",
+        ]
+    )
