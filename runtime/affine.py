@@ -196,6 +196,9 @@ class Simplifier:
             divisor //= common
             if divisor == 1:
                 return whole.plus(rest)
+        first, _, step = self._low_part(rest, divisor)
+        if step > 1:
+            return whole.plus(self.floordiv(first, divisor // step))
         inner = rest.to_expr()
         if isinstance(inner, Binary) and inner.op == "//" and isinstance(inner.b, Const):
             divisor *= int(inner.b.value)
@@ -214,7 +217,22 @@ class Simplifier:
             # g·x % (g·d) == g · (x % d)
             smaller = Affine(rest.const // common, {a: c // common for a, c in rest.terms.items()})
             return self.mod(smaller, divisor // common).times(common)
+        first, second, step = self._low_part(rest, divisor)
+        if step > 1:
+            return self.mod(first, divisor // step).times(step).plus(second)
         return Affine(0, {Binary("%", rest.to_expr(), Const(divisor)): 1})
+
+    def _low_part(self, form: Affine, divisor: int) -> tuple[Affine, Affine, int]:
+        """form = step · first + second with 0 <= second < step, for the largest step > 1 that divides the divisor.
+
+        Then form // divisor is first // (divisor / step). The step is 1 when there is none.
+        """
+        for step in sorted({math.gcd(divisor, c) for c in form.terms.values()}, reverse=True):
+            high, low = _divide_terms(form, step)
+            bottom, top = affine_bounds(low, self.ranges)
+            if step > 1 and bottom >= 0 and top < step:
+                return high, low, step
+        return form, Affine(), 1
 
     def value(self, expr: Expr) -> Expr:
         """An equal expression of any dtype."""
@@ -226,7 +244,7 @@ class Simplifier:
             kind = expr.a.dtype
             if kind == "int32":
                 if expr.op in COMPARISONS:
-                    return self._comparison(expr.op, self.affine(expr.a), self.affine(expr.b))
+                    return self.comparison(expr.op, self.affine(expr.a), self.affine(expr.b))
                 return self.affine(expr).to_expr()
         elif isinstance(expr, Var):
             return self.affine(expr).to_expr()
@@ -247,7 +265,8 @@ class Simplifier:
         new = tuple(self.value(part) for part in old)
         return expr if all(a is b for a, b in zip(new, old)) else rebuild(expr, new)
 
-    def _comparison(self, op: str, a: Affine, b: Affine) -> Expr:
+    def comparison(self, op: str, a: Affine, b: Affine) -> Expr:
+        """`a op b`, decided or in a normal form: variables left, constant right, `<` or `>=`."""
         difference = a.plus(b, -1)
         verdict = decide(op, difference, self.ranges)
         if verdict is not None:

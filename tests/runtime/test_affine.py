@@ -80,8 +80,16 @@ def test_fused_loop_is_taken_apart():
     ranges = {"i": (0, 9), "j": (0, 6)}
     assert str(simplify((i * 7 + j) // 7, ranges)) == "i"
     assert str(simplify((i * 7 + j) % 7, ranges)) == "j"
-    assert str(simplify((i * 7 + j) // 14, ranges)) == "(i * 7 + j) // 14"
+    assert str(simplify((i * 7 + j) // 14, ranges)) == "i // 2"
+    assert str(simplify((i * 7 + j) // 3, ranges)) == "(i * 7 + j) // 3"
     assert str(simplify((i * 4 + j * 2) // 8, ranges)) == "(i * 2 + j) // 4"
+
+
+def test_vector_of_a_fused_loop_stays_contiguous():
+    f0, f1 = Var("f0"), Var("f1")
+    ranges = {"f0": (0, 31), "f1": (0, 15)}
+    assert str(simplify((f0 * 16 + f1) // 64, ranges)) == "f0 // 4"
+    assert str(simplify((f0 * 16 + f1) % 64, ranges)) == "f0 % 4 * 16 + f1"
 
 
 def test_provable_guards_vanish_and_others_are_normalised():
