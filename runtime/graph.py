@@ -252,10 +252,10 @@ class GraphBuilder:
         self._weights[name] = np.asarray(array)
         return name
 
-    def add(self, operator: str, *inputs: str, name: str | None = None, **params: Any) -> Any:
-        """Apply an operator; gives the name of its output, or a tuple of names when it has several.
+    def add(self, operator: str, *inputs: str, name: str | Sequence[str] | None = None, **params: Any) -> Any:
+        """Apply an operator; gives the name of its output, or a tuple of names for a split.
 
-        name: of the output, or the stem of several; by default the operator's with a number.
+        name: of the output, or of each piece of a split, or their stem; by default the operator's with a number.
         Raises: GraphError: the inputs or parameters do not fit.
         """
         name = name or self.fresh(operator)
@@ -266,11 +266,16 @@ class GraphBuilder:
             raise GraphError(f"graph {self.name}: {operator} {name!r}: unknown value {error}") from None
         except (TypeError, ValueError) as error:
             raise GraphError(f"graph {self.name}: {operator} {name!r}: {error}") from None
-        names = (name,) if operator != "split" else tuple(f"{name}.{i}" for i in range(len(outputs)))
+        if isinstance(name, str):
+            names = (name,) if operator != "split" else tuple(f"{name}.{i}" for i in range(len(outputs)))
+        else:
+            names = tuple(name)
+        if len(names) != len(outputs):
+            raise GraphError(f"graph {self.name}: {operator} gives {len(outputs)} values, {len(names)} are named")
         for value, kind in zip(names, outputs, strict=True):
             self._define(value, kind)
         self._nodes.append(Node(operator, tuple(inputs), names, full))
-        return name if operator != "split" else names
+        return names if operator == "split" else names[0]
 
     def fresh(self, stem: str) -> str:
         """A name not used yet: the stem with a number."""

@@ -31,7 +31,7 @@ def _split(t: Translation, node: OnnxNode) -> tuple[str, ...]:
     if sizes is None:
         size = -(-extent // parts)
         sizes = (size,) * (parts - 1) + (extent - size * (parts - 1),)
-    return tuple(t.build.add("split", t.value(node.inputs[0]), name=node.outputs[0], axis=axis, sizes=sizes))
+    return tuple(t.build.add("split", t.value(node.inputs[0]), name=node.outputs, axis=axis, sizes=sizes))
 
 
 def _transpose(t: Translation, node: OnnxNode) -> str:

@@ -29,7 +29,7 @@ def test_light_model_gives_its_shipped_output(name):
 
 
 def show_logits(path: Path) -> None:
-    """Make what a final Softmax reads an output too: softmax of large random logits is 1 for one class, 0 for others."""
+    """Make what a final Softmax reads an output too: the softmax of large random logits is 1 once and 0 elsewhere."""
     model = onnx.load(path)
     last = model.graph.node[-1]
     if last.op_type == "Softmax":
