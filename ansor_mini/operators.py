@@ -15,15 +15,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.tensor_expression import (
-    Tensor,
-    compute,
-    placeholder,
-    reduce_axis,
-    reduce_max,
-    reduce_sum,
-)
-from runtime.expr import Const, Expr, Var, call, cast, maximum, minimum, select
+from ansor_mini.tensor_expression import Axis, Tensor, compute, placeholder, reduce_axis, reduce_max, reduce_sum
+from runtime.expr import Const, Expr, call, cast, maximum, minimum, select
 from runtime.graph import Graph, Node, TensorType
 
 Definition = Callable[[Node, Sequence[Tensor], TensorType], Tensor]
@@ -250,7 +243,7 @@ def _matmul(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor
     return compute(result.shape, body, node.outputs[0], axes=axes)
 
 
-def _window(node: Node, rank: int) -> tuple[Callable[..., tuple[Expr, ...]], tuple[Var, ...]]:
+def _window(node: Node, rank: int) -> tuple[Callable[..., tuple[Expr, ...]], tuple[Axis, ...]]:
     """The index function and the reduce axes of a pooling window."""
     axes = tuple(reduce_axis(extent, f"k{i}") for i, extent in enumerate(node["kernel"]))
 
