@@ -187,8 +187,9 @@ class VectorText:
         if isinstance(expr, Cast) and "bool" not in (expr.dtype, expr.value.dtype) and not self.counts(expr.value):
             return f"__builtin_convertvector({self.value(expr.value)}, {self.vector_type(expr.dtype)})"
         if isinstance(expr, Select) and self.is_uniform(expr.condition):
-            condition = self.scalar.text(expr.condition, 1)
-            return f"({condition} ? {self.value(expr.then)} : {self.value(expr.otherwise)})"
+            condition, kind = self.scalar.text(expr.condition, 1), self.vector_type(expr.dtype)
+            # The casts give both branches one type: what is loaded from memory has another alignment.
+            return f"({condition} ? ({kind})({self.value(expr.then)}) : ({kind})({self.value(expr.otherwise)}))"
         return self.lane_by_lane(expr)
 
     def counts(self, expr: Expr) -> bool:
@@ -200,7 +201,7 @@ class VectorText:
         if expr.buffer.name in self.lanes:
             return self.scalar.register(expr.buffer, expr.indices, self.lane)
         if expr.dtype != "bool" and self.stride(expr) == 1:
-            return f"*(const {self.vector_type(expr.dtype)}u *)&{self.first(expr)}"
+            return f"({self.vector_type(expr.dtype)})*(const {self.vector_type(expr.dtype)}u *)&{self.first(expr)}"
         return self.lane_by_lane(expr)
 
     def stride(self, place: Load) -> int | None:
