@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from runtime.compile_c import CompileError
 
 _running: set[subprocess.Popen[bytes]] = set()
+_stopped: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
 
 
@@ -23,20 +24,25 @@ class CompileTimeout(CompileError):
     """The compiler was stopped because it took too long."""
 
 
+class CompilerStopped(RuntimeError):
+    """The compiler was stopped because the result is no longer wanted; says nothing about the program."""
+
+
 def run_compiler(command: Sequence[str], *, timeout: float | None = None) -> None:
     """Run a compiler command to its end.
 
     Args: timeout: seconds it may take.
-    Raises: CompileTimeout: it took longer. CompileError: it failed; the message is the compiler's.
+    Raises: CompileTimeout: it took longer. CompileError: it failed; the message is the compiler's. CompilerStopped:
+        another thread called `stop_compilers`.
     """
-    process = subprocess.Popen(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    with _lock:
+    with _lock:  # around the start as well, so that `stop_compilers` misses none
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         _running.add(process)
     try:
         said, _ = process.communicate(timeout=timeout)
@@ -45,24 +51,37 @@ def run_compiler(command: Sequence[str], *, timeout: float | None = None) -> Non
     finally:
         with _lock:
             _running.discard(process)
-        _kill_group(process)
+            stopped = process in _stopped
+            _stopped.discard(process)
+        _bury(process)
+    if stopped:
+        raise CompilerStopped(f"{command[0]} was stopped")
     if process.returncode != 0:
         raise CompileError(said.decode(errors="replace").strip() or f"exit status {process.returncode}")
 
 
 def stop_compilers() -> None:
-    """Kill every command under way in this process; the threads waiting for them get a CompileError."""
+    """End every command under way in this process; the threads waiting for them get a CompilerStopped."""
     with _lock:
         processes = list(_running)
+        _stopped.update(processes)
     for process in processes:
-        _kill_group(process)
+        _signal_group(process, signal.SIGTERM)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the group; the members of a group that is gone were all waited for."""
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, number)
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a command that was given up; nothing is left of one that ended."""
+    if process.returncode is None:
+        _signal_group(process, signal.SIGTERM)  # lets the driver remove its temporary files
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        _signal_group(process, signal.SIGKILL)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()

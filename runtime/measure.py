@@ -132,16 +132,20 @@ def repeat_function(name: str, arguments: int) -> str:
 
 def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor: Executor | None) -> list[Built]:
     """Run the builders, and leave no compiler behind when interrupted."""
-    with ExitStack() as stack:
-        pool = executor or stack.enter_context(ThreadPoolExecutor(usable_cores(), thread_name_prefix="builder"))
-        futures: list[Future[list[Built]]] = [pool.submit(function, *arguments) for function, arguments in jobs]
-        try:
-            return [built for future in futures for built in future.result()]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            stop_compilers()
-            raise
+    pool = executor or ThreadPoolExecutor(usable_cores(), thread_name_prefix="builder")
+    futures: list[Future[list[Built]]] = []
+    try:
+        for function, arguments in jobs:
+            futures.append(pool.submit(function, *arguments))
+        return [built for future in futures for built in future.result()]
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        stop_compilers()
+        raise
+    finally:
+        if executor is None:
+            pool.shutdown(cancel_futures=True)
 
 
 def _run_built(

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,3 +212,67 @@ def test_nothing_to_measure_is_no_result(case) -> None:
 
 def test_without_a_runner_one_is_made(case) -> None:
     assert measure([add_one()], case, min_repeat_seconds=1e-4)[0].ok
+
+
+INTERRUPTED = """
+import sys
+import numpy as np
+from runtime.command_line import exit_status
+from runtime.measure import KernelSource, MeasureCase, measure_sources
+
+case = MeasureCase([], [np.zeros(1, np.float32)])
+loop = KernelSource("void f(float *b, void *w) { for (;;) *(volatile float *)b = 1; }", "f", 1)
+lines = "\\n".join(f"#define A{n + 1} A{n} A{n}" for n in range(40))
+heavy = KernelSource(f"#define A0 b[0] += 1;\\n{lines}\\nvoid f(float *b, void *w) {{ A28 }}", "f", 1)
+source = {"running": loop, "building": heavy}[sys.argv[1]]
+print("ready", flush=True)
+sys.exit(exit_status(lambda: len(measure_sources([source], case, run_timeout=60, build_timeout=60))))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("phase", ["running", "building"])
+def test_an_interrupt_at_the_terminal_leaves_no_process(phase: str, tmp_path) -> None:
+    """The whole process group gets SIGINT, as from a terminal; afterwards nothing that carries our mark is left."""
+    mark = f"MINI_TEST_MARK={tmp_path}"
+    environment = {**os.environ, "MINI_TEST_MARK": str(tmp_path), "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, phase],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    assert parent.stdout.readline() == "ready\n"
+    # Wait until the child that we want to interrupt is at work.
+    wanted = {"running": "runner_child", "building": "cc1"}[phase]
+    assert wait_for(lambda: any(wanted in command for command in marked(mark)))
+    time.sleep(0.3)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=30)
+    assert parent.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert wait_for(lambda: not marked(mark)), marked(mark)
+    assert list(tmp_path.iterdir()) == []
+
+
+def marked(mark: str) -> list[str]:
+    """Command lines of the processes whose environment holds the mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if mark.encode() in (entry / "environ").read_bytes():
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    for _ in range(400):
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
