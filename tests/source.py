@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runtime", "ansor_mini", "taso_mini")
 
 # `Paper: Ansor §4.1, Table 1, rule 4`: the paper, a section, and places in it. Other tags follow after a semicolon.
-PLACE = r"(?:§\d+(?:\.\d+)*|Table \d+|Alg\. \d+|Fig\. \d+|App\. [A-Z])"
+PLACE = r"(?:§\d+(?:\.\d+)*|Table \d+|Algorithm \d+|Fig\. \d+|App\. [A-Z])"
 TAG = re.compile(rf"Paper: (Ansor|TASO) ({PLACE}(?:, (?:{PLACE}|rules? \d+(?:[-–]\d+)?))*)")
 
 
