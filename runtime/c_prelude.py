@@ -35,15 +35,19 @@ _LIBM = ("exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow")
 
 def prelude(body: str) -> str:
     """Headers, vector types and helpers that the C text `body` uses."""
-    text, wanted, helpers = body, set(), []
-    while True:  # helpers may use helpers
+    text, wanted = body, set()
+    scalars: list[str] = []
+    vectors: list[str] = []
+    while True:  # helpers may use helpers: vectors use scalars, and those found later are used by those found earlier
         more = {pair for pair in _helper_names(text) if pair not in wanted}
         if not more:
             break
         wanted |= more
-        new = [text for pair in sorted(more) if (text := _helper(*pair)) is not None]
-        helpers = new + helpers
-        text = "\n".join(new)
+        new = {pair: text for pair in sorted(more) if (text := _helper(*pair)) is not None}
+        scalars = [text for (_, short), text in new.items() if "x" not in short] + scalars
+        vectors = [text for (_, short), text in new.items() if "x" in short] + vectors
+        text = "\n".join(new.values())
+    helpers = scalars + vectors
     everything = "\n".join((*helpers, body))
     macros = [macro for name, macro in MACROS.items() if f"{name}(" in everything]
     types = [_vector_type(short, int(count)) for short, count in sorted(_vector_types(everything))]
