@@ -62,7 +62,13 @@ def _broadcast(tensor: Tensor, indices: Sequence[Expr]) -> Expr:
 
 
 def _elementwise(node: Node, result: TensorType, body: Callable[..., Expr], tensors: Sequence[Tensor]) -> Tensor:
-    return compute(result.shape, lambda *at: body(*(_broadcast(tensor, at) for tensor in tensors)), node.outputs[0])
+    # A fused follower keeps the names of the dimensions it was given.
+    names = next(([axis.name for axis in t.axes] for t in tensors if t.axes and t.shape == result.shape), None)
+
+    def value(*at: Expr) -> Expr:
+        return body(*(_broadcast(tensor, at) for tensor in tensors))
+
+    return compute(result.shape, value, node.outputs[0], axes=names)
 
 
 _BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {

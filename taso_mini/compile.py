@@ -23,8 +23,10 @@ import numpy as np
 from ansor_mini.default_schedule import default_nest
 from ansor_mini.network import assemble, default_network, nests_for, plain_nest, plain_network
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
+from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph, partition
-from ansor_mini.records import Record, RecordFile, read_records
+from ansor_mini.records import Record, RecordFile, best_of, read_records
+from ansor_mini.task_tuner import program_of
 from runtime import executor
 from runtime.compile_c import cache_directory, find_compiler
 from runtime.executor import CompiledNetwork
@@ -56,6 +58,7 @@ class CompileOptions:
     trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 90 seconds.
     cost: "measured" (operators timed on this machine, once each, kept in `cost_file`) or "flops" (a model).
     out: directory for the compiled network, the records and the report. resume: go on from the records in it.
+    records: a file with earlier records; with no trials, the best programs in it are used as they are.
     compare: also build and time the plain, default and substituted variants and ONNX Runtime.
     """
 
@@ -66,6 +69,7 @@ class CompileOptions:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     out: Path | None = None
     resume: bool = False
+    records: Path | None = None
     cost: str = "measured"
     cost_file: Path | None = None
     compare: bool = True
@@ -224,7 +228,7 @@ class Tuned:
 def tune(parts: Sequence[Subgraph], machine: Machine, threads: int, options: CompileOptions, log: Log) -> Tuned:
     """Tune the kernels of a partitioned graph, within the options' trials and seconds."""
     if options.trials == 0:
-        return Tuned()
+        return Tuned(nests=recorded_nests(parts, options.records, threads) if options.records else {})
     budget = options.budget_seconds
     if budget is None:
         budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
@@ -245,6 +249,19 @@ def tune(parts: Sequence[Subgraph], machine: Machine, threads: int, options: Com
         stopped = tuner.run(trials=math.inf if options.trials is None else options.trials, budget_seconds=budget)
         tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
         return Tuned(tasks, tuner.nests(), tuner.trials, stopped)
+
+
+def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:
+    """The best recorded program of each kernel for so many threads, whichever machine it was found on."""
+    records = read_records(path)
+    nests: dict[str, LoopNest] = {}
+    for part in parts:
+        if part.kind == "compute" and part.key not in nests:
+            dag = declare(part.fragment)
+            best = best_of(records, dag.key(), threads)
+            if best is not None:
+                nests[part.key] = program_of(best, dag).lower()
+    return nests
 
 
 def _line(key: str, task: NetworkTask) -> TunedTask:
