@@ -183,9 +183,9 @@ def _complete(
             yield match
         return
     climb = pattern.rest[done]
-    reached = {values[climb.start]: None}
+    reached: dict[str, None] = {values[climb.start]: None}
     for _ in range(climb.hops):
-        reached = {output: None for value in reached for user in graph.users.get(value, ()) for output in user.outputs}
+        reached = graph.above(reached)
     taken = {values[root] for root in pattern.rule.source if root in values}
     for value in reached:
         if value in taken or value in graph.values.constant:

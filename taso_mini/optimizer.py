@@ -4,33 +4,35 @@ Paper: TASO §5, Algorithm 2. A queue holds graphs, the cheapest in front. The f
 everywhere in it, and each result that costs less than alpha times the best so far joins the queue. With alpha = 1 the
 search only ever goes down; 1.05 lets it climb over low hills. It ends when the queue is empty or the budget is spent.
 
-Three things differ from the paper's listing and change no result:
-1. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue; only then
+Four things differ from the paper's listing; none changes what can be found:
+1. The queue starts with the graph that plain descent leads to (`descent`) beside the given one.
+2. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue; only then
    does a cycle show. Graphs are recognised by a fingerprint that is known just as early.
-2. A graph inherits the rewrites of its parent that touch nothing the last rewrite changed.
-3. Candidates are judged by estimated costs. The cost of a graph taken from the queue is settled exactly, by measuring
-   if the cost source measures; if that makes it dearer than was thought, it goes back to its new place in the queue.
+3. A graph inherits the rewrites of its parent that touch nothing the last rewrite changed (`rewriting`).
+4. Candidates are judged by estimates. The cost of a graph taken from the queue is settled exactly, by measuring if the
+   cost source measures; if that makes it dearer than was thought, it goes back to its new place in the queue.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from runtime.debug import say, shows
+from runtime.debug import say
 from runtime.graph import Graph
 from taso_mini.costs import CostSource, FlopCost
+from taso_mini.descent import Candidate, descend
 from taso_mini.matching import Matcher
-from taso_mini.search_graph import Change, SearchGraph
-from taso_mini.substitution import CYCLE, Rewrite, attempt
+from taso_mini.search_graph import SearchGraph
+from taso_mini.substitution import CYCLE, Rewrite
 from taso_mini.terms import Substitution
 from taso_mini.tidy import tidy
 from taso_mini.trace import Step, Trace
+from taso_mini.values import TICK
 
 TOO_DEAR, MET = "too dear", "met before"
-Rewrites = dict[tuple[str, tuple[str, ...]], Rewrite]  # by rule and outputs
 
 
 @dataclass(frozen=True)
@@ -43,30 +45,14 @@ class Optimized:
     trace: Trace
 
 
-@dataclass(eq=False)
-class _Candidate:
-    """A graph in the queue: its parent and the rewrite that leads to it, and once it is built, itself."""
-
-    parent: _Candidate | None
-    rewrite: Rewrite | None
-    graph: SearchGraph | None
-    rewrites: Rewrites = field(default_factory=dict)
-
-    def build(self) -> SearchGraph | None:
-        """Return the graph, built at the first call; None when it has a cycle."""
-        if self.graph is None and self.parent and self.parent.graph and self.rewrite:
-            graph = self.parent.graph.apply(self.rewrite.change)
-            self.graph = graph if graph.in_order() is not None else None
-        return self.graph
-
-
 def optimize(
     graph: Graph,
     rules: Sequence[Substitution],
     costs: CostSource | None = None,
     *,
     alpha: float = 1.05,
-    budget: int = 300,
+    budget: int = 200,
+    descent: bool = True,
 ) -> Optimized:
     """Find a cheaper graph that computes the same outputs.
 
@@ -74,120 +60,93 @@ def optimize(
     rules: each is used in the direction it is written in; `matching.directed` adds the reverses.
     costs: what a node costs; by default `FlopCost()`.
     alpha: graphs dearer than alpha times the best so far are not followed; at least 1.
-    budget: number of graphs to expand at most.
+    budget: number of graphs to expand at most; those of the descent do not count.
+    descent: whether to go straight down first.
     Raises: ValueError: alpha is below 1 or the budget negative.
     """
     if alpha < 1 or budget < 0:
         raise ValueError(f"expected alpha of at least 1 and a budget of at least 0, got {alpha} and {budget}")
-    matcher = Matcher(rules)
-    start = SearchGraph.of(graph, costs or FlopCost())
-    start.settle()
-    best = _Candidate(None, None, start)
-    best_cost = start.cost
-    rejected: Counter[str] = Counter()
-    seen = {start.fingerprint}
-    queue = [(start.cost, 0, best)]
+    matcher, rejected = Matcher(rules), Counter[str]()
+    start = Candidate(SearchGraph.of(graph, costs or FlopCost()))
+    queue = _Queue(start)
+    best = start
+    if descent:
+        best = descend(start, matcher, round((alpha - 1) * start.graph.cost), rejected)
+        queue.put(best)
     expanded = generated = 0
-    while queue:
-        judged, order, candidate = heapq.heappop(queue)
-        here = candidate.build()
-        if here is None:
-            rejected[CYCLE] += 1
-            continue
-        if here.settle() and queue and here.cost > max(judged, queue[0][0]):
-            heapq.heappush(queue, (here.cost, order, candidate))
-            continue
-        if here.cost < best_cost:
-            best, best_cost = candidate, here.cost
-            say(2, f"{best_cost * 1e6:.2f} us after {expanded} graphs: {_describe(candidate)}")
+    while (here := queue.take(rejected)) is not None:
+        if here.graph.cost < best.graph.cost:
+            best = here
+            say(2, f"{best.graph.cost * TICK * 1e6:.2f} us after {expanded} graphs: {_describe(best)}")
         if expanded == budget:
             break
-        if here.cost >= alpha * best_cost and candidate is not best:
+        if here.graph.cost >= alpha * best.graph.cost and here is not best:
             rejected[TOO_DEAR] += 1
             continue
         expanded += 1
-        candidate.rewrites = _rewrites(candidate, here, matcher, rejected)
-        for rewrite in candidate.rewrites.values():
+        for rewrite in (here.rewrites or here.expand(matcher, rejected)).values():
             generated += 1
-            cost = here.cost + rewrite.change.cost
-            fingerprint = (here.fingerprint + rewrite.change.fingerprint) % 2**64
-            if cost >= alpha * best_cost:
+            if here.graph.cost + rewrite.change.cost >= alpha * best.graph.cost:
                 rejected[TOO_DEAR] += 1
-            elif fingerprint in seen:
+            elif not queue.add(here, rewrite):
                 rejected[MET] += 1
-            else:
-                seen.add(fingerprint)
-                heapq.heappush(queue, (cost, -generated, _Candidate(candidate, rewrite, None)))
     trace = Trace(_steps(best), expanded, generated, dict(rejected))
     say(1, lambda: str(Trace((), expanded, generated, trace.rejected)))
-    assert best.graph is not None
-    return Optimized(tidy(best.graph.to_graph()), start.cost, best_cost, trace)
+    return Optimized(tidy(best.graph.to_graph()), start.graph.cost * TICK, best.graph.cost * TICK, trace)
 
 
-def all_rewrites(graph: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None) -> Rewrites:
-    """Return every rewrite of a graph."""
-    return _at(graph, matcher, graph.producers, {}, rejected)
+class _Queue:
+    """Graphs to be expanded, the cheapest first and of equal ones the latest; every graph enters once.
 
-
-def inherit(
-    before: Rewrites, change: Change, after: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None
-) -> Rewrites:
-    """Return every rewrite of the graph after a change, keeping those of the graph before that it does not touch.
-
-    What it may touch: rewrites that have read a changed value, and matches that reach one from an output above it.
+    An entry is a graph, or a graph and the rewrite that leads from it to the one that is meant.
     """
-    changed = set(change.uses)
-    changed.update(value for operation in (*change.added, *change.removed) for value in operation.outputs)
-    kept, places = {}, {}
-    for key, rewrite in before.items():
-        if rewrite.reads.isdisjoint(changed):
-            kept[key] = rewrite
-        else:
-            places.update(dict.fromkeys(rewrite.match.roots))
-    level = {value: None for value in sorted(changed)}
-    for _ in range(matcher.depth):
-        places.update(level)
-        level = {v: None for value in level for user in after.users.get(value, ()) for v in user.outputs}
-    return _at(after, matcher, places, kept, rejected)
+
+    def __init__(self, start: Candidate) -> None:
+        self._heap: list[tuple[int, int, Candidate, Rewrite | None]] = []
+        self._seen: set[int] = set()
+        self.put(start)
+
+    def put(self, candidate: Candidate) -> None:
+        """Enter a graph that is built."""
+        self._seen.add(candidate.graph.fingerprint)
+        heapq.heappush(self._heap, (candidate.graph.cost, -len(self._seen), candidate, None))
+
+    def add(self, parent: Candidate, rewrite: Rewrite) -> bool:
+        """Enter the graph that a rewrite leads to; return False when it has been entered before."""
+        fingerprint = (parent.graph.fingerprint + rewrite.change.fingerprint) % 2**64
+        if fingerprint in self._seen:
+            return False
+        self._seen.add(fingerprint)
+        cost = parent.graph.cost + rewrite.change.cost
+        heapq.heappush(self._heap, (cost, -len(self._seen), parent, rewrite))
+        return True
+
+    def take(self, rejected: Counter[str]) -> Candidate | None:
+        """Remove and build the cheapest graph; None when the queue is empty."""
+        while self._heap:
+            judged, order, candidate, rewrite = heapq.heappop(self._heap)
+            if rewrite is None:
+                return candidate
+            child = candidate.child(rewrite)
+            if child is None:
+                rejected[CYCLE] += 1
+            elif child.graph.cost > judged and self._heap and child.graph.cost > self._heap[0][0]:
+                heapq.heappush(self._heap, (child.graph.cost, order, child, None))
+            else:
+                return child
+        return None
 
 
-def _at(
-    graph: SearchGraph, matcher: Matcher, places: Iterable[str], found: Rewrites, rejected: Counter[str] | None
-) -> Rewrites:
-    """Add to `found` the rewrites that have one of `places` among their outputs."""
-    refused: set[tuple[str, tuple[str, ...]]] = set()
-    for value in places:
-        for match in matcher.matches_at(graph, value):
-            key = (match.rule.name, match.roots)
-            if key not in found and key not in refused:
-                result = attempt(graph, match)
-                if isinstance(result, Rewrite):
-                    found[key] = result
-                else:
-                    refused.add(key)
-                    if rejected is not None:
-                        rejected[result.reason] += 1
-                    if shows(4):
-                        say(4, f"{match.rule.name} at {', '.join(match.roots)}: {result.reason}")
-    return found
-
-
-def _rewrites(candidate: _Candidate, here: SearchGraph, matcher: Matcher, rejected: Counter[str]) -> Rewrites:
-    if candidate.parent is None or candidate.rewrite is None:
-        return all_rewrites(here, matcher, rejected)
-    return inherit(candidate.parent.rewrites, candidate.rewrite.change, here, matcher, rejected)
-
-
-def _describe(candidate: _Candidate) -> str:
+def _describe(candidate: Candidate) -> str:
     match = candidate.rewrite.match if candidate.rewrite else None
     return f"{match.rule.name} at {', '.join(match.roots)}" if match else "as given"
 
 
-def _steps(candidate: _Candidate) -> tuple[Step, ...]:
+def _steps(candidate: Candidate) -> tuple[Step, ...]:
     """Return the rewrites on the way to a candidate, first to last."""
     steps = []
-    while candidate.parent and candidate.rewrite and candidate.graph and candidate.parent.graph:
-        match = candidate.rewrite.match
-        steps.append(Step(match.rule.name, match.roots, candidate.parent.graph.cost, candidate.graph.cost))
+    while candidate.parent and candidate.rewrite:
+        match, before = candidate.rewrite.match, candidate.parent.graph.cost
+        steps.append(Step(match.rule.name, match.roots, before * TICK, candidate.graph.cost * TICK))
         candidate = candidate.parent
     return tuple(reversed(steps))

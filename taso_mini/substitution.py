@@ -26,13 +26,19 @@ CYCLE = "it would close a cycle"
 HALF_NEEDED = "the other half of a split is needed as it is"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rewrite:
-    """A rule that can fire: the change it makes, and the values whose change would make it another one."""
+    """A rule that can fire.
+
+    change: what it does.  reads: the values whose change would make it another one.
+    may_cycle: whether the graph must be looked at for a cycle. A rule with one output builds it from values below that
+    output, which cannot close one, unless one of them is computed in an unforeseen way.
+    """
 
     match: Match
     change: Change
     reads: frozenset[str]
+    may_cycle: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,14 @@ def attempt(graph: SearchGraph, match: Match) -> Rewrite | Rejection:
     try:
         _check_conditions(graph, match)
         target = _Target(graph, match)
-        ledger = _Ledger(graph)
+        ledger = _Ledger(graph, target.made)
         ledger.reads.update(match.values.values())
         _install(graph, ledger, target)
     except _Refused as refused:
         return Rejection(match, str(refused))
-    return Rewrite(match, ledger.change(), frozenset(ledger.reads))
+    change = Change(tuple(ledger.added), tuple(ledger.removed))
+    may_cycle = len(match.rule.source) > 1 or target.unforeseen or ledger.unforeseen
+    return Rewrite(match, change, frozenset(ledger.reads), may_cycle)
 
 
 def _check_conditions(graph: SearchGraph, match: Match) -> None:
@@ -70,7 +78,9 @@ def _check_conditions(graph: SearchGraph, match: Match) -> None:
 class _Target:
     """The operations of a rule's target at a match.
 
-    operations: those that replace the operations of the outputs.  renamed: outputs that become another value.
+    operations: those that replace the operations of the outputs.  made: the others, by value.
+    renamed: outputs that become another value.
+    unforeseen: some value of the target is live already, computed in another way than here.
     """
 
     def __init__(self, graph: SearchGraph, match: Match) -> None:
@@ -79,7 +89,9 @@ class _Target:
         self.values: dict[Term, str] = dict(match.values)
         self.axes = tuple((name, value) for name, value in match.params.items() if isinstance(value, int))
         self.operations: list[Operation] = []
+        self.made: dict[str, Operation] = {}
         self.renamed: dict[str, str] = {}
+        self.unforeseen = False
         self._agree(half for half in subterms(*match.rule.source) if half.operator in HALVES)
         roots: dict[Term, str] = {}
         for node, value in zip(match.rule.target, match.roots, strict=True):
@@ -109,6 +121,9 @@ class _Target:
             for i, half in enumerate(HALVES if recipe.operator == "split" else ()):
                 self.values[Term(half, node.params, node.args)] = operation.outputs[i]
             self.operations.append(operation)
+        else:
+            self.made.update(dict.fromkeys(operation.outputs, operation))
+            self.unforeseen |= self.graph.producers.get(self.values[node], operation) is not operation
 
     def _params(self, node: Term) -> dict[str, Hashable]:
         params = {
@@ -145,10 +160,15 @@ class _Target:
 
 
 class _Ledger:
-    """Use counts while operations come and go; remembers every value it has looked at."""
+    """Use counts while operations come and go; remembers every value it has looked at.
 
-    def __init__(self, graph: SearchGraph) -> None:
+    made: how to compute values that the target needs.  unforeseen: a value had to be computed as it once was.
+    """
+
+    def __init__(self, graph: SearchGraph, made: Mapping[str, Operation]) -> None:
         self.graph = graph
+        self.made = made
+        self.unforeseen = False
         self.added: dict[Operation, None] = {}
         self.removed: dict[Operation, None] = {}
         self.uses: dict[str, int] = {}
@@ -157,7 +177,9 @@ class _Ledger:
 
     def count(self, value: str) -> int:
         self.reads.add(value)
-        return self.uses.get(value, self.graph.uses.get(value, 0))
+        if value not in self.uses:
+            self.uses[value] = self.graph.uses(value)
+        return self.uses[value]
 
     def producer(self, value: str) -> Operation | None:
         return self._producers.get(value, self.graph.producers.get(value))
@@ -169,11 +191,18 @@ class _Ledger:
         for value in operation.inputs:
             count = self.count(value)
             self.uses[value] = count + 1
-            origin = self.graph.values.origin.get(value)
-            if count == 0 and origin is not None and self.producer(value) is None:
-                if any(self.producer(output) for output in origin.outputs):
-                    raise _Refused(HALF_NEEDED)
-                self.add(origin)
+            if count == 0 and self.producer(value) is None:
+                self._bring(value)
+
+    def _bring(self, value: str) -> None:
+        """Make a value live that is not; inputs and weights always are."""
+        operation = self.made.get(value) or self.graph.values.origin.get(value)
+        if operation is None:
+            return
+        if any(self.producer(output) for output in operation.outputs):
+            raise _Refused(HALF_NEEDED)
+        self.unforeseen |= value not in self.made and not operation.constant
+        self.add(operation)
 
     def remove(self, operation: Operation) -> None:
         """Take an operation away, and with it everything that was computed for it alone."""
@@ -190,18 +219,14 @@ class _Ledger:
             if producer is not None and not any(self.count(output) for output in producer.outputs):
                 self.remove(producer)
 
-    def change(self) -> Change:
-        uses = {value: count for value, count in self.uses.items() if count != self.graph.uses.get(value, 0)}
-        return Change(tuple(self.added), tuple(self.removed), uses)
-
 
 def _install(graph: SearchGraph, ledger: _Ledger, target: _Target) -> None:
     """Replace the outputs' operations, and those of the readers of outputs that become other values."""
     new = list(target.operations)
     for value in target.renamed:
-        if graph.uses[value] != sum(user.inputs.count(value) for user in graph.users.get(value, ())):
+        if value in graph.values.outputs:
             raise _Refused("an output of the graph must keep its name")
-        for user in graph.users.get(value, ()):
+        for user in dict.fromkeys(graph.readers.get(value, ())):
             replacement = graph.values.over(user, target.renamed)
             ledger.reads.update(user.outputs)
             if set(replacement.inputs) & {*replacement.outputs, *target.renamed}:

@@ -1,0 +1,92 @@
+"""Straight down first: apply what gains at once, and pairs of rewrites of which the second pays for the first.
+
+A network has a gain at every layer, and the gains do not touch each other; the search of Algorithm 2 need not find that
+out one combination after another. So it starts from the foot of the slope as well as from the top. Where nothing gains
+at once, a rewrite that gains nothing, or costs a little, is followed by what it makes possible next to it: a bias moves
+past a scale, and two scales become one. Pairs are looked for in one place at a time, which is cheap.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from taso_mini.matching import Matcher
+from taso_mini.rewriting import Key, Rewrites, all_rewrites, inherit, near, rewrites_at
+from taso_mini.search_graph import SearchGraph
+from taso_mini.substitution import CYCLE, Rewrite
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A graph of the search, the one it was made from, and the rewrites of both that were looked for."""
+
+    graph: SearchGraph
+    parent: Candidate | None = None
+    rewrite: Rewrite | None = None
+    rewrites: Rewrites = field(default_factory=dict)
+
+    def child(self, rewrite: Rewrite) -> Candidate | None:
+        """Apply a rewrite and settle the cost; None when that closes a cycle."""
+        graph = self.graph.apply(rewrite.change)
+        if rewrite.may_cycle and graph.in_order() is None:
+            return None
+        return Candidate(graph.settle(rewrite.change), self, rewrite)
+
+    def expand(self, matcher: Matcher, rejected: Counter[str]) -> Rewrites:
+        """Find all rewrites; the parent must have been expanded before."""
+        if self.parent is None or self.rewrite is None:
+            self.rewrites = all_rewrites(self.graph, matcher, rejected)
+        else:
+            self.rewrites = inherit(self.parent.rewrites, self.rewrite.change, self.graph, matcher, rejected)
+        return self.rewrites
+
+
+def descend(start: Candidate, matcher: Matcher, slack: int, rejected: Counter[str]) -> Candidate:
+    """Follow gains until neither a rewrite nor a pair of neighbouring ones gains; return the last graph.
+
+    slack: what the first rewrite of a pair may cost, in ticks.
+    """
+    here = start
+    here.expand(matcher, rejected)
+    refused: set[Rewrite] = set()
+    while True:
+        step = _gain(here, refused) or _pair(here, matcher, slack, refused, rejected)
+        if step is None:
+            return here
+        step.expand(matcher, rejected)
+        here = step
+
+
+def _gain(here: Candidate, refused: set[Rewrite]) -> Candidate | None:
+    """Return the graph after the rewrite that gains most, as far as costs are known before it is built."""
+    gains = [(rewrite.change.cost, key) for key, rewrite in here.rewrites.items() if rewrite not in refused]
+    for gain, key in sorted(gains):
+        if gain >= 0:
+            break
+        rewrite = here.rewrites[key]
+        after = here.child(rewrite)
+        if after is not None and after.graph.cost < here.graph.cost:
+            return after
+        refused.add(rewrite)
+    return None
+
+
+def _pair(
+    here: Candidate, matcher: Matcher, slack: int, refused: set[Rewrite], rejected: Counter[str]
+) -> Candidate | None:
+    """Return the graph after the first rewrite that another one beside it makes worth while."""
+    steps: list[tuple[int, Key]] = [(rewrite.change.cost, key) for key, rewrite in here.rewrites.items()]
+    for cost, key in sorted(steps):
+        rewrite = here.rewrites[key]
+        if cost > slack or rewrite in refused:
+            continue
+        refused.add(rewrite)  # until something near it changes and makes it another rewrite
+        graph = here.graph.apply(rewrite.change)
+        if rewrite.may_cycle and graph.in_order() is None:
+            rejected[CYCLE] += 1
+            continue
+        beside = rewrites_at(graph, matcher, sorted(near(graph, rewrite.change, matcher)), {}, None)
+        if any(cost + second.change.cost < 0 for second in beside.values()):
+            return here.child(rewrite)
+    return None
