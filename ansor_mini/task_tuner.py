@@ -30,7 +30,7 @@ from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.sketch_rules import CPU_RULES, Rule
 from ansor_mini.steps import parse_step
 from runtime import debug
-from runtime.loop_nest import LoopNest
+from runtime.loop_nest import Allocate, LoopNest, walk_stmts
 from runtime.machine import Machine, detect
 from runtime.measure_case import MeasureResult
 
@@ -38,6 +38,7 @@ OnResult = Callable[[int, MeasureResult], None]
 Measurer = Callable[[Sequence[LoopNest], OnResult], object]
 Observer = Callable[["TaskTuner", Record], None]
 
+LOCAL_LIMIT = 192 << 10  # bytes of scratch buffers beyond which a program is not worth building
 ELITE = 0.2  # share of the initial population taken from the best measured programs
 
 
@@ -234,6 +235,9 @@ class TaskTuner:
                 self.rejections[f"infeasible: {error.reason}"] += 1
                 continue
             text = str(nest)
+            if local_bytes(nest) > LOCAL_LIMIT:
+                self.rejections["local buffers are too large"] += 1
+                continue
             if text in self._texts:
                 self.rejections["same loop nest as an earlier program"] += 1
                 continue
@@ -293,6 +297,12 @@ class TaskTuner:
             rejections=self.rejections,
             stopped=stopped,
         )
+
+
+def local_bytes(nest: LoopNest) -> int:
+    """Bytes of all scratch buffers of one thread."""
+    buffers = [stmt.buffer for stmt in walk_stmts(nest.body) if isinstance(stmt, Allocate)]
+    return sum(buffer.nbytes for buffer in buffers if buffer.scope != "global")
 
 
 def program_of(record: Record, dag: ComputeDAG, known: dict[tuple[str, ...], Sketch] | None = None) -> Program:
