@@ -13,12 +13,12 @@ against float64 over the whole range (tests/runtime/test_c_polynomials.py holds 
 
 from __future__ import annotations
 
-# n = round(x / ln 2); exp(x) = 2**n * exp(r) with |r| <= ln 2 / 2, ln 2 in two parts. The polynomial is Cephes' expf.
+# n = round(x / ln 2), by adding and subtracting 1.5 * 2**23; exp(x) = 2**n * exp(r) with |r| <= ln 2 / 2, ln 2 in two parts. The polynomial is Cephes' expf.
 # Limits come first in min and max, so that a NaN passes through. 2**n is built in two factors so that results near the largest and smallest floats do not overflow on the way.
 _EXP = """static inline f32xN exp_f32xN(f32xN x)
 {
     f32xN y = min_f32xN(splat_f32xN(89.0f), max_f32xN(splat_f32xN(-104.0f), x));
-    f32xN n = rint_f32xN(y * 1.44269504088896341f);
+    f32xN n = (y * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
     f32xN r = (y - n * 0.693359375f) - n * -2.12194440e-4f;
     f32xN p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r
                + 1.6666665459e-1f) * r + 5.0000001201e-1f;
@@ -55,15 +55,9 @@ _ERF = """static inline f32xN erf_f32xN(f32xN x)
                - 7.37332916720468e-03f) * s - 1.42647390514189e-02f;
     return y * p / q;
 }"""
-_RINT = """static inline f32xN rint_f32xN(f32xN x)
-{
-    f32xN r;
-    EACH_LANE(N) r[lane] = rintf(x[lane]);
-    return r;
-}"""
-POLYNOMIALS = {"exp": _EXP, "tanh": _TANH, "sigmoid": _SIGMOID, "erf": _ERF, "rint": _RINT}
+POLYNOMIALS = {"exp": _EXP, "tanh": _TANH, "sigmoid": _SIGMOID, "erf": _ERF}
 
 
 def polynomial(name: str, lanes: int) -> str:
     """The C function `name_f32x<lanes>`."""
-    return POLYNOMIALS[name].replace("xN", f"x{lanes}").replace("EACH_LANE(N)", f"EACH_LANE({lanes})")
+    return POLYNOMIALS[name].replace("xN", f"x{lanes}")
