@@ -57,7 +57,7 @@ print(machine.line)
 sketches = derive(dag, machine=machine)
 for number, sketch in enumerate(sketches):
     print(f"\nsketch {number}:\n{sketch}")
-assert len(sketches) >= 2 and all(sketch.holes for sketch in sketches)
+assert len(sketches) == 3 and all(sketch.holes for sketch in sketches)
 
 # %% [markdown]
 # ## 3. An annotation: a value for every hole
@@ -102,8 +102,8 @@ assert np.array_equal(run_nest(nest, a, b)[0], expected)
 
 # %% [markdown]
 # ## 5. Let the search find the numbers
-# Each round evolves programs under a cost model, measures the most promising ones, and learns which were good. Every
-# program's result is compared with NumPy's before its time counts.
+# Each round evolves programs under a cost model and measures the most promising ones, which then are parents of the
+# next. Every program's result is compared with NumPy's before its time counts.
 
 # %%
 from ansor_mini.local_measurer import LocalMeasurer
