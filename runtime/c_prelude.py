@@ -34,24 +34,22 @@ _LIBM = ("exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow")
 
 
 def prelude(body: str) -> str:
-    """Headers, vector types and helpers that the C text `body` uses."""
-    text, wanted = body, set()
-    scalars: list[str] = []
-    vectors: list[str] = []
-    while True:  # helpers may use helpers: vectors use scalars, and those found later are used by those found earlier
-        more = {pair for pair in _helper_names(text) if pair not in wanted}
-        if not more:
-            break
-        wanted |= more
-        new = {pair: text for pair in sorted(more) if (text := _helper(*pair)) is not None}
-        scalars = [text for (_, short), text in new.items() if "x" not in short] + scalars
-        vectors = [text for (_, short), text in new.items() if "x" in short] + vectors
-        text = "\n".join(new.values())
-    helpers = scalars + vectors
-    everything = "\n".join((*helpers, body))
+    """Headers, macros, vector types and helpers that the C text `body` uses, each before its users."""
+    helpers: dict[tuple[str, str], str] = {}
+    _collect(body, helpers)
+    everything = "\n".join((*helpers.values(), body))
     macros = [macro for name, macro in MACROS.items() if f"{name}(" in everything]
     types = [_vector_type(short, int(count)) for short, count in sorted(_vector_types(everything))]
-    return "".join((HEADERS, *macros, *types, *(helper + "\n" for helper in helpers)))
+    return "".join((HEADERS, *macros, *types, *(helper + "\n" for helper in helpers.values())))
+
+
+def _collect(text: str, helpers: dict[tuple[str, str], str]) -> None:
+    """Add the helpers that a text uses, after those that they use themselves."""
+    for pair in sorted(_helper_names(text) - helpers.keys()):
+        helper = _helper(*pair)
+        if helper is not None and pair not in helpers:
+            _collect(helper.partition("{")[2], helpers)
+            helpers[pair] = helper
 
 
 def _helper_names(text: str) -> set[tuple[str, str]]:
