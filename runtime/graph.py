@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.node import Node, Params, ParamValue, TensorType, type_of
+from runtime.node import Node, Params, ParamValue, TensorType, read_only, same_array, type_of
 from runtime.operators import evaluate, find_operator, infer
 
 __all__ = ["Graph", "GraphBuilder", "GraphError", "Node", "ParamValue", "Params", "TensorType", "type_of"]
@@ -50,7 +50,7 @@ class Graph:
     outputs: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        weights = {name: _read_only(array) for name, array in self.weights.items()}
+        weights = {name: read_only(array) for name, array in self.weights.items()}
         types: dict[str, TensorType] = dict(self.inputs)
         for name, array in weights.items():
             if name in types:
@@ -194,7 +194,7 @@ class Graph:
             (self.name, list(self.inputs.items()), self.nodes, self.outputs)
             == (other.name, list(other.inputs.items()), other.nodes, other.outputs)
             and self.weights.keys() == other.weights.keys()
-            and all(_same_array(array, other.weights[name]) for name, array in self.weights.items())
+            and all(same_array(array, other.weights[name]) for name, array in self.weights.items())
         )
 
     def __hash__(self) -> int:
@@ -212,16 +212,6 @@ class Graph:
         return show_dot(self)
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
-    return a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True))
-
-
 class GraphBuilder:
     """Builds a graph one value at a time; each call gives the name of its value.
 
@@ -231,9 +221,10 @@ class GraphBuilder:
     ('split_0.0', 'split_0.1')
     """
 
-    def __init__(self, name: str) -> None:
-        """Start an empty graph."""
+    def __init__(self, name: str, reserved: Iterable[str] = ()) -> None:
+        """Start an empty graph; names made up by the builder stay clear of the `reserved` ones."""
         self.name = name
+        self._reserved = frozenset(reserved)
         self.types: dict[str, TensorType] = {}
         self._inputs: dict[str, TensorType] = {}
         self._weights: dict[str, np.ndarray] = {}
@@ -282,7 +273,7 @@ class GraphBuilder:
         while True:
             count = self._counts[stem] = self._counts.get(stem, -1) + 1
             name = f"{stem}_{count}"
-            if name not in self.types and f"{name}.0" not in self.types:
+            if not {name, f"{name}.0"} & (self.types.keys() | self._reserved):
                 return name
 
     def _define(self, name: str, kind: TensorType) -> None:

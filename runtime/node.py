@@ -57,6 +57,18 @@ def type_of(array: np.ndarray) -> TensorType:
     return TensorType(tuple(int(extent) for extent in array.shape), array.dtype.name)
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view of an array that cannot be written through."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have one dtype, one shape and equal elements, NaN being equal to itself."""
+    return a is b or (a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+
 def freeze_param(value: Any) -> ParamValue:
     """Turn lists into tuples and NumPy scalars into Python's.
 

@@ -40,7 +40,8 @@ def import_onnx(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None =
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:
         raise ModelError(f"{path}: opset {opset} is not supported; export the model with opset {OLDEST_OPSET} or later")
-    translation = Translation(model.graph.name or path.stem, opset)
+    names = frozenset(name for node in model.graph.node for name in (*node.input, *node.output))
+    translation = Translation(model.graph.name or path.stem, opset, names)
     for initializer in model.graph.initializer:
         translation.meaning[initializer.name] = to_array(initializer)
     for name, kind in input_types(path, model, shapes or {}).items():

@@ -138,8 +138,8 @@ def _batch_normalization(t: Translation, node: OnnxNode) -> str:
     gamma, beta, mean, var = (np.asarray(array, np.float64) for array in arrays)
     scale = gamma / np.sqrt(var + node.attributes.get("epsilon", 1e-5))
     shape, out = (1, -1, *(1,) * (len(t.shape(node.inputs[0])) - 2)), node.outputs[0]
-    s = t.weight(f"{out}.scale", scale.astype(np.float32).reshape(shape))
-    b = t.weight(f"{out}.shift", (beta - mean * scale).astype(np.float32).reshape(shape))
+    s = t.derived(f"{out}.scale", scale.astype(np.float32).reshape(shape))
+    b = t.derived(f"{out}.shift", (beta - mean * scale).astype(np.float32).reshape(shape))
     scaled = t.build.add("mul", t.value(node.inputs[0]), s, name=t.build.fresh(f"{out}.scaled"))
     return str(t.build.add("add", scaled, b, name=out))
 
@@ -161,12 +161,12 @@ def _operand(t: Translation, name: str, transposed: bool, factor: float) -> str:
     array = t.constant(name)
     if array is not None and (transposed or factor != 1.0):
         array = array * np.float32(factor) if factor != 1.0 else array
-        return t.weight(f"{name}.transposed" if transposed else f"{name}.scaled", array.T if transposed else array)
+        return t.derived(f"{name}.transposed" if transposed else f"{name}.scaled", array.T if transposed else array)
     value = t.value(name)
     if transposed:
         value = t.build.add("transpose", value, perm=(1, 0))
     if factor != 1.0:
-        value = t.build.add("mul", value, t.weight(f"{name}.factor", np.full((1, 1), factor, np.float32)))
+        value = t.build.add("mul", value, t.derived(f"{name}.factor", np.full((1, 1), factor, np.float32)))
     return value
 
 

@@ -33,9 +33,10 @@ class OnnxNode:
 class Translation:
     """A graph under construction, and what each ONNX name stands for: a constant, or a value of the graph."""
 
-    def __init__(self, name: str, opset: int) -> None:
-        """Start with nothing."""
-        self.build = GraphBuilder(name)
+    def __init__(self, name: str, opset: int, names: frozenset[str]) -> None:
+        """Start with nothing; `names` are all that the ONNX graph uses."""
+        self.build = GraphBuilder(name, reserved=names)
+        self.names = names
         self.opset = opset
         self.meaning: dict[str, np.ndarray | str] = {}
 
@@ -54,17 +55,18 @@ class Translation:
     def value(self, name: str) -> str:
         """The graph value of an ONNX name; a constant becomes a weight when it is first used so."""
         meaning = self.meaning[name]
-        if isinstance(meaning, np.ndarray):
-            if name not in self.build.types:
-                self.weight(name, meaning)
-            return name
-        return meaning
+        if isinstance(meaning, str):
+            return meaning
+        return name if name in self.build.types else self._weight(name, meaning)
 
-    def weight(self, name: str, array: np.ndarray) -> str:
-        """Add a weight; another name is found when this one is taken.  Raises: Unsupported: it is not float32."""
+    def derived(self, name: str, array: np.ndarray) -> str:
+        """Add a weight computed from constants, named so or, if that is taken, with a number."""
+        taken = name in self.build.types or name in self.names
+        return self._weight(self.build.fresh(name) if taken else name, array)
+
+    def _weight(self, name: str, array: np.ndarray) -> str:
         if array.dtype != np.float32:
             raise Unsupported(f"constant {name!r} is {array.dtype.name}; values must be float32")
-        name = name if name not in self.build.types else self.build.fresh(name)
         return self.build.weight(name, np.ascontiguousarray(array))
 
     def shape(self, name: str) -> tuple[int, ...]:

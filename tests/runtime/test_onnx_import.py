@@ -58,7 +58,7 @@ SINGLE = {
     ),
     "global-average-pool": ("GlobalAveragePool", {}, {}, 9),
     "global-max-pool": ("GlobalMaxPool", {}, {}, 9),
-    "lrn-even-size": ("LRN", {"size": 3, "alpha": 0.5, "beta": 0.6, "bias": 2.0}, {}, 13),
+    "lrn": ("LRN", {"size": 3, "alpha": 0.5, "beta": 0.6, "bias": 2.0}, {}, 13),
     "batch-norm": ("BatchNormalization", {"epsilon": 0.1}, {"s": B, "b": ONES, "m": B, "v": ONES + B}, 9),
     "clip-attributes": ("Clip", {"min": -0.5, "max": 0.25}, {}, 6 + 1),
     "clip-inputs": ("Clip", {}, {"low": np.float32(-0.5), "high": np.float32(0.5)}, 13),
@@ -138,6 +138,12 @@ def test_sum_of_three_and_constants_of_shape(tmp_path):
     nodes = [node("ConstantOfShape", ["shape"], ["c"], value=fill), node("Sum", ["x", "c", "x"])]
     graph = check(tmp_path, model(nodes, IMAGE, constants={"shape": ints(4, 1, 1)}))
     assert graph.weights["c"].shape == (4, 1, 1)
+
+
+def test_names_of_the_model_that_look_like_ours(tmp_path):
+    """Values made up by the import stay clear of the model's own names."""
+    nodes = [node("Sum", ["x", "x", "x"], ["s"]), node("Relu", ["s"], ["add_0"]), node("Add", ["add_0", "s.factor"])]
+    check(tmp_path, model(nodes, IMAGE, constants={"s.factor": np.ones(9, np.float32)}))
 
 
 def test_dropout_disappears_and_the_output_keeps_its_name(tmp_path):
