@@ -202,15 +202,15 @@ OPERATORS = (unary, binary, pad, window, product, reduction, rearrange)
 
 
 @st.composite
-def dags(draw: st.DrawFn, most_operators: int = 5) -> ComputeDAG:
-    """A DAG of up to `most_operators` operators with one output, or two when something else is left unread."""
+def dags(draw: st.DrawFn, fewest: int = 1, most: int = 5) -> ComputeDAG:
+    """A DAG of `fewest` to `most` operators with one output, or two when something else is left unread."""
     builder = Builder(draw)
     shape = tuple(draw(st.lists(EXTENTS, min_size=0, max_size=4)))
     while prod(shape) > MOST_ELEMENTS:
         shape = shape[1:]
     builder.input(shape)
-    for operator in draw(st.lists(st.sampled_from(OPERATORS), min_size=1, max_size=most_operators)):
-        operator(builder)
+    for _ in range(draw(st.integers(fewest, most))):
+        draw(st.sampled_from(OPERATORS))(builder)
     computed = [value.tensor for value in builder.values if not value.tensor.is_placeholder]
     if not computed:
         unary(builder)

@@ -119,17 +119,17 @@ def _rfactor(draw: st.DrawFn, state: State, stage: Stage) -> Step | None:
     return Rfactor(stage.name, draw(st.sampled_from(names)), draw(st.integers(0, len(stage.tensor.axes))))
 
 
-MOVES = (_split, _split, _follow, _fuse, _reorder, _annotate, _width, _unroll_limit, _compute_at, _compute_at, _locate,
-         _move, _cache_write, _rfactor)  # fmt: skip
+MOVES = (_split, _split, _split, _follow, _follow, _fuse, _reorder, _annotate, _width, _unroll_limit, _compute_at,
+         _compute_at, _compute_at, _locate, _locate, _move, _cache_write, _rfactor)  # fmt: skip
 
 
 @st.composite
-def cases(draw: st.DrawFn, source: st.SearchStrategy[ComputeDAG] | None = None, most_steps: int = 12) -> Case:
-    """A DAG and a legal schedule of it."""
+def cases(draw: st.DrawFn, source: st.SearchStrategy[ComputeDAG] | None = None, fewest: int = 0, most: int = 20) -> Case:
+    """A DAG and a legal schedule of it, for which between `fewest` and `most` steps were tried."""
     dag = draw(dags() if source is None else source)
     state, steps = initial_state(dag), []
-    for move in draw(st.lists(st.sampled_from(MOVES), max_size=most_steps)):
-        step = move(draw, state, draw(st.sampled_from(state.stages)))
+    for _ in range(draw(st.integers(fewest, most))):
+        step = draw(st.sampled_from(MOVES))(draw, state, draw(st.sampled_from(state.stages)))
         if step is None:
             continue
         try:
