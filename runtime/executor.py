@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ def _compile_units(units: Sequence[str], target: Path, timeout: float | None) ->
         except BaseException:
             for future in futures:
                 future.cancel()
-            stop_compilers()
+            while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
+                stop_compilers()
             raise
         objects = [str(source.with_suffix(".o")) for source in sources]
         run_compiler([*compiler.command, *compiler.flags, *openmp, *objects, "-o", str(target), *LINK_FLAGS])

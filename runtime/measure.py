@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,6 +74,8 @@ def measure(
         min_repeat_seconds: calls are grouped until a group lasts this long.
         repeats: groups that are timed; a slow program is content with fewer.
         on_result: called with each program's number and result as soon as it is known.
+
+    Raises: CompilerNotFound: there is no C compiler.
     """
     signature = tuple((array.shape, str(array.dtype)) for array in (*case.inputs, *case.expected))
     size = max(1, min(KERNELS_PER_FILE, -(-len(programs) // usable_cores())))
@@ -132,6 +134,7 @@ def repeat_function(name: str, arguments: int) -> str:
 
 def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor: Executor | None) -> list[Built]:
     """Run the builders, and leave no compiler behind when interrupted."""
+    find_compiler()  # its search is remembered: once here, not once in every builder
     pool = executor or ThreadPoolExecutor(usable_cores(), thread_name_prefix="builder")
     futures: list[Future[list[Built]]] = []
     try:
@@ -141,7 +144,9 @@ def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor
     except BaseException:
         for future in futures:
             future.cancel()
-        stop_compilers()
+        # A builder may just be between two compilers, so ask until every one has ended.
+        while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
+            stop_compilers()
         raise
     finally:
         if executor is None:

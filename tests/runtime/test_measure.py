@@ -218,6 +218,7 @@ INTERRUPTED = """
 import sys
 import numpy as np
 from runtime.command_line import exit_status
+from runtime.compile_c import find_compiler
 from runtime.measure import KernelSource, MeasureCase, measure_sources
 
 case = MeasureCase([], [np.zeros(1, np.float32)])
@@ -225,6 +226,7 @@ loop = KernelSource("void f(float *b, void *w) { for (;;) *(volatile float *)b =
 lines = "\\n".join(f"#define A{n + 1} A{n} A{n}" for n in range(40))
 heavy = KernelSource(f"#define A0 b[0] += 1;\\n{lines}\\nvoid f(float *b, void *w) {{ A28 }}", "f", 1)
 source = {"running": loop, "building": heavy}[sys.argv[1]]
+find_compiler()
 print("ready", flush=True)
 sys.exit(exit_status(lambda: len(measure_sources([source], case, run_timeout=60, build_timeout=60))))
 """
@@ -250,7 +252,10 @@ def test_an_interrupt_at_the_terminal_leaves_no_process(phase: str, tmp_path) ->
     assert wait_for(lambda: any(wanted in command for command in marked(mark)))
     time.sleep(0.3)
     os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=30)
+    try:
+        _, errors = parent.communicate(timeout=30)
+    finally:
+        parent.kill()
     assert parent.returncode == 130, errors
     assert "Traceback" not in errors
     assert wait_for(lambda: not marked(mark)), marked(mark)
