@@ -179,8 +179,7 @@ def export_onnx(graph: Graph, path: str | Path) -> None:
         return onnx.helper.make_tensor_value_info(value, dtype, kind.shape)
 
     constants = [
-        onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
-        for name, array in writer.constants.items()
+        onnx.numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in writer.constants.items()
     ]
     inputs, outputs = [declare(value) for value in graph.inputs], [declare(value) for value in graph.outputs]
     model = onnx.helper.make_model(

@@ -67,7 +67,7 @@ class Translation:
     def _weight(self, name: str, array: np.ndarray) -> str:
         if array.dtype != np.float32:
             raise Unsupported(f"constant {name!r} is {array.dtype.name}; values must be float32")
-        return self.build.weight(name, np.ascontiguousarray(array))
+        return self.build.weight(name, np.asarray(array, order="C"))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an ONNX value."""

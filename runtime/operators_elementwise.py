@@ -48,7 +48,7 @@ def _infer_clip(types: Types, params: Params) -> tuple[TensorType, ...]:
 def _evaluate_clip(arrays: Arrays, params: Params) -> tuple[np.ndarray, ...]:
     x = arrays[0]
     low, high = (np.asarray(params[name], x.dtype) for name in ("min", "max"))
-    return (np.minimum(np.maximum(x, low), high),)
+    return (np.asarray(np.minimum(np.maximum(x, low), high)),)
 
 
 ELEMENTWISE = (

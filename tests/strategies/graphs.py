@@ -16,6 +16,7 @@ EXACT = ("conv", "max_pool", "add", "sub", "mul", "relu", "clip", "concat", "spl
 EXACT += ("slice", "reduce_sum", "reduce_max", "matmul", "shuffle")
 INEXACT = ("avg_pool", "lrn", "softmax", "reduce_mean", "sigmoid", "tanh", "exp", "erf", "div", "sqrt")
 ALL = EXACT + INEXACT
+ELEMENTWISE = ("add", "sub", "mul", "div", "sqrt", "relu", "clip", "sigmoid", "tanh", "exp", "erf")
 
 extents = st.integers(1, 4)
 
@@ -55,7 +56,8 @@ class _Grower:
         """Apply one operator, or nothing when no value fits."""
         makers = {"conv": self.conv, "shuffle": self.shuffle, "matmul": self.matmul, "concat": self.concat}
         image = operator in ("conv", "shuffle", "max_pool", "avg_pool", "lrn")
-        x = self.pick(lambda shape: len(shape) == 4 if image else len(shape) >= (2 if operator == "matmul" else 1))
+        least = 0 if operator in ELEMENTWISE else 2 if operator == "matmul" else 1
+        x = self.pick(lambda shape: len(shape) == 4 if image else len(shape) >= least)
         if x is None:
             return
         if operator in makers:
@@ -64,7 +66,7 @@ class _Grower:
             made = self.build.add(operator, x, self.other(x) if operator != "div" else self.positive(x))
         elif operator == "sqrt":
             made = self.build.add(operator, self.build.add("mul", x, x))
-        elif operator in ("relu", "sigmoid", "tanh", "exp", "erf"):
+        elif operator in ELEMENTWISE and operator != "clip":
             made = self.build.add(operator, x)
         else:
             made = self.build.add(operator, x, **self.params(operator, self.shape(x)))
