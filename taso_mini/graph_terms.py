@@ -132,20 +132,13 @@ def _read_matmul(node: Node, types: Types) -> Application | None:
 
 
 def _read_pool(node: Node, types: Types) -> Application | None:
-    """A term's average divides by the whole window, padding included; no window of a term is all padding."""
+    """A term's average divides by the whole window, padding included."""
     if node["layout"] != "NCHW" or not _images(types[0]):
         return None
     if node.operator == "avg_pool" and any(node["padding"]) and not node["count_include_pad"]:
         return None
-    if _hides(node["padding"], node["kernel"]):
-        return None
     same = node["padding"] == _same_padding(node["kernel"], (1, 1))
     return Application(node.operator, {name: node[name] for name in POOLING}, node.inputs, same)
-
-
-def _hides(padding: tuple[int, ...], window: tuple[int, ...]) -> bool:
-    """Whether some window lies in the padding alone."""
-    return any(pad >= extent for pad, extent in zip(padding, window * 2, strict=True))
 
 
 def _build_pool(operator: str) -> Builder:
@@ -156,7 +149,7 @@ def _build_pool(operator: str) -> Builder:
         assert isinstance(kernel, tuple)
         if padding == "same":
             padding = _same_padding(kernel, (1, 1))
-        if not isinstance(padding, tuple) or not _images(types[0]) or _hides(padding, kernel):
+        if not isinstance(padding, tuple) or not _images(types[0]):
             return None
         return Recipe(operator, args, {**params, **extra, "padding": padding, "layout": "NCHW"})
 
