@@ -64,6 +64,7 @@ def test_round_trip_on_networks(graph):
     check_round_trip(graph)
 
 
+ONE_DIMENSION = {"strides": (1,), "padding": (0, 0), "dilations": (1,)}
 IMAGE, KERNEL, VECTOR = TensorType((2, 4, 5, 5)), TensorType((6, 4, 3, 3)), TensorType((6,))
 
 
@@ -73,8 +74,7 @@ IMAGE, KERNEL, VECTOR = TensorType((2, 4, 5, 5)), TensorType((6, 4, 3, 3)), Tens
         ("conv", (IMAGE, KERNEL), {}, "conv"),
         ("conv", (IMAGE, KERNEL, VECTOR), {}, "conv_bias"),
         ("conv", (TensorType((2, 5, 5, 4)), TensorType((3, 3, 4, 6))), {"layout": "NHWC"}, None),
-        ("conv", (TensorType((2, 4, 5)), TensorType((6, 4, 3))), {"strides": (1,), "padding": (0, 0), "dilations": (1,)},
-         None),
+        ("conv", (TensorType((2, 4, 5)), TensorType((6, 4, 3))), ONE_DIMENSION, None),
         ("matmul", (TensorType((3, 4)), TensorType((4, 5))), {}, "matmul"),
         ("matmul", (TensorType((2, 3, 4)), TensorType((4, 5))), {}, None),
         ("add", (IMAGE, IMAGE), {}, "add"),
