@@ -63,7 +63,8 @@ def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: 
             calls.append(KernelCall(nests[part.key], part.inputs, part.outputs))
         elif part.kind == "movement":
             nest = movement_nest(graph, part.anchor, threads, f"{part.anchor.operator}_{len(calls)}")
-            calls.append(KernelCall(nest, part.inputs, part.outputs))
+            # A concat may read one value several times; a subgraph names it once.
+            calls.append(KernelCall(nest, part.anchor.inputs, part.outputs))
         else:
             aliases[part.outputs[0]] = part.inputs[0]
     return Network(

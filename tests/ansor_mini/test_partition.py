@@ -1,0 +1,66 @@
+"""Partition: what is fused, what is not, and what counts as the same kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+
+from ansor_mini.partition import partition, task_weights
+from runtime.graph import Graph, GraphBuilder
+from tests.strategies.graphs import feeds, graphs
+
+
+def residual_block(*, output_of_conv: bool = False) -> Graph:
+    """relu(conv(x) + bias + x), twice the same convolution shape."""
+    build = GraphBuilder("residual")
+    x = build.input("x", (1, 4, 5, 5))
+    w = [build.weight(f"w{i}", np.ones((4, 4, 1, 1), np.float32)) for i in range(2)]
+    left = build.add("conv", x, w[0], name="left")
+    right = build.add("conv", left, w[1], name="right")
+    total = build.add("add", right, x, name="total")
+    return build.finish(("right", build.add("relu", total, name="y")) if output_of_conv else build.add("relu", total, name="y"))
+
+
+def operators(graph: Graph) -> list[str]:
+    return ["+".join(node.operator for node in part.nodes) for part in partition(graph)]
+
+
+def test_epilogue_joins_its_convolution() -> None:
+    assert operators(residual_block()) == ["conv", "conv+add+relu"]
+
+
+def test_a_graph_output_is_not_swallowed() -> None:
+    assert operators(residual_block(output_of_conv=True)) == ["conv", "conv", "add+relu"]
+
+
+def test_without_fusion_every_operator_stands_alone() -> None:
+    graph = residual_block()
+    assert [len(part.nodes) for part in partition(graph, fuse=False)] == [1] * len(graph.nodes)
+
+
+def test_equal_subgraphs_are_one_task() -> None:
+    build = GraphBuilder("tower")
+    x = build.input("x", (1, 4, 5, 5))
+    for i in range(3):
+        x = build.add("relu", build.add("conv", x, build.weight(f"w{i}", np.full((4, 4, 1, 1), i, np.float32))))
+    parts = partition(build.finish(x))
+    assert list(task_weights(parts).values()) == [3]
+    assert len({part.key for part in parts}) == 1 and len({part.inputs for part in parts}) == 3
+
+
+def test_a_value_read_twice_is_not_fused_away() -> None:
+    build = GraphBuilder("twice")
+    y = build.add("relu", build.input("x", (2, 3)), name="y")
+    graph = build.finish(build.add("add", build.add("exp", y, name="a"), build.add("tanh", y, name="b"), name="z"))
+    assert operators(graph) == ["relu", "tanh", "exp+add"]
+
+
+@given(graphs())
+def test_subgraphs_in_order_compute_the_graph(graph: Graph) -> None:
+    values = {**feeds(graph), **graph.weights}
+    for part in partition(graph):
+        inputs = {name: values[value] for name, value in zip(part.fragment.inputs, part.inputs, strict=True)}
+        results = part.fragment.evaluate(inputs)
+        values |= dict(zip(part.outputs, results.values(), strict=True))
+    for name, wanted in graph.evaluate(feeds(graph)).items():
+        np.testing.assert_array_equal(values[name], wanted)
