@@ -4,9 +4,9 @@ A value is alive from the call that computes it to the last call that reads it, 
 read what it overwrites. Values that are alive together get disjoint places; aliases share one. A kernel's own workspace
 is alive during its call. Network inputs, outputs and weights have memory of their own.
 
-Method: greedy, the largest block first, each at the lowest free place among the blocks alive with it; a second order,
-by time, is tried as well and the smaller result taken. No plan can need less than the bytes alive at one moment, which
-`live_lower_bound` reports.
+Method: greedy, the largest block first, each at the lowest free place among the blocks alive with it; two more orders,
+longest alive first and largest size times life first, are tried as well and the smallest result taken. No plan can need
+less than the bytes alive at one moment, which `live_lower_bound` reports.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ class MemoryPlan:
     workspaces: tuple[int, ...]
     total_bytes: int
     live_lower_bound: int
+
+
+# In ResNet-50 the residual values live longest and, placed last, would leave holes; elsewhere the largest go first.
+ORDERS: tuple[Callable[[Lifetime], tuple[int, ...]], ...] = (
+    lambda block: (-block.nbytes, block.first),
+    lambda block: (block.first - block.last, -block.nbytes),
+    lambda block: (-block.nbytes * (block.last - block.first + 1), block.first),
+)
 
 
 def plan(network: Network) -> MemoryPlan:
@@ -104,11 +112,7 @@ def place(blocks: Sequence[Lifetime]) -> tuple[list[int], int]:
     >>> place([Lifetime(64, 0, 1), Lifetime(128, 1, 2), Lifetime(64, 2, 3)])
     ([128, 0, 128], 192)
     """
-    orders: tuple[Callable[[Lifetime], tuple[int, ...]], ...] = (
-        lambda block: (-block.nbytes, block.first),
-        lambda block: (block.first, -block.nbytes),
-    )
-    return min((_place_in_order(blocks, order) for order in orders), key=lambda result: result[1])
+    return min((_place_in_order(blocks, order) for order in ORDERS), key=lambda result: result[1])
 
 
 def _place_in_order(blocks: Sequence[Lifetime], order: Callable[[Lifetime], tuple[int, ...]]) -> tuple[list[int], int]:

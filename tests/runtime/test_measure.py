@@ -262,6 +262,21 @@ def test_an_interrupt_at_the_terminal_leaves_no_process(phase: str, tmp_path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_kernel_whose_parent_was_killed_is_ended_by_its_alarm(tmp_path) -> None:
+    mark = f"MINI_TEST_MARK={tmp_path}"
+    environment = {**os.environ, "MINI_TEST_MARK": str(tmp_path), "TMPDIR": str(tmp_path)}
+    text = INTERRUPTED.replace("run_timeout=60", "run_timeout=2")
+    parent = subprocess.Popen([sys.executable, "-c", text, "running"], stdout=subprocess.DEVNULL, env=environment)
+    try:
+        assert wait_for(lambda: any("runner_child" in command for command in marked(mark)))
+        time.sleep(0.5)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_for(lambda: not marked(mark)), marked(mark)
+
+
 def marked(mark: str) -> list[str]:
     """Command lines of the processes whose environment holds the mark."""
     found = []
