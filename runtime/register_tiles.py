@@ -246,7 +246,7 @@ def fits_registers(allocation: Allocate, around: tuple[For, ...]) -> bool:
     """Whether every index of a buffer is known once some loops are unrolled, and both tile and code stay small."""
     lanes = vector_layout(allocation, around)
     inside_lane = any(loop.kind == VECTORIZE for loop in around)
-    if lanes is None or allocation.buffer.size // (1 if inside_lane else lanes) > TILE_LIMIT:
+    if lanes is None or allocation.buffer.size // (1 if inside_lane else lanes or 8) > TILE_LIMIT:
         return False
     for access in accesses(allocation.body):
         if access.buffer.name != allocation.buffer.name:

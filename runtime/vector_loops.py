@@ -1,8 +1,9 @@
 """Bring vectorised loops to the machine's width: LoopNest -> LoopNest, meaning unchanged.
 
-Each `vectorize(n)` loop becomes a loop over vectors around a `vectorize(lanes)` loop, where lanes is the largest power
-of two that divides n and fits the registers. A loop whose iterations may not run side by side, or that has no such
-power of two above 1, becomes a plain loop. Afterwards every vectorised loop is one vector operation per statement.
+Each `vectorize(n)` loop becomes loops over vectors around `vectorize(lanes)` loops: as many of the widest as fit n, then
+narrower ones for the rest (40 is 16 + 16 + 8). Narrower vectors are also taken where wider ones would have to gather
+their elements. A loop whose iterations may not run side by side becomes a plain loop. Afterwards every vectorised loop
+is one vector operation per statement.
 
     for j in vectorize(64):              for j_vec in unroll(4):
         C[j] = A[j] * 2.0        ->          for j_lane in vectorize(16):
@@ -11,19 +12,21 @@ power of two above 1, becomes a plain loop. Afterwards every vectorised loop is 
 
 from __future__ import annotations
 
-from runtime.expr import ITEM_SIZE, Expr, Load, Var, free_variables, substitute, walk
-from runtime.index_forms import fold, step
+from runtime.expr import ITEM_SIZE, Const, Expr, Load, Var, free_variables, substitute, walk
+from runtime.index_forms import flat_index, fold, step
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
     UNROLL,
     VECTORIZE,
     Allocate,
+    Block,
     For,
     If,
     LoopNest,
     Stmt,
     Store,
+    block,
     reads,
     rebuild_stmt,
     stores,
@@ -46,30 +49,59 @@ def _rewrite(stmt: Stmt, vector_bytes: int, names: set[str]) -> Stmt:
         stmt = rebuild_stmt(stmt, parts)
     if not isinstance(stmt, For) or stmt.kind != VECTORIZE:
         return stmt
-    lanes = lane_count(stmt, vector_bytes)
+    lanes, choices = widest(stmt, vector_bytes), []
     while lanes > 1:
-        split = split_loop(stmt, lanes, names)
-        if obstacle(split if stmt.extent == lanes else split.body) is None:  # type: ignore[attr-defined]
-            return split
+        pieces = cut(stmt, lanes, names)
+        loops = [part for piece in pieces for part in walk_stmts(piece) if isinstance(part, For)]
+        loops = [loop for loop in loops if loop.kind == VECTORIZE]
+        if loops and all(obstacle(loop) is None for loop in loops):
+            choices.append((scattered(loops), -lanes, pieces))
         lanes //= 2
-    return For(stmt.var, stmt.extent, SERIAL, stmt.body)
+    if not choices:
+        return For(stmt.var, stmt.extent, SERIAL, stmt.body)
+    return block(*min(choices, key=lambda choice: choice[:2])[2])
 
 
-def lane_count(loop: For, vector_bytes: int) -> int:
-    """The largest power of two that divides the extent and whose elements fit one register."""
+def widest(loop: For, vector_bytes: int) -> int:
+    """The largest power of two that is at most the extent and whose elements fit one register."""
     buffers = [access.buffer for access in (*reads(loop.body), *stores(loop.body))]
     width = max([ITEM_SIZE[buffer.dtype] for buffer in buffers] + [4])
-    return min(loop.extent & -loop.extent, vector_bytes // width)
+    return min(1 << (loop.extent.bit_length() - 1), vector_bytes // width)
 
 
-def split_loop(loop: For, lanes: int, names: set[str]) -> For:
-    """A loop over vectors around a loop over lanes; the loop itself when it is one vector."""
-    if loop.extent == lanes:
+def cut(loop: For, lanes: int, names: set[str]) -> list[Stmt]:
+    """The loop in pieces: whole vectors, then ever shorter ones for what remains."""
+    pieces: list[Stmt] = []
+    start = 0
+    while start < loop.extent:
+        while lanes > loop.extent - start:
+            lanes //= 2
+        count = (loop.extent - start) // lanes
+        pieces.append(_piece(loop, start, count, lanes, names))
+        start += count * lanes
+    return pieces
+
+
+def _piece(loop: For, start: int, count: int, lanes: int, names: set[str]) -> Stmt:
+    """Iterations start .. start + count * lanes - 1 as vectors."""
+    if count * lanes == loop.extent and count == 1:
         return loop
     outer, inner = (Var(_fresh(f"{loop.var.name}_{part}", names)) for part in ("vec", "lane"))
-    body = substitute_stmt(loop.body, {loop.var.name: outer * lanes + inner})
-    count = loop.extent // lanes
-    return For(outer, count, UNROLL if count <= UNROLLED_VECTORS else SERIAL, For(inner, lanes, VECTORIZE, body))
+    place = outer * lanes if count > 1 else Const(0)
+    stmt = substitute_stmt(loop.body, {loop.var.name: fold(place + start + (inner if lanes > 1 else 0))})
+    if lanes > 1:
+        stmt = For(inner, lanes, VECTORIZE, stmt)
+    return For(outer, count, UNROLL if count <= UNROLLED_VECTORS else SERIAL, stmt) if count > 1 else stmt
+
+
+def scattered(loops: list[For]) -> int:
+    """How many accesses step by neither 0 nor 1 element from lane to lane."""
+    total = 0
+    for loop in loops:
+        for access in (*reads(loop.body), *stores(loop.body)):
+            stride = step(flat_index(access.indices, access.buffer.shape), loop.var.name, loop.extent)
+            total += stride not in (0, 1)
+    return total
 
 
 def _fresh(name: str, names: set[str]) -> str:
@@ -88,7 +120,10 @@ def substitute_stmt(stmt: Stmt, values: dict[str, Expr]) -> Stmt:
     if isinstance(stmt, Store):
         return Store(stmt.buffer, tuple(new(index) for index in stmt.indices), new(stmt.value))
     if isinstance(stmt, If):
-        return If(new(stmt.condition), substitute_stmt(stmt.body, values))
+        condition = new(stmt.condition)
+        if isinstance(condition, Const):
+            return substitute_stmt(stmt.body, values) if condition.value else Block(())
+        return If(condition, substitute_stmt(stmt.body, values))
     return rebuild_stmt(stmt, tuple(substitute_stmt(part, values) for part in sub_stmts(stmt)))
 
 

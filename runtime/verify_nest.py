@@ -8,7 +8,7 @@ memory, the access is let through).
 
 from __future__ import annotations
 
-from runtime.expr import DTYPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, children, free_variables, show
+from runtime.expr import DTYPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, children, free_variables, loads, show
 from runtime.index_forms import flat_index, interval
 from runtime.index_grid import GRID_LIMIT, Grid
 from runtime.loop_nest import LOOP_KINDS, PARALLEL, Allocate, Block, For, If, LoopNest, Stmt, Store
@@ -181,8 +181,11 @@ class _Verifier:
     def try_all(self, access: Load, axis: int, guards: tuple[Expr, ...]) -> None:
         """Decide an index that intervals could not prove, by its values on every point where the guards hold."""
         index, extent = access.indices[axis], access.buffer.shape[axis]
-        related = [guard for guard in guards if free_variables(guard) & free_variables(index)]
+        related = list(guards)
         grid = Grid.over(self.extents, [index, *related])
+        if grid is None:  # leave out guards on other variables, or those read from memory
+            related = [g for g in guards if free_variables(g) & free_variables(index) and not loads(g)]
+            grid = Grid.over(self.extents, [index, *related])
         if grid is None:
             return
         values = grid.values(index)[grid.holds(related)]

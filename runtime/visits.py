@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime.expr import Binary, Buffer, Const, Expr, Load, free_variables, substitute, walk
-from runtime.index_forms import flat_index, fold, multiple_of, step
+from runtime.index_forms import fold, interval, multiple_of, step
 from runtime.loop_nest import VECTORIZE, Allocate, For, If, Stmt, Store, expressions, sub_stmts
 
 
@@ -58,27 +58,52 @@ def conjuncts(condition: Expr) -> Iterator[Expr]:
 
 
 def vector_layout(allocation: Allocate, around: tuple[For, ...] = ()) -> int | None:
-    """How many lanes one register of a thread's buffer holds: 1 for scalars, None when its accesses disagree.
+    """How many lanes one item of a thread's buffer holds; 1 for scalars.
 
-    `around` are the loops around the allocation. A buffer allocated inside a vectorised loop has one element per lane.
+    Where accesses have different widths it is 0, or None when they may also overlap in part. `around` are the loops
+    around the allocation: a buffer allocated inside a vectorised loop has one element per lane.
     """
     lane_outside = next((loop for loop in around if loop.kind == VECTORIZE), None)
     if lane_outside is not None:
         return lane_outside.extent
-    found = {
-        access_lanes(access) for access in accesses(allocation.body) if access.buffer.name == allocation.buffer.name
-    }
-    return found.pop() if len(found) == 1 else None if found else 1
-
-
-def access_lanes(access: Access) -> int | None:
-    """1: one element; n: n consecutive elements that start at a multiple of n; None: anything else."""
-    lane = access.lane
-    if lane is None:
+    buffer = allocation.buffer
+    spans = [vector_span(access) for access in accesses(allocation.body) if access.buffer.name == buffer.name]
+    known = {span for span in spans if span is not None}
+    if len(known) < len(set(spans)):
+        return None
+    widths = {span.lanes for span in known}
+    if widths <= {1}:
         return 1
-    flat = flat_index(access.indices, access.buffer.shape)
-    stride = step(flat, lane.var.name, lane.extent)
-    if stride != 1:
-        return 1 if stride == 0 else None
-    base = fold(substitute(flat, {lane.var.name: Const(0)}))
-    return lane.extent if multiple_of(base) % lane.extent == 0 else None
+    if len(widths) == 1 and all(multiple_of(span.first) % span.lanes == 0 for span in known):
+        if buffer.shape[-1] % min(widths) == 0:
+            return widths.pop()
+    ordered = sorted({(span.low, span.end, span.lanes) for span in known})
+    apart = all(before[1] <= after[0] for before, after in zip(ordered, ordered[1:]))
+    whole = all(multiple_of(fold(span.first - int(span.low))) % span.lanes == 0 for span in known if span.low >= 0)
+    return 0 if apart and whole and ordered[0][0] >= 0 else None
+
+
+@dataclass(frozen=True)
+class Span:
+    """What an access touches along the last dimension: `lanes` elements from `first`, all within low .. end - 1."""
+
+    first: Expr
+    low: float
+    end: float
+    lanes: int
+
+
+def vector_span(access: Access) -> Span | None:
+    """The span of an access; None when its lanes are not neighbours in the last dimension."""
+    extents = {loop.var.name: loop.extent for loop in access.loops}
+    last = access.indices[-1] if access.indices else Const(0)
+    lane = access.lane
+    lanes = 1
+    if lane is not None:
+        steps = [step(index, lane.var.name, lane.extent) for index in access.indices]
+        if any(steps[:-1]) or None in steps or (steps and steps[-1] not in (0, 1)):
+            return None
+        lanes = lane.extent if steps and steps[-1] == 1 else 1
+        last = fold(substitute(last, {lane.var.name: Const(0)}))
+    low, high = interval(last, extents)
+    return Span(last, low, high + lanes, lanes)
