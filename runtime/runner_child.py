@@ -31,8 +31,9 @@ import numpy as np
 from runtime.measure_case import MeasureCase, MeasureResult
 
 GUARD, POISON, GUARD_BYTE = 4096, 0xFF, 0xA5
-# Groups stop growing or repeating after this many times the time that was asked for: a slow kernel needs no more.
-ENOUGH = 10
+# Groups are not repeated any more after this many times the time that was asked for, but not before ENOUGH_SECONDS: a
+# slow kernel needs fewer. A first call of SLOW_SECONDS is the only one.
+ENOUGH, ENOUGH_SECONDS, SLOW_SECONDS = 10, 0.25, 1.0
 
 
 class GuardedMemory:
@@ -64,15 +65,15 @@ class GuardedMemory:
 def sample(run: Callable[[int], float], first: float, min_seconds: float, repeats: int) -> list[float]:
     """Seconds per call: `repeats` groups of at least `min_seconds`, of which `run(n)` times one of n calls.
 
-    `first` is how long the very first call took; when that alone is more than enough it is the only sample.
+    `first` is how long the very first call took; a long one is the only sample.
 
     >>> sample(lambda calls: calls * 0.5, 0.75, 1.0, 3)
     [0.5, 0.5, 0.5]
     >>> sample(lambda calls: calls * 100.0, 100.0, 1.0, 3)
     [100.0]
     """
-    enough = ENOUGH * repeats * min_seconds
-    if first >= enough:
+    enough = max(ENOUGH * repeats * min_seconds, ENOUGH_SECONDS)
+    if first >= max(enough, SLOW_SECONDS):
         return [first]
     calls = 1
     elapsed = run(calls)
