@@ -75,7 +75,7 @@ def _gain(here: Candidate, refused: set[Rewrite]) -> Candidate | None:
 def _pair(
     here: Candidate, matcher: Matcher, slack: int, refused: set[Rewrite], rejected: Counter[str]
 ) -> Candidate | None:
-    """Return the graph after the first rewrite that another one beside it makes worth while."""
+    """Return the graph after the first rewrite found that another one beside it makes worth while, and that one."""
     steps: list[tuple[int, Key]] = [(rewrite.change.cost, key) for key, rewrite in here.rewrites.items()]
     for cost, key in sorted(steps):
         rewrite = here.rewrites[key]
@@ -83,10 +83,15 @@ def _pair(
             continue
         refused.add(rewrite)  # until something near it changes and makes it another rewrite
         graph = here.graph.apply(rewrite.change)
-        if rewrite.may_cycle and graph.in_order() is None:
-            rejected[CYCLE] += 1
+        beside = rewrites_at(graph, matcher, sorted(near(graph, rewrite.change, matcher)), {})
+        gain, second = min(((r.change.cost, k) for k, r in beside.items()), default=(0, None))
+        if second is None or cost + gain >= 0:
             continue
-        beside = rewrites_at(graph, matcher, sorted(near(graph, rewrite.change, matcher)), {}, None)
-        if any(cost + second.change.cost < 0 for second in beside.values()):
-            return here.child(rewrite)
+        middle = here.child(rewrite)
+        after = middle.child(beside[second]) if middle is not None else None
+        if middle is None or after is None:
+            rejected[CYCLE] += 1
+        elif after.graph.cost < here.graph.cost:
+            middle.expand(matcher, rejected)
+            return after
     return None

@@ -11,6 +11,29 @@ Four things differ from the paper's listing; none changes what can be found:
 3. A graph inherits the rewrites of its parent that touch nothing the last rewrite changed (`rewriting`).
 4. Candidates are judged by estimates. The cost of a graph taken from the queue is settled exactly, by measuring if the
    cost source measures; if that makes it dearer than was thought, it goes back to its new place in the queue.
+
+>>> from runtime.graph import GraphBuilder
+>>> from taso_mini.rules_text import parse_rules
+>>> rules = parse_rules('''
+... rule concat-relu-relu-is-relu-concat
+...   variables x: tensor, y: tensor
+...   source    concat(relu(x), relu(y), axis=a)
+...   target    relu(concat(x, y, axis=a))
+... ''')
+>>> build = GraphBuilder("two")
+>>> parts = [build.add("relu", build.input(name, (1, 64))) for name in "xy"]
+>>> found = optimize(build.finish(build.add("concat", *parts, axis=1, name="out")), rules)
+>>> print(found.graph)
+graph two:
+    input x: float32[1, 64]
+    input y: float32[1, 64]
+    concat_1 = concat(x, y, axis=1)  # float32[1, 128]
+    out = relu(concat_1)  # float32[1, 128]
+    return out
+>>> print(found.trace)
+  before us    after us  rule                               at
+       3.10        2.10  concat-relu-relu-is-relu-concat    out
+1 rewrite, 3.10 -> 2.10 us; 1 graph expanded
 """
 
 from __future__ import annotations

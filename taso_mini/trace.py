@@ -58,12 +58,12 @@ class Trace:
             f"{step.cost_before * 1e6:11.2f} {step.cost_after * 1e6:11.2f}  {step.rule:<{width}} {', '.join(step.at)}"
             for step in self.steps
         ]
-        count = f"{len(self.steps)} rewrite{'s' * (len(self.steps) != 1)}"
+        count = _count(len(self.steps), "rewrite")
         if self.steps:
             count += f", {self.steps[0].cost_before * 1e6:.2f} -> {self.steps[-1].cost_after * 1e6:.2f} us"
         reasons = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
         rejected = "; rejected: " + ", ".join(f"{n} {reason}" for reason, n in reasons) if reasons else ""
-        return "\n".join([*lines, f"{count}; {self.expanded} graphs expanded{rejected}"])
+        return "\n".join([*lines, f"{count}; {_count(self.expanded, 'graph')} expanded{rejected}"])
 
     def to_json(self) -> dict[str, Any]:
         """Return the trace as plain lists and dictionaries."""
@@ -73,3 +73,7 @@ class Trace:
         ]
         counts = {"expanded": self.expanded, "generated": self.generated, "rejected": dict(self.rejected)}
         return {"steps": steps, **counts}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -134,7 +134,7 @@ class Values:
     def _name(self, operator: str) -> str:
         while True:
             self._fresh += 1
-            if (name := f"{operator}.{self._fresh}") not in self.types:
+            if (name := f"{operator}_{self._fresh}") not in self.types:
                 return name
 
 

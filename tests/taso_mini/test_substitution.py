@@ -10,7 +10,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from runtime.graph import Graph, GraphBuilder
-from taso_mini.axioms import AXIOMS, LEMMAS
+from taso_mini.axioms import AXIOMS, LEMMAS, WRONG
 from taso_mini.conditions import holds
 from taso_mini.costs import FlopCost
 from taso_mini.matching import Matcher, directed, patterns
@@ -63,6 +63,20 @@ def test_a_rule_fires_on_its_own_source_and_keeps_the_outputs(rule):
                 assert same_outputs(graph, after, rng), f"{rule}\n{graph}\n{after}"
     replaced_by_a_value = any(root.is_variable for root in rule.target)  # the graph's outputs must keep their names
     assert fired or not tried or replaced_by_a_value, f"{rule} never fired in {tried} graphs"
+
+
+@pytest.mark.parametrize("axiom", WRONG, ids=lambda axiom: axiom.name)
+def test_wrong_rules_are_noticed(axiom):
+    """The test above can fail: on every equation known to be wrong some graph changes its outputs, or none is built."""
+    rule, rng = Substitution(axiom.name, (axiom.left,), (axiom.right,)), np.random.default_rng(3)
+    fired = wrong = 0
+    for sample in draw_samples(rule.source, rule.target, rng=rng, draws=10):
+        graph, _ = rewritable.source_graph(rule, sample.shapes, sample.params, rng)
+        search = start(graph)
+        for rewrite in all_rewrites(search, Matcher([rule])).values() if patterns(rule) else ():
+            fired += 1
+            wrong += not same_outputs(graph, search.apply(rewrite.change).to_graph(), rng)
+    assert wrong or not fired or axiom.name == "concat-associates"  # wrong for split trees only: the values are equal
 
 
 @given(rewritable.networks(), st.randoms(use_true_random=False))
