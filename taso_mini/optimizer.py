@@ -31,9 +31,9 @@ graph two:
     out = relu(concat_1)  # float32[1, 128]
     return out
 >>> print(found.trace)
-  before us    after us  rule                               at
-       3.10        2.10  concat-relu-relu-is-relu-concat    out
-1 rewrite, 3.10 -> 2.10 us; 1 graph expanded
+  before us    after us  rule                              at
+       3.10        2.10  concat-relu-relu-is-relu-concat   out
+1 rewrite, 3.10 -> 2.10 us; 1 graph expanded; rejected: 1 too dear
 """
 
 from __future__ import annotations
