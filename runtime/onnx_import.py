@@ -65,7 +65,7 @@ def _translate_nodes(path: Path, model: Any, translation: Translation) -> None:
         blocked = any(name in failed_values for name in present)
         constant = not blocked and all(translation.constant(name) is not None for name in present)
         try:
-            if constant and operator not in ("Dropout", "Identity"):
+            if constant and operator not in ("Dropout", "Identity") and not operator.startswith("Random"):
                 _fold(proto, translation)
             elif operator not in HANDLERS:
                 raise Unsupported("")
@@ -75,7 +75,7 @@ def _translate_nodes(path: Path, model: Any, translation: Translation) -> None:
             else:
                 failed_values.update(proto.output)
         except (Unsupported, ValueError, KeyError, IndexError, TypeError) as error:
-            reason = str(error)
+            reason = " ".join(str(error).split())
             failures.setdefault(operator, []).append(f"{label!r}: {reason}" if reason else repr(label))
             failed_values.update(proto.output)
     if failures:
@@ -85,7 +85,10 @@ def _translate_nodes(path: Path, model: Any, translation: Translation) -> None:
 
 def _fold(proto: Any, translation: Translation) -> None:
     """Run a node on constants."""
-    results = run_node(proto, [translation.meaning.get(name) for name in proto.input], translation.opset)
+    try:
+        results = run_node(proto, [translation.meaning.get(name) for name in proto.input], translation.opset)
+    except Exception as error:  # onnx.reference raises many kinds, for operators and uses it does not know
+        raise Unsupported(f"cannot be computed from its constants: {error}") from None
     translation.meaning.update(zip(proto.output, results))
 
 

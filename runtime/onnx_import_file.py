@@ -15,12 +15,16 @@ class ModelError(ValueError):
     """A model file that cannot be imported; the message is one sentence that says what to do."""
 
 
+class OnnxMissing(ModelError, ImportError):
+    """The onnx package is not installed."""
+
+
 def onnx_package() -> Any:
-    """Import the `onnx` package.  Raises: ModelError: it is not installed."""
+    """Import the `onnx` package.  Raises: OnnxMissing: it is not installed."""
     try:
         import onnx
     except ImportError:
-        raise ModelError("ONNX files need the onnx package; install it with `pip install onnx`") from None
+        raise OnnxMissing("ONNX files need the onnx package; install it with `pip install onnx`") from None
     return onnx
 
 
@@ -99,31 +103,55 @@ def input_types(path: Path, model: Any, shapes: Mapping[str, tuple[int, ...]]) -
     unknown = [name for name in shapes if name not in {value.name for value in inputs}]
     if unknown:
         raise ModelError(f"{path}: there is no input {unknown[0]!r}; the inputs are {_some([v.name for v in inputs])}")
+    _check_open(path, [value for value in inputs if value.name not in shapes])
     return {value.name: _input_type(path, value, shapes.get(value.name)) for value in inputs}
 
 
-def _input_type(path: Path, value: Any, given: tuple[int, ...] | None) -> TensorType:
+def _declared(value: Any) -> list[int | str] | None:
+    """The extents of an input, the open ones by name or "?"; None when not even the rank is known."""
     tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    return [dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?" for dim in tensor.shape.dim]
+
+
+def _show_declared(value: Any) -> str:
+    declared = _declared(value)
+    return "of unknown rank" if declared is None else f"({', '.join(map(str, declared))})"
+
+
+def _check_open(path: Path, inputs: Sequence[Any]) -> None:
+    """Refuse inputs with open dimensions, all in one error that shows the options to give."""
+    names, options = [], []
+    for value in inputs:
+        declared = _declared(value)
+        if declared is None or any(isinstance(extent, str) for extent in declared):
+            hint = ",".join(str(extent) if isinstance(extent, int) else "1" for extent in declared or ())
+            names.append(f"{value.name!r} {_show_declared(value)}")
+            options.append(f"--shape {value.name}={hint or '1,3,224,224'}")
+    if names:
+        which, have = ("input", "has") if len(names) == 1 else ("inputs", "have")
+        raise ModelError(
+            f"{path}: {which} {', '.join(names)} {have} open dimensions; give them, as in {' '.join(options)}"
+        )
+
+
+def _input_type(path: Path, value: Any, given: tuple[int, ...] | None) -> TensorType:
+    elem_type = value.type.tensor_type.elem_type
     elem_types = onnx_package().TensorProto.DataType
-    if tensor.elem_type != elem_types.Value("FLOAT"):
-        found = elem_types.Name(tensor.elem_type).lower()
+    if elem_type != elem_types.Value("FLOAT"):
+        found = elem_types.Name(elem_type).lower()
         raise ModelError(f"{path}: input {value.name!r} is {found}; only float inputs run, export the model in float32")
-    known = tensor.HasField("shape")
-    declared = [dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?" for dim in tensor.shape.dim]
-    text = f"({', '.join(map(str, declared))})" if known else "of unknown rank"
+    declared = _declared(value)
     if given is None:
-        if not known or any(isinstance(extent, str) for extent in declared):
-            hint = ",".join(str(extent) if isinstance(extent, int) else "1" for extent in declared) or "1,3,224,224"
-            raise ModelError(
-                f"{path}: input {value.name!r} {text} has open dimensions; give them, as in --shape {value.name}={hint}"
-            )
-        return TensorType(tuple(int(extent) for extent in declared))
+        return TensorType(tuple(int(extent) for extent in declared or ()))
     fits = all(isinstance(extent, int) and extent >= 1 for extent in given)
-    if known:
+    if declared is not None:
         pairs = zip(declared, given)
         fits = fits and len(given) == len(declared) and all(isinstance(d, str) or d == g for d, g in pairs)
     if not fits:
-        raise ModelError(f"{path}: input {value.name!r} is declared {text}, which the shape {given} does not fit")
+        shown = _show_declared(value)
+        raise ModelError(f"{path}: input {value.name!r} is declared {shown}, which the shape {given} does not fit")
     return TensorType(tuple(given))
 
 

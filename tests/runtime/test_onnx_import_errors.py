@@ -76,6 +76,21 @@ def test_open_dimensions_are_named_with_the_option_to_give():
     fails(nsfw_path(), "'input:0'", "unk__653", "--shape input:0=1,224,224,3")
 
 
+def test_all_open_inputs_are_named_at_once(tmp_path):
+    proto = model([node("Add", ["a", "b"])], {"a": ("n", 3), "b": (None, 3), "c": None})
+    fails(save(tmp_path, proto), "inputs 'a' (n, 3), 'b' (?, 3)", "--shape a=1,3 --shape b=1,3 --shape c=1,3,224,224")
+
+
+def test_operators_on_constants_that_cannot_run(tmp_path):
+    nodes = [
+        node("Magic", ["w"], ["m"], domain="com.example", name="magic"),
+        node("RandomNormal", [], ["r"], name="noise", shape=[9]),
+        node("Sum", ["x", "m", "r"]),
+    ]
+    path = save(tmp_path, model(nodes, IMAGE, constants={"w": np.ones(9, np.float32)}))
+    fails(path, "com.example.Magic (node 'magic'", "RandomNormal (node 'noise'")
+
+
 def test_a_given_shape_must_fit():
     fails(nsfw_path(), "does not fit", shapes={"input:0": (1, 224, 224, 4)})
     fails(nsfw_path(), "does not fit", shapes={"input:0": (1, 3)})
@@ -133,5 +148,6 @@ def test_shapes_that_do_not_fit(tmp_path):
 
 def test_the_onnx_package_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModelError, match="pip install"):
+    with pytest.raises(ModelError, match="pip install") as caught:
         import_onnx(model_path("squeezenet"))
+    assert isinstance(caught.value, ImportError)
