@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.tensor_expression import Tensor
+from ansor_mini.tensor_expression import CACHE_COPY, Tensor
 from runtime.expr import Binary, Call, Const, Expr, Load, Select, Var, free_variables, walk
 
 # Attribute of a tensor that reads a constant matrix by index arithmetic: its loops are unrolled, never tiled.
@@ -79,7 +79,7 @@ def is_strictly_inlineable(dag: ComputeDAG, name: str) -> bool:
     Paper: Ansor §4.1, Table 1 (IsStrictInlinable)
     """
     op = dag[name]
-    if op.is_placeholder or op.combiner:
+    if op.is_placeholder or op.combiner or CACHE_COPY in op.attributes:
         return False
     for node in walk(op.expression):
         if isinstance(node, Select) or (isinstance(node, Call) and node.name in _EXPENSIVE):

@@ -20,7 +20,7 @@ from ansor_mini.schedule import (
     Step,
     untouched_stage,
 )
-from ansor_mini.tensor_expression import Axis
+from ansor_mini.tensor_expression import CACHE_COPY, Axis
 from runtime.affine import Affine, Simplifier
 from runtime.expr import Expr, Var, select, substitute
 
@@ -55,7 +55,8 @@ class CacheWrite(Step):
         if local.name in state.dag.tensors:
             raise ScheduleError(f"{self}: {self.stage} already has a cache", state)
         indices = tuple(Var(axis.name) for axis in old.axes)
-        copy = replace(old, reduce_axes=(), combiner=None, body=local[indices])
+        attributes = {**old.attributes, CACHE_COPY: True}
+        copy = replace(old, reduce_axes=(), combiner=None, body=local[indices], attributes=attributes)
         return _replace_stage(state, old.name, untouched_stage(local), untouched_stage(copy))
 
 

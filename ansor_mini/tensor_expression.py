@@ -26,6 +26,9 @@ LOWEST, HIGHEST = -3.4028234663852886e38, 3.4028234663852886e38
 # compilers that assume finite arithmetic (-ffast-math) may do anything with an infinity.
 COMBINERS: dict[str, tuple[str, float]] = {"sum": ("+", 0.0), "max": ("max", LOWEST), "min": ("min", HIGHEST)}
 
+# Attribute of a tensor that only copies its cache out: inlining it would undo the cache.
+CACHE_COPY = "cache_copy"
+
 _DEFAULT_AXES = "ijklmnopqrst"
 
 
