@@ -131,7 +131,8 @@ def complete(
                 wanted = parallel_width(hole, result, threads) if is_root(sketch, hole.node, result) else 0
                 result[hole.name] = min(wanted, max(hole.choices))
             elif kind == VECTORIZE:
-                result[hole.name] = 0 if is_inlined(sketch, hole.node, result) else vector_width(hole, result, rng, lanes)
+                inlined = is_inlined(sketch, hole.node, result)
+                result[hole.name] = 0 if inlined else vector_width(hole, result, rng, lanes)
             elif kind == LOCATION:
                 # Most inner locations compute the same elements many times over.
                 result[hole.name] = ROOT if rng.random() < 0.5 else draw(hole.choices, rng)

@@ -218,7 +218,9 @@ class TaskTuner:
             if child is not None and child not in self._seen and self.feasible(child):
                 children[child] = None
         ranked = list(children)
-        order = np.argsort(-self.model.predict(ranked), kind="stable") if ranked else []
+        if not ranked:
+            return []
+        order = np.argsort(-self.model.predict(ranked), kind="stable")
         return [ranked[i] for i in order][:count]
 
     def _admit(self, programs: Iterable[Program], count: int, chosen: dict[Program, LoopNest]) -> None:

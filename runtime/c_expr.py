@@ -33,7 +33,8 @@ _LIBM = {"exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow"}
 _RESERVED = set(
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
     "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm main "
-    "workspace lane result all_lanes int32_t int64_t exp log sqrt tanh erf floor ceil pow abs expf logf sqrtf tanhf erff floorf ceilf "
+    "workspace lane result all_lanes int32_t int64_t exp log sqrt tanh erf floor ceil pow abs "
+    "expf logf sqrtf tanhf erff floorf ceilf "
     "powf fabs fabsf fmod fmodf gamma j0 j1 jn y0 y1 yn signgam".split()
 )
 

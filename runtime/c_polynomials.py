@@ -13,8 +13,9 @@ against float64 over the whole range (tests/runtime/test_c_polynomials.py holds 
 
 from __future__ import annotations
 
-# n = round(x / ln 2), by adding and subtracting 1.5 * 2**23; exp(x) = 2**n * exp(r) with |r| <= ln 2 / 2, ln 2 in two parts. The polynomial is Cephes' expf.
-# Limits come first in min and max, so that a NaN passes through. 2**n is built in two factors so that results near the largest and smallest floats do not overflow on the way.
+# n = round(x / ln 2), by adding and subtracting 1.5 * 2**23; exp(x) = 2**n * exp(r) with |r| <= ln 2 / 2, ln 2 in two
+# parts. The polynomial is Cephes' expf. Limits come first in min and max, so that a NaN passes through. 2**n is built
+# in two factors so that results near the largest and smallest floats do not overflow on the way.
 _EXP = """static inline f32xN exp_f32xN(f32xN x)
 {
     f32xN y = min_f32xN(splat_f32xN(89.0f), max_f32xN(splat_f32xN(-104.0f), x));

@@ -7,6 +7,7 @@ it needs. A vector helper is a loop over its lanes where gcc and clang turn that
 from __future__ import annotations
 
 import re
+
 from runtime.c_polynomials import POLYNOMIALS, polynomial
 
 HEADERS = """#include <math.h>
@@ -65,7 +66,8 @@ def _vector_type(short: str, count: int) -> str:
     name, size = f"{short}x{count}", _BYTES[short] * count
     return (
         f"typedef {_C_TYPES[short]} {name} __attribute__((vector_size({size})));\n"
-        f"typedef {_C_TYPES[short]} {name}u __attribute__((vector_size({size}), aligned({_BYTES[short]}), may_alias));\n"
+        f"typedef {_C_TYPES[short]} {name}u"
+        f" __attribute__((vector_size({size}), aligned({_BYTES[short]}), may_alias));\n"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.c_expr import C_TYPES, SHORT, ScalarText, VectorText, c_name
-from runtime.expr import Binary, Buffer, Expr, Load, Select, free_variables
+from runtime.expr import Binary, Buffer, Load, Select
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -55,15 +55,19 @@ class KernelText:
         return "\n".join((*self.functions, entry))
 
     def parameter(self, buffer: Buffer, constant: bool) -> str:
+        """A buffer as a parameter of a function."""
         return f"{'const ' if constant else ''}{C_TYPES[buffer.dtype]} *restrict {c_name(buffer.name)}"
 
     def line(self, depth: int, text: str) -> None:
+        """Print one line."""
         self.lines.append("    " * depth + text)
 
     def scalars(self) -> ScalarText:
+        """The printer of expressions outside vectors, or in one lane of them."""
         return ScalarText(self.extents, self.lanes, self.lane if self.one_lane else None)
 
     def vectors(self) -> VectorText:
+        """The printer of expressions for all lanes at once."""
         assert self.lane is not None
         return VectorText(self.extents, self.lanes, self.lane)
 
@@ -85,6 +89,7 @@ class KernelText:
             self.loops = self.loops[:-1]
 
     def loop(self, stmt: For, depth: int, workspace: int, stack: int) -> None:
+        """Print a loop; a vectorised one is its body, printed for all lanes."""
         if stmt.kind == VECTORIZE:
             self.lane = stmt
             self.stmt(stmt.body, depth, workspace, stack)
@@ -126,6 +131,7 @@ class KernelText:
         return f"{name}({', '.join([*variables, *(c_name(buffer.name) for buffer in buffers)])});"
 
     def guard(self, stmt: If, depth: int, workspace: int, stack: int) -> None:
+        """Print a guard; one that differs between lanes becomes a select, or is tested lane by lane."""
         if self.lane is None or self.one_lane or self.vectors().is_uniform(stmt.condition):
             self.line(depth, f"if ({self.scalars().text(stmt.condition)}) {{")
             self.stmt(stmt.body, depth + 1, workspace, stack)
@@ -147,6 +153,7 @@ class KernelText:
         self.line(depth, "} }")
 
     def store(self, stmt: Store, depth: int) -> None:
+        """Print a store: to a register, to a vector in memory, or lane by lane where lanes are not neighbours."""
         if self.lane is None or self.one_lane:
             text = self.scalars()
             self.assign(depth, stmt, text.element(stmt.buffer, stmt.indices), lambda e: text.text(e))
@@ -174,6 +181,7 @@ class KernelText:
             self.line(depth, f"{target} = {text(value)};")
 
     def allocate(self, stmt: Allocate, depth: int, workspace: int, stack: int) -> None:
+        """Print an allocation: a piece of the workspace, or a variable on the stack."""
         buffer = stmt.buffer
         kind, name = C_TYPES[buffer.dtype], c_name(buffer.name)
         self.line(depth, "{")

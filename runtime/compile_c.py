@@ -73,7 +73,8 @@ def _find_compiler(cc: str, path: str) -> Compiler:
             if compiler is not None:
                 return compiler
     raise CompilerNotFound(
-        "no C compiler found: install gcc or clang, set $CC, or `pip install ziglang`; the interpreter works without one"
+        "no C compiler found: install gcc or clang, set $CC, or `pip install ziglang`;"
+        " the interpreter works without one"
     )
 
 
@@ -217,6 +218,7 @@ class Kernel:
         self._function(*pointers)  # type: ignore[operator]
 
     def __call__(self, *arrays: np.ndarray) -> None:
+        """Run on inputs and outputs, checked."""
         self.run(self.pointers(*arrays))
 
 

@@ -7,9 +7,9 @@ name to extent (a variable runs over 0 .. extent - 1).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from runtime.expr import Binary, Cast, Const, Expr, Select, Var, free_variables, substitute, transform
+from runtime.expr import Binary, Cast, Const, Expr, Number, Select, Var, free_variables, substitute, transform
 
 Interval = tuple[float, float]
 EVERYTHING: Interval = (-math.inf, math.inf)
@@ -58,7 +58,7 @@ def _fold_node(node: Expr) -> Expr | None:
     return None
 
 
-_CONSTANT_RESULT = {
+_CONSTANT_RESULT: dict[str, Callable[..., Number]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,

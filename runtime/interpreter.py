@@ -86,10 +86,9 @@ class _Machine:
             raise IndexError(f"`{buffer.name}` does not exist here")
         where = tuple(int(self.value(index)) for index in indices)  # type: ignore[call-overload]
         if len(where) != len(buffer.shape) or not all(0 <= i < extent for i, extent in zip(where, buffer.shape)):
-            raise IndexError(
-                f"{show(Load(buffer, indices))} is {buffer.name}{list(where)}, outside {buffer.name}{list(buffer.shape)}"
-                f" at {self.variables}"
-            )
+            access, shape = show(Load(buffer, indices)), list(buffer.shape)
+            element, limits = f"{buffer.name}{list(where)}", f"{buffer.name}{shape}"
+            raise IndexError(f"{access} is {element}, outside {limits} at {self.variables}")
         return where
 
     def value(self, expr: Expr) -> Value:

@@ -18,7 +18,8 @@ def residual_block(*, output_of_conv: bool = False) -> Graph:
     left = build.add("conv", x, w[0], name="left")
     right = build.add("conv", left, w[1], name="right")
     total = build.add("add", right, x, name="total")
-    return build.finish(("right", build.add("relu", total, name="y")) if output_of_conv else build.add("relu", total, name="y"))
+    y = build.add("relu", total, name="y")
+    return build.finish(("right", y) if output_of_conv else y)
 
 
 def operators(graph: Graph) -> list[str]:
