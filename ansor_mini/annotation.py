@@ -59,8 +59,6 @@ def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -
         return tiles
     for spatial, _ in sketch.tiled.values():
         inner = _inner_tiles(tuple(hole.extent for hole in spatial), spatial[-1].innermost, machine.lanes)
-        if not inner or any(hole.parts < 2 for hole in spatial):
-            continue
         chosen = inner[int(rng.integers(len(inner)))]
         for hole, length in zip(spatial, chosen):
             outer = factorizations(hole.extent // length, hole.parts - 1, hole.extent)

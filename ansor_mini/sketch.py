@@ -71,8 +71,8 @@ class Sketch:
 
     @cached_property
     def tiled(self) -> Mapping[str, tuple[tuple[HoleSpec, ...], tuple[HoleSpec, ...]]]:
-        """For each tiled stage its spatial and its reduction tile holes, in axis order."""
-        nodes = dict.fromkeys(hole.node for hole in self.holes if hole.kind == TILE)
+        """For each stage with spatial tiles, those and its reduction tiles, in axis order."""
+        nodes = dict.fromkeys(hole.node for hole in self.holes if hole.kind == TILE and not hole.reduce)
         return {
             node: (
                 tuple(h for h in self.holes if h.node == node and h.kind == TILE and not h.reduce),

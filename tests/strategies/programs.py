@@ -19,11 +19,11 @@ from runtime.machine import Machine
 SMALL_MACHINE = Machine("test", 4, 16, 32 << 10, 512 << 10, 8 << 20, 64)
 
 
-def max_pool(size: int, channels: int) -> ComputeDAG:
-    """Max pooling 3x3, stride 2, over unpadded images."""
+def max_pool(size: int, channels: int, kernel: int = 3) -> ComputeDAG:
+    """Max pooling, stride 2, over unpadded images."""
     x = placeholder((1, size, size, channels), "X")
-    kh, kw = reduce_axis(3, "kh"), reduce_axis(3, "kw")
-    out = (size - 3) // 2 + 1
+    kh, kw = reduce_axis(kernel, "kh"), reduce_axis(kernel, "kw")
+    out = (size - kernel) // 2 + 1
     axes = ("n", "h", "w", "c")
     body = lambda n, h, w, c: reduce_max(x[n, h * 2 + kh, w * 2 + kw, c], (kh, kw))  # noqa: E731
     return ComputeDAG([compute((1, out, out, channels), body, "pool", axes=axes)])
