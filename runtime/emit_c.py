@@ -1,6 +1,6 @@
 """Loop nests as C for gcc and clang, written so that the compiler cannot spoil what the nest decided.
 
-A nest is first brought to registers (`vector_loops`, `register_tiles`), then printed as directly as that form allows:
+A nest is first cut at its borders and brought to registers (`borders`, `vector_loops`, `register_tiles`), then printed as directly as that form allows:
 
 - `vectorize` loops are vector types; one value per lane, loads and stores at any alignment.
 - register buffers are arrays of vectors whose indices are constants once the loops around are unrolled by pragma.
@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.borders import split_borders
 from runtime.c_prelude import prelude
 from runtime.c_statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
+from runtime.operand_rows import share_rows
 from runtime.register_tiles import register_tiles
 from runtime.vector_loops import vectorize_loops
 
@@ -48,7 +50,7 @@ def native_vector_bytes() -> int:
 
 def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
     """The nest that is printed: vectorised loops one vector long, small tiles in registers. It means the same."""
-    return register_tiles(vectorize_loops(nest, vector_bytes or native_vector_bytes()))
+    return share_rows(register_tiles(vectorize_loops(nest, vector_bytes or native_vector_bytes())))
 
 
 def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:

@@ -1,0 +1,161 @@
+"""Split tiles that stick out of their axis into whole tiles and the last, shorter one: LoopNest → LoopNest.
+
+A tile of T iterations that does not divide an axis of N stands under a guard `base + v < N`, where base is a multiple
+of T that outer loops fix and v runs over the tile. Only the last tile fails the guard, and it fails it after N mod T
+iterations. So the nest below the innermost loop that base depends on is written twice:
+
+    for i0 in range(4):                         for i0 in range(4):
+        for i1 in range(4):                         if i0 * 4 <= 9:
+            if i0 * 4 + i1 < 13:           ->           for i1 in range(4):
+                C[i0 * 4 + i1] = 0.0                        C[i0 * 4 + i1] = 0.0
+                                                    if i0 * 4 > 9:
+                                                        for i1 in range(1):
+                                                            C[i0 * 4 + i1] = 0.0
+
+Whole tiles then run without guards, and vectors and register tiles of the last one are as short as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runtime.affine import Affine, Simplifier
+from runtime.expr import Binary, Const, Expr, Var, free_variables
+from runtime.index_forms import multiple_of
+from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
+
+COPIES_LIMIT = 8  # times that one statement may be written
+
+
+@dataclass(frozen=True)
+class Border:
+    """Tiles of `tile` iterations from `base` on, of an axis that ends at `end`."""
+
+    base: Expr
+    tile: int
+    end: int
+
+    @property
+    def last_whole(self) -> int:
+        """The largest base of a whole tile."""
+        return (self.end // self.tile - 1) * self.tile
+
+
+def split_borders(nest: LoopNest) -> LoopNest:
+    """Split all tiles of a nest, see the module.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> print(split_borders(parse('''
+    ... def f() -> (C: float32[13]):
+    ...     for i0 in range(4):
+    ...         for i1 in vectorize(4):
+    ...             if i0 * 4 + i1 < 13:
+    ...                 C[i0 * 4 + i1] = 0.0
+    ... ''')))
+    def f() -> (C: float32[13]):
+        for i0 in range(4):
+            if i0 * 4 <= 8:
+                for i1 in vectorize(4):
+                    C[i0 * 4 + i1] = 0.0
+            if i0 * 4 > 8:
+                for i1 in vectorize(1):
+                    C[i0 * 4 + i1] = 0.0
+    """
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _split(nest.body, {}, 1))
+
+
+def _split(stmt: Stmt, extents: dict[str, int], copies: int) -> Stmt:
+    """Split the borders whose base the loops around and this one fix; `extents` are those of the loops around."""
+    if not isinstance(stmt, For):
+        parts = sub_stmts(stmt)
+        return rebuild_stmt(stmt, tuple(_split(part, extents, copies) for part in parts)) if parts else stmt
+    inside = {**extents, stmt.var.name: stmt.extent}
+    return For(stmt.var, stmt.extent, stmt.kind, _split_body(stmt.body, stmt.var.name, inside, copies))
+
+
+def _split_body(body: Stmt, var: str, extents: dict[str, int], copies: int) -> Stmt:
+    border = next(_borders(body, var, set(extents)), None) if copies < COPIES_LIMIT else None
+    if border is None:
+        return _split(body, extents, copies)
+    whole = _split_body(_without(body, border, border.tile), var, extents, 2 * copies)
+    last = _split_body(_without(body, border, border.end % border.tile), var, extents, 2 * copies)
+    limit = Const(border.last_whole)
+    return block(If(Binary("<=", border.base, limit), whole), If(Binary(">", border.base, limit), last))
+
+
+def _borders(stmt: Stmt, var: str, fixed: set[str], loops: tuple[For, ...] = ()) -> Iterator[Border]:
+    """The borders below a statement whose base depends on `var` and on nothing that is not fixed."""
+    if isinstance(stmt, For):
+        loops = (*loops, stmt)
+    if isinstance(stmt, If):
+        for conjunct in conjuncts(stmt.condition):
+            found = border_of(conjunct, loops)
+            if found is not None and var in (used := free_variables(found.base)) and used <= fixed:
+                yield found
+    for part in sub_stmts(stmt):
+        yield from _borders(part, var, fixed, loops)
+
+
+def conjuncts(condition: Expr) -> list[Expr]:
+    """The conditions that are joined by `and`."""
+    if isinstance(condition, Binary) and condition.op == "and":
+        return conjuncts(condition.a) + conjuncts(condition.b)
+    return [condition]
+
+
+def border_of(condition: Expr, loops: tuple[For, ...]) -> Border | None:
+    """The border that a guard `base + v < end` guards, where v is the variable of one of the loops."""
+    if not (isinstance(condition, Binary) and condition.op == "<" and isinstance(condition.b, Const)):
+        return None
+    if condition.a.dtype != "int32":
+        return None
+    form = Simplifier({}).affine(condition.a)
+    end = int(condition.b.value)
+    for loop in loops:
+        if form.terms.get(loop.var) == 1:
+            base = form.plus(Affine(0, {loop.var: 1}), -1)
+            tile = loop.extent
+            if base.terms and end % tile and end > tile and multiple_of(base.to_expr()) % tile == 0:
+                return Border(base.to_expr(), tile, end)
+    return None
+
+
+def _without(stmt: Stmt, border: Border, extent: int) -> Stmt:
+    """The statement where the border's tiles have `extent` iterations and no guard."""
+    guarded = {id(loop) for loop in walk_stmts(stmt) if isinstance(loop, For) and _guards(loop, border)}
+
+    def rewrite(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
+        if isinstance(stmt, For):
+            body = rewrite(stmt.body, (*loops, stmt))
+            return For(stmt.var, extent if id(stmt) in guarded else stmt.extent, stmt.kind, body)
+        if isinstance(stmt, If):
+            return _keep_guards(stmt, border, loops, rewrite(stmt.body, loops), guarded, extent)
+        parts = sub_stmts(stmt)
+        return rebuild_stmt(stmt, tuple(rewrite(part, loops) for part in parts)) if parts else stmt
+
+    return rewrite(stmt, ())
+
+
+def _guards(loop: For, border: Border) -> bool:
+    """Whether the loop is nothing but the border's guard, perhaps below other loops, around its body."""
+    stmt = loop.body
+    while isinstance(stmt, For):
+        stmt = stmt.body
+    return isinstance(stmt, If) and any(border_of(part, (loop,)) == border for part in conjuncts(stmt.condition))
+
+
+def _keep_guards(
+    stmt: If, border: Border, loops: tuple[For, ...], body: Stmt, guarded: set[int], extent: int
+) -> Stmt:
+    """The body under the conditions that are still needed: v alone is compared where its loop could not be shortened."""
+    kept: list[Expr] = []
+    for part in conjuncts(stmt.condition):
+        loop = next((loop for loop in loops if border_of(part, (loop,)) == border), None)
+        if loop is None:
+            kept.append(part)
+        elif id(loop) not in guarded and extent < loop.extent:
+            kept.append(Binary("<", Var(loop.var.name), Const(extent)))
+    for condition in reversed(kept):
+        body = If(condition, body)
+    return body
