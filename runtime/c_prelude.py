@@ -29,6 +29,17 @@ MACROS = {
 #endif
 """,
 }
+# An empty instruction that needs its operand in a register: gcc then cannot fold the load into each use of it.
+_KEEP = """#if defined(__{feature}__) && !defined(__clang__)
+#define KEEP{width}(value) __asm__("" : "+v"(value))
+#else
+#define KEEP{width}(value)
+#endif
+"""
+MACROS |= {
+    f"KEEP{width}": _KEEP.format(feature=feature, width=width)
+    for width, feature in ((16, "SSE2"), (32, "AVX"), (64, "AVX512F"))
+}
 _C_TYPES = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "b8": "_Bool"}
 _BYTES = {"f32": 4, "f64": 8, "i32": 4, "i64": 8, "b8": 1}
 _LIBM = ("exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.c_expr import C_TYPES, SHORT, ScalarText, VectorText, c_name
-from runtime.expr import Binary, Buffer, Load, Select
+from runtime.expr import ITEM_SIZE, Binary, Buffer, Load, Select
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -170,6 +170,10 @@ class KernelText:
             self.line(depth, f"EACH_LANE({self.lane.extent}) {element} = {value};")
             return
         self.assign(depth, stmt, target, vectors.value)
+        if isinstance(stmt.value, Load) and stmt.buffer.scope == "register" and stmt.value.buffer.scope != "register":
+            width = ITEM_SIZE[stmt.buffer.dtype] * self.lane.extent
+            if width in (16, 32, 64):
+                self.line(depth, f"KEEP{width}({target});")
 
     def assign(self, depth: int, stmt: Store, target: str, text: object) -> None:
         """`target += more` where the value is the target plus something, else `target = value`."""

@@ -1,6 +1,7 @@
 """Loop nests as C for gcc and clang, written so that the compiler cannot spoil what the nest decided.
 
-A nest is first cut at its borders and brought to registers (`borders`, `vector_loops`, `register_tiles`), then printed as directly as that form allows:
+A nest is first cut at its borders and brought to registers (`borders`, `vector_loops`, `register_tiles`,
+`operand_rows`), then printed as directly as that form allows:
 
 - `vectorize` loops are vector types; one value per lane, loads and stores at any alignment.
 - register buffers are arrays of vectors whose indices are constants once the loops around are unrolled by pragma.
@@ -49,8 +50,12 @@ def native_vector_bytes() -> int:
 
 
 def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
-    """The nest that is printed: vectorised loops one vector long, small tiles in registers. It means the same."""
-    return share_rows(register_tiles(vectorize_loops(nest, vector_bytes or native_vector_bytes())))
+    """The nest that is printed: whole tiles unguarded, vectors one register long, small tiles in registers.
+
+    It means the same.
+    """
+    whole = split_borders(nest)
+    return share_rows(register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes())))
 
 
 def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:

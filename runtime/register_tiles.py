@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from runtime.expr import Buffer, Const, Expr, Load, Var, free_variables, substitute, transform, walk
+from runtime.expr import Buffer, Const, Expr, Load, free_variables, substitute, transform, walk
 from runtime.index_forms import flat_index, interval, step
 from runtime.loop_nest import (
     PARALLEL,
@@ -35,6 +35,7 @@ from runtime.loop_nest import (
     transform_stmts,
     walk_stmts,
 )
+from runtime.names import Names
 from runtime.vector_loops import substitute_stmt
 from runtime.visits import Access, accesses, vector_layout
 
@@ -77,14 +78,10 @@ def promote_accumulators(nest: LoopNest) -> LoopNest:
                 C_tile[()] = C_tile[()] + A[k]
             C[0] = C_tile[()]
     """
-    names = {buffer.name for buffer in (*nest.inputs, *nest.outputs)}
-    for stmt in walk_stmts(nest.body):
-        names |= {stmt.buffer.name} if isinstance(stmt, Allocate) else set()
-        names |= {stmt.var.name} if isinstance(stmt, For) else set()
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _promote_below(nest.body, (), names))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _promote_below(nest.body, (), Names.of(nest)))
 
 
-def _promote_below(stmt: Stmt, loops: tuple[For, ...], names: set[str]) -> Stmt:
+def _promote_below(stmt: Stmt, loops: tuple[For, ...], names: Names) -> Stmt:
     if isinstance(stmt, Block):
         return _promote_block(stmt, loops, names)
     if isinstance(stmt, For):
@@ -96,7 +93,7 @@ def _promote_below(stmt: Stmt, loops: tuple[For, ...], names: set[str]) -> Stmt:
     return rebuild_stmt(stmt, tuple(_promote_below(part, loops, names) for part in parts)) if parts else stmt
 
 
-def _promote_block(stmt: Block, loops: tuple[For, ...], names: set[str]) -> Stmt:
+def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
     """Promote in each part; a part that only initialises the accumulator of the next is absorbed by its tile."""
     done: list[Stmt] = []
     for part in stmt.stmts:
@@ -176,10 +173,10 @@ def _fixed_guards(store: Access, reduction: For) -> list[Expr]:
     ]
 
 
-def with_tile(reduction: For, store: Access, names: set[str], start: Expr | None) -> Stmt:
+def with_tile(reduction: For, store: Access, names: Names, start: Expr | None) -> Stmt:
     """Run a reduction loop on a register tile; `start` is the value to begin with, None to load it."""
     tile = tile_loops(store)
-    name = _fresh(f"{store.buffer.name}_tile", names)
+    name = names.fresh(f"{store.buffer.name}_tile")
     register = Buffer(name, tuple(loop.extent for loop in tile), store.buffer.dtype, "register")
     place = tuple(loop.var for loop in tile)
 
@@ -196,7 +193,7 @@ def with_tile(reduction: For, store: Access, names: set[str], start: Expr | None
             return Store(stmt.buffer, tuple(swap(index) for index in stmt.indices), swap(stmt.value))
         return If(swap(stmt.condition), stmt.body) if isinstance(stmt, If) else None
 
-    fresh = {loop.var.name: Var(_fresh(f"{loop.var.name}_copy", names)) for loop in tile}
+    fresh = {loop.var.name: names.variable(f"{loop.var.name}_copy") for loop in tile}
     here = Load(register, tuple(fresh.values()))
     there = Load(store.buffer, tuple(substitute(index, fresh) for index in store.indices))
     guards = [substitute(guard, fresh) for guard in _fixed_guards(store, reduction)]
@@ -287,10 +284,3 @@ def _with_scope(allocation: Allocate, scope: str) -> Stmt:
         return None
 
     return Allocate(new, transform_stmts(allocation.body, visit))
-
-
-def _fresh(name: str, names: set[str]) -> str:
-    while name in names:
-        name += "_"
-    names.add(name)
-    return name

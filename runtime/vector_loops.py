@@ -12,7 +12,7 @@ is one vector operation per statement.
 
 from __future__ import annotations
 
-from runtime.expr import ITEM_SIZE, Const, Expr, Load, Var, free_variables, substitute, walk
+from runtime.expr import ITEM_SIZE, Const, Expr, Load, free_variables, substitute, walk
 from runtime.index_forms import flat_index, fold, step
 from runtime.loop_nest import (
     PARALLEL,
@@ -33,17 +33,17 @@ from runtime.loop_nest import (
     sub_stmts,
     walk_stmts,
 )
+from runtime.names import Names
 
 UNROLLED_VECTORS = 8  # a row of at most so many vectors is unrolled
 
 
 def vectorize_loops(nest: LoopNest, vector_bytes: int = 64) -> LoopNest:
     """Split or drop every vectorised loop of a nest, see the module."""
-    names = {stmt.var.name for stmt in walk_stmts(nest.body) if isinstance(stmt, For)}
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _rewrite(nest.body, vector_bytes, names))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _rewrite(nest.body, vector_bytes, Names.of(nest)))
 
 
-def _rewrite(stmt: Stmt, vector_bytes: int, names: set[str]) -> Stmt:
+def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
     parts = tuple(_rewrite(part, vector_bytes, names) for part in sub_stmts(stmt))
     if parts:
         stmt = rebuild_stmt(stmt, parts)
@@ -69,7 +69,7 @@ def widest(loop: For, vector_bytes: int) -> int:
     return min(1 << (loop.extent.bit_length() - 1), vector_bytes // width)
 
 
-def cut(loop: For, lanes: int, names: set[str]) -> list[Stmt]:
+def cut(loop: For, lanes: int, names: Names) -> list[Stmt]:
     """The loop in pieces: whole vectors, then ever shorter ones for what remains."""
     pieces: list[Stmt] = []
     start = 0
@@ -82,11 +82,11 @@ def cut(loop: For, lanes: int, names: set[str]) -> list[Stmt]:
     return pieces
 
 
-def _piece(loop: For, start: int, count: int, lanes: int, names: set[str]) -> Stmt:
+def _piece(loop: For, start: int, count: int, lanes: int, names: Names) -> Stmt:
     """Iterations start .. start + count * lanes - 1 as vectors."""
     if count * lanes == loop.extent and count == 1:
         return loop
-    outer, inner = (Var(_fresh(f"{loop.var.name}_{part}", names)) for part in ("vec", "lane"))
+    outer, inner = (names.variable(f"{loop.var.name}_{part}") for part in ("vec", "lane"))
     place = outer * lanes if count > 1 else Const(0)
     stmt = substitute_stmt(loop.body, {loop.var.name: fold(place + start + (inner if lanes > 1 else 0))})
     if lanes > 1:
@@ -102,13 +102,6 @@ def scattered(loops: list[For]) -> int:
             stride = step(flat_index(access.indices, access.buffer.shape), loop.var.name, loop.extent)
             total += stride not in (0, 1)
     return total
-
-
-def _fresh(name: str, names: set[str]) -> str:
-    while name in names:
-        name += "_"
-    names.add(name)
-    return name
 
 
 def substitute_stmt(stmt: Stmt, values: dict[str, Expr]) -> Stmt:

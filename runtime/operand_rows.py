@@ -1,0 +1,92 @@
+"""Load what all rows of a register tile share once: LoopNest -> LoopNest.
+
+In `for i: for j: T[i, j] += A[i, k] * B[k, j]` every row i reads the same B[k, j]. For tiles of up to four rows gcc folds
+each of those loads into its multiply-add, which loads every vector once per row; a tile of its own for the row of B,
+kept in registers by the emitter, stops that. Taller tiles do not need it.
+
+    for i in unroll(4):                      with register(float32[16]) as B_row:
+        for j in vectorize(16):                  for j in vectorize(16):
+            T[i, j] = ... B[k, j]      ->            B_row[j] = B[k, j]
+                                                 for i in unroll(4):
+                                                     for j in vectorize(16):
+                                                         T[i, j] = ... B_row[j]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime.expr import Binary, Buffer, Expr, Load, free_variables, substitute, transform
+from runtime.loop_nest import UNROLL, VECTORIZE, Allocate, For, LoopNest, Stmt, Store, block, rebuild_stmt, sub_stmts
+from runtime.names import Names
+
+MAX_ROWS = 4
+
+
+def share_rows(nest: LoopNest) -> LoopNest:
+    """Stage shared operands of short register tiles, see the module."""
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, Names.of(nest)))
+
+
+def _below(stmt: Stmt, names: Names) -> Stmt:
+    if isinstance(stmt, For) and stmt.kind == UNROLL and 1 < stmt.extent <= MAX_ROWS:
+        staged = _stage(stmt, names)
+        if staged is not None:
+            return staged
+    parts = sub_stmts(stmt)
+    return rebuild_stmt(stmt, tuple(_below(part, names) for part in parts)) if parts else stmt
+
+
+def _stage(rows: For, names: Names) -> Stmt | None:
+    """The loop over rows with the loads that do not depend on the row before it; None when it has none."""
+    columns: list[For] = []
+    stmt = rows.body
+    while isinstance(stmt, For) and stmt.kind in (UNROLL, VECTORIZE):
+        columns.append(stmt)
+        stmt = stmt.body
+    if not isinstance(stmt, Store) or stmt.buffer.scope != "register" or not columns:
+        return None
+    if columns[-1].kind != VECTORIZE or stmt.buffer.name in {load.buffer.name for load in shared(stmt, rows, columns)}:
+        return None
+    result: Stmt = rows
+    for load in dict.fromkeys(shared(stmt, rows, columns)):
+        result = _with_row(result, load, [loop for loop in columns if loop.var.name in _variables(load)], names)
+    return result if result is not rows else None
+
+
+def shared(store: Store, rows: For, columns: list[For]) -> Iterator[Load]:
+    """The loads that each row repeats: over lanes, not of the row, and evaluated whatever happens."""
+    lane = columns[-1].var.name
+    factors = [store.value]
+    while factors:
+        expr = factors.pop()
+        if isinstance(expr, Binary):
+            factors += [expr.b, expr.a]
+        elif isinstance(expr, Load) and expr.buffer.scope != "register":
+            used = _variables(expr)
+            if lane in used and rows.var.name not in used:
+                yield expr
+
+
+def _variables(load: Load) -> set[str]:
+    return set().union(*(free_variables(index) for index in load.indices))
+
+
+def _with_row(stmt: Stmt, load: Load, columns: list[For], names: Names) -> Stmt:
+    row = Buffer(
+        names.fresh(f"{load.buffer.name}_row"), tuple(loop.extent for loop in columns), load.dtype, scope="register"
+    )
+    here = Load(row, tuple(loop.var for loop in columns))
+    fresh: dict[str, Expr] = {loop.var.name: names.variable(f"{loop.var.name}_row") for loop in columns}
+    fill: Stmt = Store(row, tuple(fresh.values()), substitute(load, fresh))
+    for loop in reversed(columns):
+        fill = For(fresh[loop.var.name], loop.extent, loop.kind, fill)  # type: ignore[arg-type]
+
+    def swap(part: Stmt) -> Stmt:
+        if isinstance(part, Store):
+            return Store(part.buffer, part.indices, transform(part.value, lambda e: here if e == load else None))
+        return rebuild_stmt(part, tuple(swap(inner) for inner in sub_stmts(part)))
+
+    if isinstance(stmt, Allocate):  # an operand staged before: keep its fill first
+        return Allocate(row, block(fill, Allocate(stmt.buffer, swap(stmt.body))))
+    return Allocate(row, block(fill, swap(stmt)))
