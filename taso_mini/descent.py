@@ -4,17 +4,36 @@ A network has a gain at every layer, and the gains do not touch each other; the 
 out one combination after another. So it starts from the foot of the slope as well as from the top. Where nothing gains
 at once, a rewrite that gains nothing, or costs a little, is followed by what it makes possible next to it: a bias moves
 past a scale, and two scales become one. Pairs are looked for in one place at a time, which is cheap.
+
+In which order gains are taken matters: two convolutions that have taken in their relus merge to one that has, while
+those that merge before leave relus behind. An `Order` is a policy; the search tries each of `ORDERS`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taso_mini.matching import Matcher
 from taso_mini.rewriting import Key, Rewrites, all_rewrites, inherit, near, rewrites_at
 from taso_mini.search_graph import SearchGraph
 from taso_mini.substitution import CYCLE, Rewrite
+
+Order = Callable[[Rewrite], tuple[int, ...]]  # the least comes first
+
+
+def by_gain(rewrite: Rewrite) -> tuple[int, ...]:
+    """Take the largest gain first."""
+    return (rewrite.change.cost,)
+
+
+def merges_last(rewrite: Rewrite) -> tuple[int, ...]:
+    """Take rules with one output first: those with several merge what should have its final form by then."""
+    return (len(rewrite.match.rule.source), rewrite.change.cost)
+
+
+ORDERS: tuple[Order, ...] = (by_gain, merges_last)
 
 
 @dataclass(eq=False)
@@ -42,33 +61,29 @@ class Candidate:
         return self.rewrites
 
 
-def descend(start: Candidate, matcher: Matcher, slack: int, rejected: Counter[str]) -> Candidate:
+def descend(start: Candidate, matcher: Matcher, order: Order, slack: int, rejected: Counter[str]) -> Candidate:
     """Follow gains until neither a rewrite nor a pair of neighbouring ones gains; return the last graph.
 
-    slack: what the first rewrite of a pair may cost, in ticks.
+    start: expanded.  slack: what the first rewrite of a pair may cost, in ticks.
     """
     here = start
-    here.expand(matcher, rejected)
     refused: set[Rewrite] = set()
     while True:
-        step = _gain(here, refused) or _pair(here, matcher, slack, refused, rejected)
+        step = _gain(here, order, refused) or _pair(here, matcher, slack, refused, rejected)
         if step is None:
             return here
         step.expand(matcher, rejected)
         here = step
 
 
-def _gain(here: Candidate, refused: set[Rewrite]) -> Candidate | None:
-    """Return the graph after the rewrite that gains most, as far as costs are known before it is built."""
-    gains = [(rewrite.change.cost, key) for key, rewrite in here.rewrites.items() if rewrite not in refused]
-    for gain, key in sorted(gains):
-        if gain >= 0:
-            break
-        rewrite = here.rewrites[key]
-        after = here.child(rewrite)
+def _gain(here: Candidate, order: Order, refused: set[Rewrite]) -> Candidate | None:
+    """Return the graph after the first rewrite that gains, as far as costs are known before it is built."""
+    gains = [(order(r), key) for key, r in here.rewrites.items() if r.change.cost < 0 and r not in refused]
+    for _, key in sorted(gains):
+        after = here.child(here.rewrites[key])
         if after is not None and after.graph.cost < here.graph.cost:
             return after
-        refused.add(rewrite)
+        refused.add(here.rewrites[key])
     return None
 
 

@@ -5,7 +5,7 @@ everywhere in it, and each result that costs less than alpha times the best so f
 search only ever goes down; 1.05 lets it climb over low hills. It ends when the queue is empty or the budget is spent.
 
 Four things differ from the paper's listing; none changes what can be found:
-1. The queue starts with the graph that plain descent leads to (`descent`) beside the given one.
+1. The queue starts with the graphs that plain descents lead to (`descent`) beside the given one.
 2. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue; only then
    does a cycle show. Graphs are recognised by a fingerprint that is known just as early.
 3. A graph inherits the rewrites of its parent that touch nothing the last rewrite changed (`rewriting`).
@@ -46,7 +46,7 @@ from dataclasses import dataclass
 from runtime.debug import say
 from runtime.graph import Graph
 from taso_mini.costs import CostSource, FlopCost
-from taso_mini.descent import Candidate, descend
+from taso_mini.descent import ORDERS, Candidate, Order, descend
 from taso_mini.matching import Matcher
 from taso_mini.search_graph import SearchGraph
 from taso_mini.substitution import CYCLE, Rewrite
@@ -75,7 +75,7 @@ def optimize(
     *,
     alpha: float = 1.05,
     budget: int = 200,
-    descent: bool = True,
+    descents: Sequence[Order] = ORDERS,
 ) -> Optimized:
     """Find a cheaper graph that computes the same outputs.
 
@@ -84,7 +84,7 @@ def optimize(
     costs: what a node costs; by default `FlopCost()`.
     alpha: graphs dearer than alpha times the best so far are not followed; at least 1.
     budget: number of graphs to expand at most; those of the descent do not count.
-    descent: whether to go straight down first.
+    descents: orders in which to go straight down first; none is the paper's search.
     Raises: ValueError: alpha is below 1 or the budget negative.
     """
     if alpha < 1 or budget < 0:
@@ -93,9 +93,11 @@ def optimize(
     start = Candidate(SearchGraph.of(graph, costs or FlopCost()))
     queue = _Queue(start)
     best = start
-    if descent:
-        best = descend(start, matcher, round((alpha - 1) * start.graph.cost), rejected)
-        queue.put(best)
+    for order in descents:
+        start.rewrites = start.rewrites or start.expand(matcher, rejected)
+        foot = descend(start, matcher, order, round((alpha - 1) * start.graph.cost), rejected)
+        queue.put(foot)
+        best = min(best, foot, key=lambda candidate: candidate.graph.cost)
     expanded = generated = 0
     while (here := queue.take(rejected)) is not None:
         if here.graph.cost < best.graph.cost:
@@ -130,7 +132,9 @@ class _Queue:
         self.put(start)
 
     def put(self, candidate: Candidate) -> None:
-        """Enter a graph that is built."""
+        """Enter a graph that is built, unless it has been entered before."""
+        if candidate.graph.fingerprint in self._seen:
+            return
         self._seen.add(candidate.graph.fingerprint)
         heapq.heappush(self._heap, (candidate.graph.cost, -len(self._seen), candidate, None))
 

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from runtime.graph import Graph, GraphBuilder
 from taso_mini.costs import FlopCost, MeasuredCost, Shares, configuration
+from taso_mini.descent import ORDERS, by_gain, merges_last
 from taso_mini.matching import Matcher, directed
 from taso_mini.models import MODELS
 from taso_mini.optimizer import optimize
@@ -63,8 +64,8 @@ def test_a_wide_search_finds_the_optimum_of_all_reachable_graphs(graph):
                 queue.append(after)
     if queue:
         return
-    for descent in (False, True):
-        found = optimize(graph, rules, alpha=1e9, budget=1000, descent=descent)
+    for descents in ((), ORDERS):
+        found = optimize(graph, rules, alpha=1e9, budget=1000, descents=descents)
         assert round(found.cost_after / TICK) == min(reached.values())
 
 
@@ -109,6 +110,19 @@ def test_batch_normalisation_becomes_weight_arithmetic():
     assert same_outputs(graph, found.graph, np.random.default_rng(2))
 
 
+WINDOW = "dilations=d, padding=p, strides=s"
+MERGES = f"""
+rule relu-conv
+  variables x: image, w: kernel
+  source    relu(conv(x, w, activation=none, {WINDOW}))
+  target    conv(x, w, activation=relu, {WINDOW})
+rule conv-conv
+  variables x: image, w: kernel, k: kernel
+  source    conv(x, w, activation=f, {WINDOW})
+  source    conv(x, k, activation=f, {WINDOW})
+  target    split0(conv(x, concat(w, k, axis=0), activation=f, {WINDOW}), axis=1)
+  target    split1(conv(x, concat(w, k, axis=0), activation=f, {WINDOW}), axis=1)
+"""
 CHAIN = parse_rules("""
 rule scale-bias
   variables x: image, v: vector, u: vector
@@ -134,8 +148,19 @@ def affine(repeats: int) -> Graph:
 def test_descent_takes_a_step_that_gains_nothing_for_the_one_behind_it():
     found = optimize(affine(20), CHAIN, budget=0)
     assert found.trace.rules == {"scale-bias": 20, "scale-scale": 20}
-    without = optimize(affine(20), CHAIN, budget=60, descent=False)
+    without = optimize(affine(20), CHAIN, budget=60, descents=())
     assert without.cost_after >= found.cost_after
+
+
+def test_merging_last_lets_convolutions_take_in_their_relus():
+    build = GraphBuilder("branches")
+    x = build.input("x", (1, 64, 8, 8))
+    weights = [build.weight(f"w{i}", np.ones((4, 64, 1, 1), np.float32)) for i in range(2)]
+    graph = build.finish([build.add("relu", build.add("conv", x, w)) for w in weights])
+    rules = parse_rules(MERGES)
+    left = [operators(optimize(graph, rules, VIEWS, budget=0, descents=[o]).graph) for o in (by_gain, merges_last)]
+    assert left == [["conv", "split", "relu", "relu"], ["conv", "split"]]
+    assert operators(optimize(graph, rules, VIEWS, budget=0).graph) == ["conv", "split"]
 
 
 def test_alpha_decides_whether_a_hill_is_climbed():
@@ -152,7 +177,7 @@ rule down
     build = GraphBuilder("hill")
     graph = build.finish(build.add("relu", build.add("exp", build.input("x", (4, 4)))))
     costs = Shares(FlopCost(), {"sigmoid": 1.1, "tanh": 0.5})
-    last = [operators(optimize(graph, hill, costs, alpha=a, descent=False).graph)[-1] for a in (1.0, 1.04, 1.06)]
+    last = [operators(optimize(graph, hill, costs, alpha=a, descents=()).graph)[-1] for a in (1.0, 1.04, 1.06)]
     assert last == ["relu", "relu", "tanh"]
     assert operators(optimize(graph, hill, costs, alpha=1.06, budget=0).graph)[-1] == "tanh"  # the descent sees pairs
 
@@ -160,9 +185,9 @@ rule down
 def test_the_budget_is_kept_and_the_search_repeats():
     graph = MODELS["squeezenet"](np.random.default_rng(0))
     rules = directed(RULES)
-    first, second = (optimize(graph, rules, budget=7, descent=False) for _ in range(2))
+    first, second = (optimize(graph, rules, budget=7, descents=()) for _ in range(2))
     assert first.trace.expanded == 7 and first.trace == second.trace and first.graph == second.graph
-    assert optimize(graph, rules, budget=0, descent=False).graph == graph.fold_constants()
+    assert optimize(graph, rules, budget=0, descents=()).graph == graph.fold_constants()
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.9}, {"budget": -1}])
