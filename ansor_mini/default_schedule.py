@@ -62,39 +62,55 @@ def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[
 
 
 def choose_tile(dag: ComputeDAG, op: Tensor, machine: Machine) -> Tile:
-    """The register tile with the best estimated throughput; ties go to the smaller one."""
-    rows = _shared_axes(dag, op)
-    tiles = [Tile(None, 1, columns) for columns in _columns(op.axes[-1].extent, machine.lanes)]
-    for axis in rows[:1]:
+    """The register tile with the best estimated throughput; ties go to the smaller one.
+
+    A tile need not divide its axis: what is left over becomes a shorter tile.
+    """
+    last = op.axes[-1].extent
+    tiles = [Tile(None, 1, columns) for columns in _columns(last, machine.lanes)]
+    for axis in _shared_axes(dag, op)[:1]:
         heights = range(2, min(axis.extent, TALLEST_TILE) + 1)
         tiles += [Tile(axis.name, height, tile.columns) for tile in tiles for height in heights]
     extents = {axis.name: axis.extent for axis in op.axes}
-    return max(tiles, key=lambda tile: (_throughput(tile, extents, machine), -tile.rows * tile.columns))
+    return max(tiles, key=lambda tile: (_throughput(tile, last, extents, machine), -tile.rows * tile.columns))
 
 
 def _columns(extent: int, lanes: int) -> Iterator[int]:
-    """Widths of a row that divide the last axis: whole vectors as wide as divide it, and few of them."""
-    width = math.gcd(extent, lanes)
-    for vectors in range(1, WIDEST_ROW + 1):
-        if extent % (width * vectors) == 0:
-            yield width * vectors
+    """Widths of a row of a tile: a few whole vectors, or all of a short axis."""
+    if extent < lanes:
+        yield extent
+    for vectors in range(1, min(WIDEST_ROW, extent // lanes) + 1):
+        yield lanes * vectors
 
 
-def _throughput(tile: Tile, extents: dict[str, int], machine: Machine) -> float:
-    """Multiply-adds per cycle, roughly: vector width used × latency hidden × loads not in the way × rows not wasted."""
-    registers = 32 if machine.vector_bytes == 64 else 16
-    lanes = math.gcd(tile.columns, machine.lanes)
-    vectors = tile.columns // lanes
-    accumulators = tile.rows * vectors
-    if accumulators + vectors + 1 > registers:
-        return 0.0
-    busy = min(1.0, accumulators / BUSY_ACCUMULATORS)
-    loads = (tile.rows + vectors) / accumulators
-    extent = extents[tile.row_axis] if tile.row_axis else 1
-    whole = extent / (-(-extent // tile.rows) * tile.rows)
-    # A tile that does not divide its axis guards every row.
-    guard = 1.0 if extent % tile.rows == 0 else 0.9
-    return lanes * busy * whole * guard / (1.0 + 0.5 * loads)
+def _vectors(columns: int, lanes: int) -> int:
+    """Registers that hold a row: whole vectors, then ever shorter ones for the rest.
+
+    >>> _vectors(40, 16), _vectors(13, 16)
+    (3, 3)
+    """
+    return columns // lanes + (columns % lanes).bit_count()
+
+
+def _throughput(tile: Tile, last: int, extents: dict[str, int], machine: Machine) -> float:
+    """Results per cycle, roughly, over all tiles of both axes: whole ones and what is left over."""
+    height = extents[tile.row_axis] if tile.row_axis else 1
+    cycles = 0.0
+    for rows, row_tiles in _tiles(height, tile.rows):
+        for columns, column_tiles in _tiles(last, tile.columns):
+            vectors = _vectors(columns, machine.lanes)
+            accumulators = rows * vectors
+            if accumulators + vectors + 1 > (32 if machine.vector_bytes == 64 else 16):
+                return 0.0
+            # A multiply-add per accumulator and a load per operand, unless the chain of additions is what takes long.
+            busy = max(accumulators, BUSY_ACCUMULATORS) + 0.5 * (rows + vectors)
+            cycles += row_tiles * column_tiles * busy
+    return height * last / cycles
+
+
+def _tiles(extent: int, tile: int) -> list[tuple[int, int]]:
+    """(length, how many) of the tiles of an axis."""
+    return [(length, count) for length, count in ((tile, extent // tile), (extent % tile, 1)) if length and count]
 
 
 def _shared_axes(dag: ComputeDAG, op: Tensor) -> list[Axis]:
@@ -151,7 +167,7 @@ def _streamed(op: Tensor, machine: Machine, threads: int) -> list[Step]:
     steps: list[Step] = []
     *outer, last = [axis.name for axis in op.axes]
     if not op.reduce_axes:
-        columns = max(_columns(op.axes[-1].extent, machine.lanes))
+        columns = max(width for width in _columns(op.axes[-1].extent, machine.lanes))
         steps = [Split(op.name, last, (columns,)), Vectorize(op.name, f"{last}.1")]
         outer.append(f"{last}.0")
     return steps + _parallel(op.name, outer, op.size, threads)

@@ -20,10 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runtime.affine import Affine, Simplifier
+from runtime.affine import Affine
 from runtime.expr import Binary, Const, Expr, Var, free_variables
 from runtime.index_forms import multiple_of
 from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
+from runtime.simplify import Simplifier
 
 COPIES_LIMIT = 8  # times that one statement may be written
 
@@ -148,7 +149,7 @@ def _guards(loop: For, border: Border) -> bool:
 def _keep_guards(
     stmt: If, border: Border, loops: tuple[For, ...], body: Stmt, guarded: set[int], extent: int
 ) -> Stmt:
-    """The body under the conditions that are still needed: v alone is compared where its loop could not be shortened."""
+    """The body under the conditions still needed; where its loop could not be shortened, v alone is compared."""
     kept: list[Expr] = []
     for part in conjuncts(stmt.condition):
         loop = next((loop for loop in loops if border_of(part, (loop,)) == border), None)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from runtime.borders import split_borders
 from runtime.c_prelude import prelude
 from runtime.c_statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
+from runtime.guard_loops import clear_guards
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
 from runtime.operand_rows import share_rows
 from runtime.register_tiles import register_tiles
@@ -55,7 +56,8 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
     It means the same.
     """
     whole = split_borders(nest)
-    return share_rows(register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes())))
+    tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
+    return share_rows(clear_guards(tiled))
 
 
 def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:
