@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -84,7 +84,7 @@ def _inner_tiles(extents: tuple[int, ...], longest: int, lanes: int) -> tuple[tu
     return tuple(tile for tile, count in zip(tiles, counts) if count == most)
 
 
-def parallel_width(hole: HoleSpec, annotation: Annotation, threads: int) -> int:
+def parallel_width(hole: HoleSpec, annotation: Mapping[str, Value], threads: int) -> int:
     """How many outer loops to fuse: until they make enough chunks for the threads.  Paper: Ansor §4.2"""
     if threads == 1:
         return 0
@@ -96,17 +96,17 @@ def parallel_width(hole: HoleSpec, annotation: Annotation, threads: int) -> int:
     return len(hole.loops) if product > 1 else 0
 
 
-def is_root(sketch: Sketch, node: str, annotation: Annotation) -> bool:
+def is_root(sketch: Sketch, node: str, annotation: Mapping[str, Value]) -> bool:
     """Whether a stage is computed on its own (true for all stages without a location hole)."""
     return annotation.get(f"{node}.{LOCATION}", ROOT) == ROOT
 
 
-def is_inlined(sketch: Sketch, node: str, annotation: Annotation) -> bool:
+def is_inlined(sketch: Sketch, node: str, annotation: Mapping[str, Value]) -> bool:
     """Whether a stage's location hole says that it is inlined."""
     return annotation.get(f"{node}.{LOCATION}", ROOT) == INLINE
 
 
-def vector_width(hole: HoleSpec, annotation: Annotation, rng: np.random.Generator, lanes: int) -> int:
+def vector_width(hole: HoleSpec, annotation: Mapping[str, Value], rng: np.random.Generator, lanes: int) -> int:
     """How many inner loops to fuse into a vector: one if it fills whole vectors, else any number of them."""
     if not hole.loops or hole.loops[-1].of(annotation) % lanes == 0:
         return min(1, len(hole.loops))

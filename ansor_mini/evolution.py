@@ -31,7 +31,7 @@ class EvolutionOptions:
     mutation_rate: share of children that are mutated, crossover_rate: share that have two parents; the rest are copies.
     """
 
-    population: int = 256
+    population: int = 128
     generations: int = 4
     mutation_rate: float = 0.85
     crossover_rate: float = 0.1
@@ -226,6 +226,23 @@ def _next_generation(
             if len(children) == options.population:
                 break
     return children
+
+
+def spread(ranked: Sequence[Program], each: int) -> list[Program]:
+    """Reorder a ranking so that programs with one register tile come `each` at a time, the best of every tile first.
+
+    A model that sees little of a program ties many that differ in their outer loops only; measuring one tile sixteen
+    times tells less than measuring eight tiles twice.
+    """
+    met: Counter[tuple[object, ...]] = Counter()
+    turns = []
+    for program in ranked:
+        tiles = program.sketch.tiled.values()
+        values = dict(program.frozen)
+        tile = (program.identity, *(values[hole.name][-1:] for spatial, _ in tiles for hole in spatial))  # type: ignore[index]
+        turns.append(met[tile] // each)
+        met[tile] += 1
+    return [ranked[i] for i in sorted(range(len(ranked)), key=turns.__getitem__)]
 
 
 def pick(ranked: Sequence[Program], others: Sequence[Program], count: int, epsilon: float) -> list[Program]:

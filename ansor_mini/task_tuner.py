@@ -23,7 +23,7 @@ import numpy as np
 from ansor_mini.annotation import TilePolicy, register_tiles, sample
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
-from ansor_mini.evolution import MUTATIONS, EvolutionOptions, Feasibility, Mutation, evolve, mutate, pick
+from ansor_mini.evolution import MUTATIONS, EvolutionOptions, Feasibility, Mutation, evolve, mutate, pick, spread
 from ansor_mini.records import OK, Record, now, versions
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, Sketch, derive
@@ -182,13 +182,14 @@ class TaskTuner:
             fresh + elite,
             model=self.model,
             rng=self.rng,
-            keep=4 * count,
+            keep=8 * count,
             options=options.evolution,
             threads=self.task.threads,
             seen=self._seen,
             mutations=options.mutations,
             feasible=self.feasible,
         )
+        evolved = spread(evolved, each=2)
         local = self._neighbours(4 * count)
         others = [program for program in fresh if program not in self._seen and self.feasible(program)]
         share = min(len(local), round(options.local * count))

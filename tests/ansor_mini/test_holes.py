@@ -36,7 +36,7 @@ def test_neighbours_are_legal_and_mutual(extent: int, parts: int, data: st.DataO
 
 
 def test_every_tiling_can_be_reached_by_mutation() -> None:
-    reached = {(1, 1)}
+    reached: set[tuple[int, ...]] = {(1, 1)}
     frontier = list(reached)
     while frontier:
         frontier = [n for lengths in frontier for n in tile_neighbours(24, lengths) if n not in reached]
