@@ -25,8 +25,8 @@ import numpy as np
 
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
 from ansor_mini.tensor_expression import Axis
-from runtime.affine import Simplifier
 from runtime.expr import Expr, Load, Var, loads, substitute, transform
+from runtime.simplify import Simplifier
 
 Extent = Any  # an int, or an array of ints: one for each program
 IteratorKey = tuple[str, str]

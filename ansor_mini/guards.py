@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from ansor_mini.bounds import StageBounds
 from ansor_mini.schedule import SplitRelation
-from runtime.affine import Affine, Simplifier
+from runtime.affine import Affine
 from runtime.expr import Binary, Const, Expr, Select, free_variables
 from runtime.loop_nest import If, Stmt
+from runtime.simplify import Simplifier
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ansor_mini.loop_steps import Int, annotate, fuse, known
+from ansor_mini.annotation_steps import annotate
+from ansor_mini.loop_steps import Int, fuse, known
 from ansor_mini.schedule import INLINE, ROOT, SPATIAL, At, Location, ScheduleError, Stage, State, Step
 from runtime.loop_nest import PARALLEL, SERIAL, UNROLL, VECTORIZE
 

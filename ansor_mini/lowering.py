@@ -33,9 +33,10 @@ from ansor_mini.guards import Guard, axis_guards, skip_identities, wrap
 from ansor_mini.schedule import REDUCE, ROOT, At, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values
-from runtime.affine import Affine, Ranges, Simplifier
+from runtime.affine import Affine, Ranges
 from runtime.expr import Buffer, Expr, Load, Var
 from runtime.loop_nest import PARALLEL, UNROLL, VECTORIZE, Allocate, For, LoopNest, Stmt, Store, block
+from runtime.simplify import Simplifier
 
 
 def lower(state: State, name: str = "kernel") -> LoopNest:

@@ -21,8 +21,9 @@ from ansor_mini.schedule import (
     untouched_stage,
 )
 from ansor_mini.tensor_expression import CACHE_COPY, Axis
-from runtime.affine import Affine, Simplifier
+from runtime.affine import Affine
 from runtime.expr import Expr, Var, select, substitute
+from runtime.simplify import Simplifier
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from ansor_mini.annotation_steps import AutoUnroll, Parallel, Unroll, Vectorize
 from ansor_mini.location_steps import (
     ComputeAt,
     ComputeInline,
@@ -28,17 +29,7 @@ from ansor_mini.location_steps import (
     Locate,
     candidate_locations,
 )
-from ansor_mini.loop_steps import (
-    AutoUnroll,
-    FollowSplit,
-    Fuse,
-    Hole,
-    Parallel,
-    Reorder,
-    Split,
-    Unroll,
-    Vectorize,
-)
+from ansor_mini.loop_steps import FollowSplit, Fuse, Hole, Reorder, Split
 from ansor_mini.schedule import ScheduleError, Step
 from ansor_mini.stage_steps import CacheWrite, Rfactor
 

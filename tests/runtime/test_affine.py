@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.affine import bounds, simplify
 from runtime.expr import COMPARISONS, Binary, Buffer, Const, Expr, Select, Var, maximum, minimum, select
+from runtime.simplify import bounds, simplify
 
 NAMES = ("a", "b", "c")
 OPERATIONS = {
