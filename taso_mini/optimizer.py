@@ -116,7 +116,8 @@ def optimize(
             elif not queue.add(here, rewrite):
                 rejected[MET] += 1
     trace = Trace(_steps(best), expanded, generated, dict(rejected))
-    say(1, lambda: str(Trace((), expanded, generated, trace.rejected)))
+    say(1, lambda: str(trace).splitlines()[-1])
+    say(3, lambda: trace.details())
     return Optimized(tidy(best.graph.to_graph()), start.graph.cost * TICK, best.graph.cost * TICK, trace)
 
 
@@ -173,7 +174,8 @@ def _steps(candidate: Candidate) -> tuple[Step, ...]:
     """Return the rewrites on the way to a candidate, first to last."""
     steps = []
     while candidate.parent and candidate.rewrite:
-        match, before = candidate.rewrite.match, candidate.parent.graph.cost
-        steps.append(Step(match.rule.name, match.roots, before * TICK, candidate.graph.cost * TICK))
+        match, change, before = candidate.rewrite.match, candidate.rewrite.change, candidate.parent.graph.cost
+        steps.append(Step(match.rule.name, match.roots, before * TICK, candidate.graph.cost * TICK,
+                          tuple(map(str, change.removed)), tuple(map(str, change.added))))  # fmt: skip
         candidate = candidate.parent
     return tuple(reversed(steps))

@@ -19,12 +19,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """One applied rule: its name, the values that it computes in another way, and the graph's seconds around it."""
+    """One applied rule: its name, the values that it computes in another way, and the graph's seconds around it.
+
+    removed, added: the operations that it took away and brought, as text.
+    """
 
     rule: str
     at: tuple[str, ...]
     cost_before: float
     cost_after: float
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -65,10 +70,20 @@ class Trace:
         rejected = "; rejected: " + ", ".join(f"{n} {reason}" for reason, n in reasons) if reasons else ""
         return "\n".join([*lines, f"{count}; {_count(self.expanded, 'graph')} expanded{rejected}"])
 
+    def details(self) -> str:
+        """Return every step with the operations that it took away (-) and brought (+)."""
+        lines = []
+        for step in self.steps:
+            costs = f"{step.cost_before * 1e6:.2f} -> {step.cost_after * 1e6:.2f} us"
+            lines.append(f"{step.rule} at {', '.join(step.at)}: {costs}")
+            lines += [f"  - {text}" for text in step.removed] + [f"  + {text}" for text in step.added]
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Return the trace as plain lists and dictionaries."""
         steps = [
-            {"rule": s.rule, "at": list(s.at), "cost_before": s.cost_before, "cost_after": s.cost_after}
+            {"rule": s.rule, "at": list(s.at), "cost_before": s.cost_before, "cost_after": s.cost_after,
+             "removed": list(s.removed), "added": list(s.added)}
             for s in self.steps
         ]
         counts = {"expanded": self.expanded, "generated": self.generated, "rejected": dict(self.rejected)}

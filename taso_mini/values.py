@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from runtime.graph import Graph, Node, Params, TensorType
+from runtime.graph_text import show_node
 from runtime.operators import infer
 from taso_mini.costs import CostSource
 from taso_mini.graph_terms import Application, Argument, Recipe, read_node
@@ -45,6 +46,10 @@ class Operation:
     def outputs(self) -> tuple[str, ...]:
         """Names of the values computed."""
         return self.node.outputs
+
+    def __str__(self) -> str:
+        """Return the node as a graph prints it."""
+        return show_node(self.node)
 
 
 class Values:

@@ -23,6 +23,16 @@ def test_an_empty_trace_is_a_line():
     assert str(Trace()) == "0 rewrites; 0 graphs expanded"
 
 
+def test_details_show_what_went_and_what_came():
+    step = Step("relu-conv", ("y",), 2e-6, 1e-6, ("y = relu(t)", "t = conv(x, w)"), ("y = conv(x, w)",))
+    assert Trace((step,)).details().splitlines() == [
+        "relu-conv at y: 2.00 -> 1.00 us",
+        "  - y = relu(t)",
+        "  - t = conv(x, w)",
+        "  + y = conv(x, w)",
+    ]
+
+
 def test_json_has_every_step():
     found = json.loads(json.dumps(Trace(STEPS, expanded=5).to_json()))
     assert [step["rule"] for step in found["steps"]] == ["a", "b", "a"] and found["expanded"] == 5
