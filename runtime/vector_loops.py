@@ -56,6 +56,8 @@ def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
         loops = [loop for loop in loops if loop.kind == VECTORIZE]
         if loops and all(obstacle(loop) is None for loop in loops):
             choices.append((scattered(loops), -lanes, pieces))
+            if choices[-1][0] == 0:
+                break
         lanes //= 2
     if not choices:
         return For(stmt.var, stmt.extent, SERIAL, stmt.body)
