@@ -58,10 +58,12 @@ def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -
     if rng.random() < 0.125:
         return tiles
     for spatial, _ in sketch.tiled.values():
-        inner = _inner_tiles(tuple(hole.extent for hole in spatial), spatial[-1].innermost, machine.lanes)
+        extents = tuple((hole.extent, *hole.rounded) for hole in spatial)
+        inner = _inner_tiles(extents, spatial[-1].innermost, machine.lanes)
         chosen = inner[int(rng.integers(len(inner)))]
         for hole, length in zip(spatial, chosen):
-            outer = factorizations(hole.extent // length, hole.parts - 1, hole.extent)
+            whole = next(extent for extent in (hole.extent, *hole.rounded) if extent % length == 0)
+            outer = factorizations(whole // length, hole.parts - 1, whole)
             rest = draw(outer, rng)
             assert isinstance(rest, tuple)
             tiles[hole.name] = (*rest, length)
@@ -69,13 +71,12 @@ def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -
 
 
 @lru_cache(maxsize=1024)
-def _inner_tiles(extents: tuple[int, ...], longest: int, lanes: int) -> tuple[tuple[int, ...], ...]:
+def _inner_tiles(extents: tuple[tuple[int, ...], ...], longest: int, lanes: int) -> tuple[tuple[int, ...], ...]:
     """Innermost lengths whose accumulators fit, with as many whole vectors along the last axis as it allows."""
-    last = [length for length in divisors(extents[-1]) if length <= longest]
+    lengths = [sorted({n for extent in axis for n in divisors(extent) if n <= longest}) for axis in extents]
+    last = lengths[-1]
     width = next(width for width in (lanes, lanes // 2, lanes // 4, 1) if width and any(n % width == 0 for n in last))
-    options = [[n for n in divisors(extent) if n <= longest] for extent in extents[:-1]]
-    options.append([length for length in last if length % width == 0])
-    tiles = list(itertools.product(*options))
+    tiles = list(itertools.product(*lengths[:-1], [length for length in last if length % width == 0]))
     counts = [math.prod(tile) // width for tile in tiles]
     fitting = [tile for tile, count in zip(tiles, counts) if count in ACCUMULATORS]
     if fitting:

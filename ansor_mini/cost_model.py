@@ -181,5 +181,5 @@ def _level(hole: HoleSpec, annotation: Annotation, part: int) -> int:
     """One part of a tile, the implicit outermost included."""
     lengths = annotation[hole.name]
     assert isinstance(lengths, tuple) and hole.kind == TILE
-    parts = (hole.extent // math.prod(lengths), *lengths)
+    parts = (-(-hole.extent // math.prod(lengths)), *lengths)
     return parts[part] if -part <= len(parts) else 1

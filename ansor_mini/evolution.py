@@ -17,7 +17,7 @@ import numpy as np
 
 from ansor_mini.annotation import complete, draw
 from ansor_mini.cost_model import CostModel
-from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE, tile_neighbours
+from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program
 
@@ -77,7 +77,7 @@ def mutate_tile_size(program: Program, rng: np.random.Generator, threads: int) -
     hole = holes[int(rng.integers(len(holes)))]
     lengths = annotation[hole.name]
     assert isinstance(lengths, tuple)
-    neighbours = tile_neighbours(hole.extent, lengths, hole.innermost)
+    neighbours = hole.neighbours(lengths)
     if not neighbours:
         return None
     annotation[hole.name] = draw(neighbours, rng)

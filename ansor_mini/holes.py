@@ -9,7 +9,7 @@ and which values are legal, so that sampling, mutation and exhaustive enumeratio
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Union
@@ -43,7 +43,7 @@ class LoopExtent:
         """The extent in one program."""
         lengths = annotation[self.hole] if self.hole else ()
         assert isinstance(lengths, tuple)
-        return math.prod((self.axis // math.prod(lengths), *lengths)[self.first : self.last])
+        return math.prod((-(-self.axis // math.prod(lengths)), *lengths)[self.first : self.last])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class HoleSpec:
     node: the stage that the choice belongs to; crossover takes all holes of a node from one parent.
     kind: one of `KINDS`.
     A tile hole holds `parts - 1` inner lengths, outer to inner, of an axis of `extent` elements whose innermost length
-    is at most `innermost`; `reduce` tells a reduction axis. The other kinds hold an int out of `choices`: for parallel
+    is at most `innermost`; `reduce` tells a reduction axis. Tilings are exact, or exact for one of `rounded`, larger
+    (the last tile is then cut short by a guard). The other kinds hold an int out of `choices`: for parallel
     and vectorize the number of `loops` fused, counted from the outermost and from the innermost; for unroll the longest
     body to unroll; for location 0 (inline), 1 (root) or 2 + i (at the i-th candidate loop).
     """
@@ -66,6 +67,7 @@ class HoleSpec:
     parts: int = 0
     reduce: bool = False
     innermost: int = MAX_INNERMOST
+    rounded: tuple[int, ...] = ()
     choices: tuple[int, ...] = ()
     loops: tuple[LoopExtent, ...] = ()
 
@@ -73,8 +75,13 @@ class HoleSpec:
     def values(self) -> tuple[Value, ...]:
         """Every legal value, in a fixed order."""
         if self.kind == TILE:
-            return factorizations(self.extent, self.parts, self.innermost)
+            return tilings((self.extent, *self.rounded), self.parts, self.innermost)
         return self.choices
+
+    @property
+    def neighbours(self) -> Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]]:
+        """The function from a tiling to those one move away."""
+        return lambda lengths: tile_neighbours((self.extent, *self.rounded), lengths, self.innermost)
 
     def __str__(self) -> str:
         what = f"{self.extent} in {self.parts} parts" if self.kind == TILE else f"one of {self.choices}"
@@ -114,22 +121,51 @@ def factorizations(extent: int, parts: int, innermost: int = MAX_INNERMOST) -> t
     return tuple(found)
 
 
+@lru_cache(maxsize=4096)
+def tilings(extents: tuple[int, ...], parts: int, innermost: int = MAX_INNERMOST) -> tuple[tuple[int, ...], ...]:
+    """The exact tilings of any of the extents, each once.
+
+    >>> tilings((5, 6), 2)
+    ((1,), (5,), (2,), (3,), (6,))
+    """
+    return tuple(dict.fromkeys(tile for extent in extents for tile in factorizations(extent, parts, innermost)))
+
+
+def rounded_extents(extent: int, lanes: int) -> tuple[int, ...]:
+    """Larger extents worth tiling instead of an awkward one: whole vectors, or an axis without tiles of medium length.
+
+    >>> rounded_extents(1000, 16), rounded_extents(512, 16), rounded_extents(73, 1), rounded_extents(56, 1)
+    ((1008, 1024), (), (80,), ())
+    """
+    if lanes > 1:
+        wide = (-(-extent // lanes) * lanes, -(-extent // (2 * lanes)) * 2 * lanes)
+        return tuple(dict.fromkeys(wide)) if extent > lanes and extent % lanes else ()
+    medium = any(extent % length == 0 for length in range(4, 17))
+    return () if medium or extent <= 16 else (-(-extent // 8) * 8,)
+
+
 @lru_cache(maxsize=65536)
 def tile_neighbours(
-    extent: int, lengths: tuple[int, ...], innermost: int = MAX_INNERMOST
+    extents: tuple[int, ...], lengths: tuple[int, ...], innermost: int = MAX_INNERMOST
 ) -> tuple[tuple[int, ...], ...]:
     """The tilings reached by moving one divisor from one level to another, the implicit outermost level included.
 
     Paper: Ansor §5.1 (tile size mutation)
 
-    >>> tile_neighbours(4, (2, 1))
+    >>> tile_neighbours((4,), (2, 1))
     ((4, 1), (2, 2), (1, 1), (1, 2))
     """
-    outermost = extent
-    for length in lengths:
-        outermost //= length
-    levels = [outermost, *lengths]
+    tile = math.prod(lengths)
     found: dict[tuple[int, ...], None] = {}
+    for extent in extents:
+        if extent % tile == 0:
+            found.update(dict.fromkeys(_moves([extent // tile, *lengths], innermost)))
+    found.pop(lengths, None)
+    return tuple(found)
+
+
+def _moves(levels: list[int], innermost: int) -> Iterator[tuple[int, ...]]:
+    """Inner lengths after moving one divisor from one level to another."""
     for source, held in enumerate(levels):
         for divisor in divisors(held)[1:]:
             for target in range(len(levels)):
@@ -138,8 +174,7 @@ def tile_neighbours(
                     moved[source] //= divisor
                     moved[target] *= divisor
                     if moved[-1] <= innermost:
-                        found[tuple(moved[1:])] = None
-    return tuple(found)
+                        yield tuple(moved[1:])
 
 
 def freeze(annotation: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from ansor_mini import dag_analysis as facts
-from ansor_mini.holes import TILE, HoleSpec
+from ansor_mini.holes import TILE, HoleSpec, rounded_extents
 from ansor_mini.schedule import REDUCE, SPATIAL, Stage
 from ansor_mini.sketch import Derivation
 from ansor_mini.steps import (
@@ -144,6 +144,9 @@ def tile(context: Context, stage: Stage) -> tuple[list[Step], list[HoleSpec]]:
                 hole = HoleSpec(
                     f"{stage.name}.{axis.name}", stage.name, TILE, axis.extent, levels, reduce=letter == "R"
                 )
+                if letter == "S":
+                    lanes = context.machine.lanes if axis == axes[-1] else 1
+                    hole = replace(hole, rounded=rounded_extents(axis.extent, lanes))
                 holes.append(hole)
                 steps.append(Split(stage.name, axis.name, Hole(hole.name)))
     seen = {"S": 0, "R": 0}

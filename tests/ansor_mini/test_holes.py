@@ -30,16 +30,16 @@ def test_factorizations_are_all_exact_tilings(extent: int, parts: int, innermost
 def test_neighbours_are_legal_and_mutual(extent: int, parts: int, data: st.DataObject) -> None:
     lengths = data.draw(st.sampled_from(factorizations(extent, parts)))
     legal = set(factorizations(extent, parts))
-    for other in tile_neighbours(extent, lengths):
+    for other in tile_neighbours((extent,), lengths):
         assert other in legal and other != lengths
-        assert lengths in tile_neighbours(extent, other)
+        assert lengths in tile_neighbours((extent,), other)
 
 
 def test_every_tiling_can_be_reached_by_mutation() -> None:
     reached: set[tuple[int, ...]] = {(1, 1)}
     frontier = list(reached)
     while frontier:
-        frontier = [n for lengths in frontier for n in tile_neighbours(24, lengths) if n not in reached]
+        frontier = [n for lengths in frontier for n in tile_neighbours((24,), lengths) if n not in reached]
         reached.update(frontier)
     assert reached == set(factorizations(24, 3))
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, note
 
+from ansor_mini.annotation import sample
 from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.evolution import Feasibility
 from ansor_mini.holes import TILE
-from ansor_mini.local_measurer import case_of
+from ansor_mini.local_measurer import LocalMeasurer, case_of
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, derive
 from ansor_mini.sketch_rules import CPU_RULES_WITH_RFACTOR, MULTI_LEVEL_TILING, SKIP_STAGE
@@ -20,7 +22,7 @@ from ansor_mini.workloads import WORKLOADS
 from runtime.interpreter import interpret
 from runtime.machine import detect
 from runtime.verify_nest import verify
-from tests.strategies.programs import max_pool, programs, row_minimum
+from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, max_pool, programs, row_minimum
 
 FOUR_CORES = detect(cores=4)
 
@@ -92,3 +94,21 @@ def test_random_programs_compute_what_was_declared(program: Program) -> None:
     case = case_of(program.sketch.dag, np.random.default_rng(0))
     for actual, expected in zip(interpret(nest, *case.inputs), case.expected):
         np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL_WORKLOADS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_random_programs_are_right_as_compiled_code(name: str, threads: int) -> None:
+    dag = SMALL_WORKLOADS[name]()
+    rng = np.random.default_rng(0)
+    sketches = derive(dag, CPU_RULES_WITH_RFACTOR, SMALL_MACHINE)
+    nests = []
+    for _ in range(12):
+        program = sample(sketches[int(rng.integers(len(sketches)))], rng, SMALL_MACHINE, threads=threads)
+        if Feasibility()(program):
+            nests.append(program.lower())
+    with LocalMeasurer(dag, threads=threads, min_repeat_seconds=0.0, repeats=1) as measurer:
+        results = measurer(nests, lambda number, result: None)
+    assert [(str(nest), result.reason) for nest, result in zip(nests, results) if result.kind != "ok"] == []
