@@ -61,8 +61,7 @@ def test_a_rule_fires_on_its_own_source_and_keeps_the_outputs(rule):
             if changed.in_order() is not None:
                 after = changed.to_graph()
                 assert same_outputs(graph, after, rng), f"{rule}\n{graph}\n{after}"
-    replaced_by_a_value = any(root.is_variable for root in rule.target)  # the graph's outputs must keep their names
-    assert fired or not tried or replaced_by_a_value, f"{rule} never fired in {tried} graphs"
+    assert fired or not tried, f"{rule} never fired in {tried} graphs"
 
 
 @pytest.mark.parametrize("axiom", WRONG, ids=lambda axiom: axiom.name)
