@@ -3,6 +3,29 @@
 Paper: TASO §5. Trying every rule everywhere is the same work for two graphs that differ in one place. `inherit` keeps
 the rewrites that have read nothing the change touched, and looks again only where it may matter; a test holds it equal
 to `all_rewrites`.
+
+>>> import numpy as np
+>>> from runtime.graph import GraphBuilder
+>>> from taso_mini.costs import FlopCost
+>>> from taso_mini.rules_text import parse_rules
+>>> matcher = Matcher(parse_rules('''
+... rule matmul-matmul-is-split-matmul-concat
+...   variables x: matrix, v: matrix, w: matrix
+...   source    matmul(x, v)
+...   source    matmul(x, w)
+...   target    split0(matmul(x, concat(v, w, axis=1)), axis=1)
+...   target    split1(matmul(x, concat(v, w, axis=1)), axis=1)
+... '''))
+>>> build = GraphBuilder("pair")
+>>> x, v, w = (build.input(name, shape) for name, shape in (("x", (2, 3)), ("v", (3, 4)), ("w", (3, 5))))
+>>> graph = build.finish([build.add("matmul", x, v, name="left"), build.add("matmul", x, w, name="right")])
+>>> for rewrite in all_rewrites(SearchGraph.of(graph, FlopCost()), matcher).values():
+...     print(rewrite.change)
+- left = matmul(x, v)
+- right = matmul(x, w)
++ left, right = split(matmul_2, axis=1, sizes=(4, 5))
++ matmul_2 = matmul(x, concat_1)
++ concat_1 = concat(v, w, axis=1)
 """
 
 from __future__ import annotations

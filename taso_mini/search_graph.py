@@ -32,6 +32,10 @@ class Change:
         """By how much the graph's fingerprint changes, modulo 2**64."""
         return sum([o.fingerprint for o in self.added]) - sum([o.fingerprint for o in self.removed])
 
+    def __str__(self) -> str:
+        """Return a line per operation: - for one that goes, + for one that comes."""
+        return "\n".join([f"- {operation}" for operation in self.removed] + [f"+ {operation}" for operation in self.added])
+
     @property
     def touched(self) -> set[str]:
         """The values that are computed or read in another way after it."""
