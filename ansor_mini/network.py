@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ansor_mini.data_movement import concat_nest, split_nest
 from ansor_mini.default_schedule import default_nest
+from ansor_mini.layout_rewrite import rewrite_layout
 from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph, partition
@@ -52,30 +55,48 @@ def default_network(graph: Graph, machine: Machine, threads: int) -> Network:
 
 
 def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: int) -> Network:
-    """Put the kernels of a partitioned graph together.
+    """Put the kernels of a partitioned graph together; weights are stored as their kernels read them.
 
     Raises: KeyError: a compute subgraph has no loop nest.
     """
     calls: list[KernelCall] = []
     aliases: dict[str, str] = {}
+    weights = dict(graph.weights)
     for part in parts:
         if part.kind == "compute":
-            calls.append(KernelCall(nests[part.key], part.inputs, part.outputs))
+            calls.append(_packed(KernelCall(nests[part.key], part.inputs, part.outputs), weights))
         elif part.kind == "movement":
             nest = movement_nest(graph, part.anchor, threads, f"{part.anchor.operator}_{len(calls)}")
             # A concat may read one value several times; a subgraph names it once.
             calls.append(KernelCall(nest, part.anchor.inputs, part.outputs))
         else:
             aliases[part.outputs[0]] = part.inputs[0]
+    read = {value for call in calls for value in call.inputs} | set(aliases.values()) | set(graph.outputs)
     return Network(
         name=graph.name,
         inputs=dict(graph.inputs),
         outputs={name: graph.types[name] for name in graph.outputs},
-        weights=graph.weights,
+        weights={name: array for name, array in weights.items() if name in read},
         values=dict(graph.types),
         calls=tuple(calls),
         aliases=aliases,
     )
+
+
+def _packed(call: KernelCall, weights: dict[str, np.ndarray]) -> KernelCall:
+    """The call reading its weights packed; what it packs is added to `weights`.  Paper: Ansor §4.2."""
+    nest, values = call.nest, list(call.inputs)
+    for position, (buffer, value) in enumerate(zip(nest.inputs, call.inputs, strict=True)):
+        if value not in weights or len(buffer.shape) < 2:
+            continue
+        rewritten = rewrite_layout(nest, buffer.name)
+        if rewritten is None:
+            continue
+        nest, packing = rewritten
+        values[position] = f"{value} packed as {packing}"
+        if values[position] not in weights:
+            weights[values[position]] = packing.pack(weights[value].reshape(buffer.shape))
+    return KernelCall(nest, tuple(values), call.outputs)
 
 
 def movement_nest(graph: Graph, node: Node, threads: int, name: str) -> LoopNest:
