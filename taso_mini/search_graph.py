@@ -34,7 +34,7 @@ class Change:
 
     def __str__(self) -> str:
         """Return a line per operation: - for one that goes, + for one that comes."""
-        return "\n".join([f"- {operation}" for operation in self.removed] + [f"+ {operation}" for operation in self.added])
+        return "\n".join([f"- {gone}" for gone in self.removed] + [f"+ {new}" for new in self.added])
 
     @property
     def touched(self) -> set[str]:
