@@ -14,7 +14,7 @@ consecutive elements. A tile that sticks out of an axis is filled up with zeros 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from runtime.affine import Affine
 from runtime.expr import Buffer, Expr, Load, free_variables, transform, walk
 from runtime.loop_nest import For, If, LoopNest, Stmt, Store, expressions, rebuild_stmt, sub_stmts
+from runtime.measure_case import MeasureCase
 from runtime.simplify import Simplifier, bounds
 
 GROWTH_LIMIT = 1.25  # times the original size that a packed weight may take
@@ -101,6 +102,19 @@ def rewrite_layout(nest: LoopNest, argument: str) -> tuple[LoopNest, Packing] | 
         return None
     inputs = tuple(packed if buffer.name == argument else buffer for buffer in nest.inputs)
     return LoopNest(nest.name, inputs, nest.outputs, _replace(nest.body, read, Load(packed, tuple(atoms)))), packing
+
+
+def pack_case(nest: LoopNest, case: MeasureCase, constants: Collection[str]) -> tuple[LoopNest, MeasureCase]:
+    """A nest with the inputs named in `constants` packed, and the case with the same arrays packed."""
+    arrays = list(case.inputs)
+    for position, buffer in enumerate(nest.inputs):
+        rewritten = rewrite_layout(nest, buffer.name) if buffer.name in constants and len(buffer.shape) > 1 else None
+        if rewritten is not None:
+            nest, packing = rewritten
+            arrays[position] = packing.pack(arrays[position])
+    if all(new is old for new, old in zip(arrays, case.inputs, strict=True)):
+        return nest, case
+    return nest, MeasureCase(arrays, case.expected, exact=case.exact, rtol=case.rtol)
 
 
 def _loads(stmt: Stmt, argument: str, loops: tuple[For, ...]) -> Iterator[tuple[Load, tuple[For, ...]]]:

@@ -5,7 +5,7 @@ Paper: Ansor §3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.layout_rewrite import pack_case
 from runtime.loop_nest import LoopNest
 from runtime.measure import measure
 from runtime.measure_case import MeasureCase, MeasureResult
@@ -44,11 +45,16 @@ class LocalMeasurer:
         threads: int = 1,
         rng: np.random.Generator | None = None,
         case: MeasureCase | None = None,
+        constants: Collection[str] = (),
         runner: Runner | None = None,
         executor: Executor | None = None,
         **options: Any,
     ) -> None:
-        """Prepare the inputs (or take `case`); `options` go to `runtime.measure.measure`."""
+        """Prepare the inputs (or take `case`); `options` go to `runtime.measure.measure`.
+
+        constants: names of inputs that are weights, which every program may read in a layout of its own.
+        """
+        self.constants = frozenset(constants)
         self.case = case or case_of(dag, rng or np.random.default_rng(0))
         self.threads, self.executor, self.options = threads, executor, options
         self._owned = runner is None
@@ -56,9 +62,10 @@ class LocalMeasurer:
 
     def __call__(self, nests: Sequence[LoopNest], on_result: Any) -> list[MeasureResult]:
         """Measure; calls `on_result(number, result)` as each is known."""
+        pairs = [pack_case(nest, self.case, self.constants) for nest in nests]
         return measure(
-            nests,
-            self.case,
+            [nest for nest, _ in pairs],
+            [case for _, case in pairs],
             threads=self.threads,
             executor=self.executor,
             runner=self.runner,

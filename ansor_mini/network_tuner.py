@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,6 +91,17 @@ def case_of(part: Subgraph, dag: ComputeDAG, rng: np.random.Generator) -> Measur
     return MeasureCase(list(feeds.values()), [wanted[name] for name in part.fragment.outputs], exact=dag.exact)
 
 
+def constant_inputs(parts: Sequence[Subgraph], weights: Collection[str]) -> dict[str, frozenset[str]]:
+    """For each subgraph key, the fragment inputs that are weights wherever the subgraph occurs."""
+    found: dict[str, frozenset[str]] = {}
+    for part in parts:
+        own = frozenset(
+            name for name, value in zip(part.fragment.inputs, part.inputs, strict=True) if value in weights
+        )
+        found[part.key] = found.get(part.key, own) & own
+    return found
+
+
 class NetworkTuner:
     """The tuning of all distinct compute subgraphs of a partitioned network."""
 
@@ -98,6 +109,7 @@ class NetworkTuner:
         self,
         parts: Sequence[Subgraph],
         *,
+        weights: Collection[str] = (),
         machine: Machine,
         threads: int,
         seed: int = 0,
@@ -106,21 +118,27 @@ class NetworkTuner:
         options: SearchOptions | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Declare the tasks; nothing is measured yet. Arguments as for `TaskTuner`."""
-        weights = task_weights(parts)
+        """Declare the tasks; nothing is measured yet.
+
+        weights: names of the graph's constants, whose layout the kernels may choose; the rest as for `TaskTuner`.
+        """
+        counts = task_weights(parts)
+        constants = constant_inputs(parts, weights)
         earlier = list(resume)
         self._runner = Runner()
         self.tasks: dict[str, NetworkTask] = {}
         for part in parts:
-            if part.key in weights and part.key not in self.tasks:
+            if part.key in counts and part.key not in self.tasks:
+                fixed = constants[part.key]
                 self.tasks[part.key] = self._task(
-                    part, weights[part.key], machine, threads, seed, records, earlier, options, observer
+                    part, counts[part.key], fixed, machine, threads, seed, records, earlier, options, observer
                 )
 
     def _task(
         self,
         part: Subgraph,
         weight: int,
+        constants: Collection[str],
         machine: Machine,
         threads: int,
         seed: int,
@@ -131,7 +149,7 @@ class NetworkTuner:
     ) -> NetworkTask:
         dag = declare(part.fragment)
         case = case_of(part, dag, np.random.default_rng(seed))
-        measurer = LocalMeasurer(dag, threads=threads, case=case, runner=self._runner)
+        measurer = LocalMeasurer(dag, threads=threads, case=case, constants=constants, runner=self._runner)
         tuner = TaskTuner(
             Task(dag.key(), dag, weight, threads),
             rng=np.random.default_rng(seed),

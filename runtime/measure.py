@@ -50,7 +50,7 @@ class KernelSource:
 
 def measure(
     programs: Sequence[Measurable],
-    case: MeasureCase,
+    case: MeasureCase | Sequence[MeasureCase],
     *,
     threads: int = 1,
     executor: Executor | None = None,
@@ -65,7 +65,7 @@ def measure(
 
     Args:
         programs: loop nests, or functions that return one.
-        case: inputs and the outputs they must give.
+        case: inputs and the outputs they must give; a sequence has one for each program.
         threads: cores that a kernel's parallel loops use.
         executor: runs the builders; by default threads of this process, one per core.
         runner: a running one to use again; by default one is started and closed, which takes a few tenths of a second.
@@ -77,16 +77,19 @@ def measure(
 
     Raises: CompilerNotFound: there is no C compiler.
     """
-    signature = tuple((array.shape, str(array.dtype)) for array in (*case.inputs, *case.expected))
+    cases = [case] * len(programs) if isinstance(case, MeasureCase) else list(case)
+    signatures = [
+        tuple((array.shape, str(array.dtype)) for array in (*own.inputs, *own.expected)) for own in cases
+    ]
     size = max(1, min(KERNELS_PER_FILE, -(-len(programs) // usable_cores())))
-    numbered = list(enumerate(programs))
+    numbered = list(zip(range(len(programs)), programs, signatures, strict=True))
     with tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as folder:
         jobs = [
-            (_build_programs, (numbered[start : start + size], signature, threads, Path(folder), build_timeout))
+            (_build_programs, (numbered[start : start + size], threads, Path(folder), build_timeout))
             for start in range(0, len(programs), size)
         ]
         built = _run_jobs(jobs, executor)
-        return _run_built(built, case, runner, run_timeout, min_repeat_seconds, repeats, on_result)
+        return _run_built(built, cases, runner, run_timeout, min_repeat_seconds, repeats, on_result)
 
 
 def measure_sources(
@@ -108,7 +111,8 @@ def measure_sources(
             for number, source in enumerate(sources)
         ]
         built = _run_jobs(jobs, executor)
-        return _run_built(built, case, runner, run_timeout, min_repeat_seconds, repeats, on_result)
+        cases = [case] * len(sources)
+        return _run_built(built, cases, runner, run_timeout, min_repeat_seconds, repeats, on_result)
 
 
 def repeat_function(name: str, arguments: int) -> str:
@@ -155,7 +159,7 @@ def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor
 
 def _run_built(
     built: Sequence[Built],
-    case: MeasureCase,
+    cases: Sequence[MeasureCase],
     runner: Runner | None,
     run_timeout: float,
     min_repeat_seconds: float,
@@ -164,7 +168,7 @@ def _run_built(
 ) -> list[MeasureResult]:
     results = []
     with ExitStack() as stack:
-        for number, item in enumerate(built):
+        for number, (item, case) in enumerate(zip(built, cases, strict=True)):
             result = item
             if isinstance(item, BuiltKernel):
                 runner = runner or stack.enter_context(Runner())
@@ -180,10 +184,10 @@ def _run_built(
 
 
 def _build_programs(
-    programs: Sequence[tuple[int, Measurable]], signature: tuple, threads: int, folder: Path, timeout: float
+    programs: Sequence[tuple[int, Measurable, tuple]], threads: int, folder: Path, timeout: float
 ) -> list[Built]:
-    """Build programs into one library; when that fails, each into its own."""
-    nests: list[LoopNest | MeasureResult] = [_lower(number, program, signature) for number, program in programs]
+    """Build programs (with their numbers and signatures) into one library; when that fails, each into its own."""
+    nests: list[LoopNest | MeasureResult] = [_lower(*program) for program in programs]
     good = [nest for nest in nests if isinstance(nest, LoopNest)]
     together = _build_nests(good, threads, folder, timeout) if len(good) > 1 else None
     if together is None or isinstance(together[0], MeasureResult):

@@ -13,6 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from ansor_mini.default_schedule import default_nest
+from ansor_mini.layout_rewrite import pack_case
 from ansor_mini.network import movement_nest
 from ansor_mini.operators import UndeclaredOperator
 from ansor_mini.partition import Subgraph, subgraph
@@ -66,6 +67,9 @@ class MeasuredKernels:
             [wanted[name].reshape(buffer.shape) for name, buffer in zip(graph.outputs, nest.outputs, strict=True)],
             exact=False,
         )
+        # In a network the second operand of a convolution or product is a weight, packed as its kernel likes it.
+        constants = [nest.inputs[1].name] if node.operator in ("conv", "matmul") else []
+        nest, case = pack_case(nest, case, constants)
         (result,) = measure([nest], case, threads=self.threads, runner=self._runner)
         debug.say(2, f"{graph.nodes[0]}: {result}")
         return result.cost if result.ok else None

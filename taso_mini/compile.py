@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +161,7 @@ def compile_model(
     log(f"{len(optimized.trace.steps)} substitutions, {optimized.trace.expanded} graphs looked at")
     better = to_channels_last(optimized.graph)
     parts = partition(better)
-    tuned = tune(parts, machine, threads, options, log)
+    tuned = tune(parts, better.weights, machine, threads, options, log)
     nests = nests_for(parts, lambda part: tuned.nests.get(part.key) or default_nest(part, machine, threads))
     directory = options.out or Path(tempfile.mkdtemp(prefix="mini-compilers-model-"))
     network = executor.build(assemble(better, parts, nests, threads=threads), directory, threads=threads)
@@ -225,8 +225,15 @@ class Tuned:
     stopped: str = "trials"
 
 
-def tune(parts: Sequence[Subgraph], machine: Machine, threads: int, options: CompileOptions, log: Log) -> Tuned:
-    """Tune the kernels of a partitioned graph, within the options' trials and seconds."""
+def tune(
+    parts: Sequence[Subgraph],
+    weights: Collection[str],
+    machine: Machine,
+    threads: int,
+    options: CompileOptions,
+    log: Log,
+) -> Tuned:
+    """Tune the kernels of a partitioned graph with these weights, within the options' trials and seconds."""
     if options.trials == 0:
         return Tuned(nests=recorded_nests(parts, options.records, threads) if options.records else {})
     budget = options.budget_seconds
@@ -238,6 +245,7 @@ def tune(parts: Sequence[Subgraph], machine: Machine, threads: int, options: Com
         sink = stack.enter_context(RecordFile(path)) if path is not None else None
         tuner = NetworkTuner(
             parts,
+            weights=weights,
             machine=machine,
             threads=threads,
             seed=options.seed,
