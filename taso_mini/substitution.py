@@ -18,9 +18,10 @@ from taso_mini.conditions import holds
 from taso_mini.cuts import HALVES, Decider, deciders
 from taso_mini.graph_terms import Recipe, build
 from taso_mini.matching import Match
+from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.search_graph import Change, Operation, SearchGraph
 from taso_mini.shapes import Shape
-from taso_mini.terms import Term, is_parameter_variable, subterms
+from taso_mini.terms import Term, is_parameter_variable, subterms, variables
 
 CYCLE = "it would close a cycle"
 HALF_NEEDED = "the other half of a split is needed as it is"
@@ -110,6 +111,8 @@ class _Target:
         recipe = build(node.operator, self._params(node), args, tuple(types[value] for value in args))
         if recipe is None:
             raise _Refused("the target's shapes do not fit")
+        if node.operator in CONVOLUTIONS and any(map(self._thaws, node.args[1:])):
+            raise _Refused("a weight would be computed at run time")
         named = self._named(node, recipe, roots)
         operation = self.graph.values.operation(recipe, named)
         if operation is None:
@@ -124,6 +127,11 @@ class _Target:
         else:
             self.made.update(dict.fromkeys(operation.outputs, operation))
             self.unforeseen |= self.graph.producers.get(self.values[node], operation) is not operation
+
+    def _thaws(self, operand: Term) -> bool:
+        """Whether a kernel or bias made from weights would not be one: back ends prepare weights before they run."""
+        constant = self.graph.values.constant
+        return self.values[operand] not in constant and any(self.values[v] in constant for v in variables(operand))
 
     def _params(self, node: Term) -> dict[str, Hashable]:
         params = {

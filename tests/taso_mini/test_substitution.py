@@ -152,6 +152,18 @@ def test_an_intermediate_value_that_is_an_output_stays():
     assert after.outputs == graph.outputs
 
 
+def test_weights_stay_weights():
+    """A factor that depends on the image, as in squeeze-and-excitation, does not go into the kernel."""
+    fold = next(rule for rule in SAMPLE_RULES if rule.name == "scale-conv-is-conv-scale-kernel")
+    for factor, fires in (("weight", True), ("input", False)):
+        build = GraphBuilder("excite")
+        conv = build.add("conv", build.input("x", (1, 2, 3, 3)), build.weight("w", np.ones((2, 2, 1, 1), np.float32)))
+        ones = np.ones((1, 2, 1, 1), np.float32)
+        s = build.weight("s", ones) if factor == "weight" else build.input("s", ones.shape)
+        search = start(build.finish(build.add("mul", conv, s)))
+        assert bool(all_rewrites(search, Matcher([fold]))) == fires
+
+
 def test_broadcasting_and_batched_operators_are_opaque():
     build = GraphBuilder("opaque")
     x, row = build.input("x", (2, 3, 4)), build.input("row", (4,))
