@@ -52,8 +52,11 @@ class Affine:
         return Affine(self.const + value, self.terms) if value else self
 
     def to_expr(self) -> Expr:
-        """The expression, positive terms first in order of appearance, the constant last."""
+        """The expression, positive terms first in order of appearance, the constant last unless only it is positive."""
         result: Expr | None = None
+        const = self.const
+        if const > 0 and all(coefficient < 0 for coefficient in self.terms.values()):
+            result, const = Const(const), 0
         for atom, coefficient in sorted(self.terms.items(), key=lambda item: item[1] < 0):
             term = atom if abs(coefficient) == 1 else Binary("*", atom, Const(abs(coefficient)))
             if result is None:
@@ -61,9 +64,9 @@ class Affine:
             else:
                 result = Binary("+" if coefficient > 0 else "-", result, term)
         if result is None:
-            return Const(self.const)
-        if self.const:
-            result = Binary("+" if self.const > 0 else "-", result, Const(abs(self.const)))
+            return Const(const)
+        if const:
+            result = Binary("+" if const > 0 else "-", result, Const(abs(const)))
         return result
 
 

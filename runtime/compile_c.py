@@ -20,13 +20,16 @@ from pathlib import Path
 import cffi
 import numpy as np
 
-from runtime.c_expr import C_TYPES
+from runtime.c_expr import C_TYPES, c_name
 from runtime.expr import Buffer
 from runtime.loop_nest import LoopNest
 
 # No -ffast-math: infinities start max reductions, and on a link line it would flush denormals in the whole process.
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 WIDE_VECTORS = "-mprefer-vector-width=512"
+# gcc 12 loses half of the lanes of a conditional load in a short inner loop that it vectorises by itself (a padded
+# copy; gcc PR 114375). Emitted vector code does not rely on if-conversion.
+NO_IF_CONVERSION = "-fno-tree-loop-if-convert"
 LINK_FLAGS = ("-shared", "-lm")
 ALIGNMENT = 64
 
@@ -83,7 +86,7 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
     version = _run([*command, "--version"], None, 20.0)
     if version is None or version.returncode != 0:
         return None
-    flags = tuple(flag for flag in (*FLAGS, WIDE_VECTORS) if _accepts(command, flag))
+    flags = tuple(flag for flag in (*FLAGS, WIDE_VECTORS, NO_IF_CONVERSION) if _accepts(command, flag))
     macros = _run([*command, *flags, "-dM", "-E", "-x", "c", "-"], "", 20.0)
     if macros is None or macros.returncode != 0:
         return None
@@ -94,7 +97,7 @@ def _probe(command: tuple[str, ...]) -> Compiler | None:
 
 
 def _accepts(command: tuple[str, ...], flag: str) -> bool:
-    if flag not in ("-march=native", WIDE_VECTORS, "-fno-trapping-math"):
+    if flag not in ("-march=native", WIDE_VECTORS, NO_IF_CONVERSION, "-fno-trapping-math"):
         return True
     result = _run([*command, "-Werror", flag, "-E", "-x", "c", "-"], "", 20.0)
     return result is not None and result.returncode == 0
@@ -155,7 +158,7 @@ def declaration(nest: LoopNest) -> str:
     """The C prototype of a nest's kernel: inputs, outputs, workspace."""
     parameters = [f"const {C_TYPES[buffer.dtype]} *" for buffer in nest.inputs]
     parameters += [f"{C_TYPES[buffer.dtype]} *" for buffer in nest.outputs]
-    return f"void {nest.name}({', '.join([*parameters, 'void *'])});"
+    return f"void {c_name(nest.name)}({', '.join([*parameters, 'void *'])});"
 
 
 def load_kernel(path: Path, nest: LoopNest) -> Kernel:
@@ -169,7 +172,7 @@ def load_kernel(path: Path, nest: LoopNest) -> Kernel:
     library = ffi.dlopen(str(path), ffi.RTLD_NOW | ffi.RTLD_LOCAL | nodelete)
     _keep_open.append(library)
     try:
-        function = getattr(library, nest.name)
+        function = getattr(library, c_name(nest.name))
     except AttributeError:
         raise ValueError(f"no kernel `{nest.name}` in {path}") from None
     return Kernel(nest, ffi, function)
