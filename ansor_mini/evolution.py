@@ -135,13 +135,16 @@ def mutate(
     mutations: Sequence[tuple[str, float, Mutation]] = MUTATIONS,
     rejections: Counter[str] | None = None,
 ) -> Program | None:
-    """Apply one mutation drawn by weight; None, counted, when it does not apply."""
-    weights = np.array([weight for _, weight, _ in mutations])
-    name, _, function = mutations[int(rng.choice(len(mutations), p=weights / weights.sum()))]
-    child = function(program, rng, threads)
-    if child is None and rejections is not None:
-        rejections[f"mutation {name} does not apply"] += 1
-    return child
+    """Apply one mutation drawn by weight, another when it does not apply; None, counted, when none of them does."""
+    weights = np.cumsum([weight for _, weight, _ in mutations])
+    first = int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))
+    for _, _, function in (mutations[first], *mutations[:first], *mutations[first + 1 :]):
+        child = function(program, rng, threads)
+        if child is not None:
+            return child
+    if rejections is not None:
+        rejections["no mutation applies"] += 1
+    return None
 
 
 def crossover(

@@ -84,7 +84,8 @@ def _open_location(derivation: Derivation, name: str) -> Derivation:
     if derivation.state.dag.is_output(name):
         return derivation
     places = len(candidate_locations(derivation.state, name))
-    hole = HoleSpec(f"{name}.{LOCATION}", name, LOCATION, choices=(1, 0, *range(2, 2 + places)))
+    inline = () if derivation.state.dag[name].reduce_axes else (0,)
+    hole = HoleSpec(f"{name}.{LOCATION}", name, LOCATION, choices=(1, *inline, *range(2, 2 + places)))
     return derivation.then("", [Locate(name, Hole(hole.name))], [hole])
 
 

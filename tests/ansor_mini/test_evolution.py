@@ -89,8 +89,8 @@ class CountOnes:
     """Likes programs with many tiles of length 1."""
 
     def predict(self, programs: Sequence[Program]) -> np.ndarray:
-        """1 + the number of ones."""
-        return np.array([1.0 + sum(v.count(1) for _, v in p.frozen if isinstance(v, tuple)) for p in programs])
+        """3 to the number of ones."""
+        return np.array([3.0 ** sum(v.count(1) for _, v in p.frozen if isinstance(v, tuple)) for p in programs])
 
     def update(self, programs: Sequence[Program], seconds: Sequence[float]) -> None:
         """Nothing to learn."""
@@ -104,8 +104,8 @@ def test_evolution_finds_the_optimum_of_a_toy_model_more_often_than_sampling() -
         options = EvolutionOptions(population=64, generations=12)
         rng = np.random.default_rng(seed)
         best = evolve(start, model=CountOnes(), rng=rng, keep=1, options=options)[0]
-        found["evolved"] += CountOnes().predict([best])[0] == 1 + ones
-        found["sampled"] += max(CountOnes().predict(_samples(MATMUL[:1], 64 * 13, seed))) == 1 + ones
+        found["evolved"] += CountOnes().predict([best])[0] == 3.0**ones
+        found["sampled"] += max(CountOnes().predict(_samples(MATMUL[:1], 64 * 13, seed))) == 3.0**ones
     assert found["evolved"] >= 6 and found["evolved"] > 2 * found["sampled"], found
 
 

@@ -1,0 +1,82 @@
+"""What a search is given and what it gives back: tasks, policies, results, and who measures and keeps records.
+
+Paper: Ansor §3
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ansor_mini.annotation import TilePolicy, register_tiles
+from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.evolution import MUTATIONS, EvolutionOptions, Mutation
+from ansor_mini.records import Record
+from ansor_mini.sketch import Program
+from ansor_mini.sketch_rules import CPU_RULES, Rule
+from runtime.loop_nest import LoopNest
+from runtime.measure_case import MeasureResult
+
+OnResult = Callable[[int, MeasureResult], None]
+Measurer = Callable[[Sequence[LoopNest], OnResult], object]
+
+
+class RecordSink(Protocol):
+    """Where finished records go, for example a `RecordFile`."""
+
+    def append(self, record: Record) -> None:
+        """Keep one record."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A computation to tune: its name in records, how often a network runs it, the cores it may use."""
+
+    key: str
+    dag: ComputeDAG
+    weight: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The policies of a search; each may be replaced.
+
+    round_size: programs measured between two evolutions. local: share of a round spent on mutations of the best
+    measured programs, which matters as long as the cost model does not learn.
+    """
+
+    rules: Sequence[Rule] = CPU_RULES
+    structure: str = "SSRSRS"
+    mutations: Sequence[tuple[str, float, Mutation]] = MUTATIONS
+    tiles: TilePolicy = register_tiles
+    evolution: EvolutionOptions = field(default_factory=EvolutionOptions)
+    round_size: int = 16
+    local: float = 0.4
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What tuning one task found.
+
+    best: the fastest correct program, None when there is none. curve: (trials, best seconds) at each improvement.
+    failures: measured programs by kind. rejections: programs dropped before measuring, by reason.
+    stopped: "trials", "budget", "exhausted" or "interrupted".
+    """
+
+    task: Task
+    best: Program | None
+    best_seconds: float
+    trials: int
+    curve: tuple[tuple[int, float], ...]
+    failures: Counter[str]
+    rejections: Counter[str]
+    stopped: str
+
+    @property
+    def gflops(self) -> float:
+        """Best throughput in 10⁹ operations per second."""
+        return self.task.dag.flops / self.best_seconds / 1e9
