@@ -1,9 +1,9 @@
 """A decent schedule for any compute DAG without search.
 
-Every stage that is a plain function of others is inlined. A stage that reduces is computed in a register tile of its
-element-wise consumer (or of its own copy-out): a few rows times a few vectors, sized so that accumulators fill the
-vector registers, with the whole reduction around the tile. All other stages are vectorised along their last axis. The
-outer loops are fused and run in parallel.
+Every stage that is a plain function of others is inlined, and so is padding. A stage that reduces is computed in a
+register tile of its element-wise consumer (or of its own copy-out): a few rows times a few vectors, sized so that
+accumulators fill the vector registers, with the whole reduction around the tile. All other stages are vectorised along
+their last axis. The outer loops are fused and run in parallel.
 
 This is the heuristic that a search has to beat, and the program that a search starts from.
 """
@@ -22,7 +22,7 @@ from ansor_mini.partition import Subgraph
 from ansor_mini.schedule import Step, replay
 from ansor_mini.steps import CacheWrite, ComputeAt, ComputeInline, Fuse, Parallel, Reorder, Split, Vectorize
 from ansor_mini.tensor_expression import Axis, Tensor
-from runtime.expr import free_variables
+from runtime.expr import Const, Select, free_variables
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 
@@ -49,7 +49,7 @@ def default_nest(part: Subgraph, machine: Machine, threads: int) -> LoopNest:
 
 def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[Step, ...]:
     """The steps of the default schedule of a DAG."""
-    inlined = {op.name for op in dag.ops if not dag.is_output(op) and facts.is_strictly_inlineable(dag, op.name)}
+    inlined = {op.name for op in dag.ops if not dag.is_output(op) and _is_inlined(dag, op)}
     steps: list[Step] = [ComputeInline(name) for name in sorted(inlined)]
     reductions = [op for op in dag.ops if op.reduce_axes and op.axes]
     consumers = {op.name: facts.fusible_consumer(dag, op.name) for op in reductions}
@@ -59,6 +59,15 @@ def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[
         elif op.name not in inlined and op.name not in consumers.values():
             steps += _streamed(op, machine, threads)
     return tuple(steps)
+
+
+def _is_inlined(dag: ComputeDAG, op: Tensor) -> bool:
+    """Whether a stage is computed where it is read: cheap ones, and padding, whose taps a register tile then skips."""
+    if facts.is_strictly_inlineable(dag, op.name):
+        return True
+    readers = dag.consumers(op)
+    padding = isinstance(op.body, Select) and isinstance(op.body.otherwise, Const) and not op.reduce_axes
+    return padding and len(readers) == 1 and bool(readers[0].reduce_axes)
 
 
 def choose_tile(dag: ComputeDAG, op: Tensor, machine: Machine) -> Tile:
@@ -102,9 +111,10 @@ def _throughput(tile: Tile, last: int, extents: dict[str, int], machine: Machine
             accumulators = rows * vectors
             if accumulators + vectors + 1 > (32 if machine.vector_bytes == 64 else 16):
                 return 0.0
-            # A multiply-add per accumulator and a load per operand, unless the chain of additions is what takes long.
-            busy = max(accumulators, BUSY_ACCUMULATORS) + 0.5 * (rows + vectors)
-            cycles += row_tiles * column_tiles * busy
+            # A multiply-add per accumulator, unless the chain of additions takes longer; loads that get in the way; the
+            # loop itself.
+            reduction_step = max(accumulators, BUSY_ACCUMULATORS) + vectors + 0.5 * rows + 2
+            cycles += row_tiles * column_tiles * reduction_step
     return height * last / cycles
 
 
