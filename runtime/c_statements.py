@@ -49,7 +49,7 @@ class KernelText:
     def text(self) -> str:
         """The functions of the kernel, its entry point last."""
         parameters = [self.parameter(buffer, buffer in self.nest.inputs) for buffer in self.alive.values()]
-        head = f"void {self.nest.name}({', '.join([*parameters, 'void *restrict workspace'])})"
+        head = f"void {c_name(self.nest.name)}({', '.join([*parameters, 'void *restrict workspace'])})"
         self.stmt(self.nest.body, 1, 0, 0)
         entry = "\n".join((head, "{", *self.lines, "}", ""))
         return "\n".join((*self.functions, entry))

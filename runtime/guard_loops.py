@@ -1,11 +1,12 @@
 """Move guards out of the way of register tiles: LoopNest -> LoopNest.
 
 Input: a nest whose tiles are in registers (`register_tiles`). In order:
-1. `padded_tap`: adding a product with a padded zero becomes not adding: `if c: T += x * w` instead of
+1. `whole_vectors`: a select that differs between lanes is asked first for the whole vector.
+2. `padded_tap`: adding a product with a padded zero becomes not adding: `if c: T += x * w` instead of
    `T += select(c, x, 0) * w` (likewise the maximum with a padded -infinity). The result differs only where w is
    infinite or NaN.
-2. `hoist_guards`: what a condition asks of outer loops is asked there.
-3. `split_edges`: a guard that depends on a position inside an unrolled tile is asked once for the whole tile, and the
+3. `hoist_guards`: what a condition asks of outer loops is asked there.
+4. edges: a guard that depends on a position inside an unrolled tile is asked once for the whole tile, and the
    common case in which all positions pass runs without guards. Where only the tile and a short loop (the width of a
    convolution's window) decide, that loop is unrolled instead, so that the compiler decides.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from math import prod
 
-from runtime.expr import Binary, Const, Expr, Load, Select, free_variables, loads, substitute
+from runtime.expr import Binary, Const, Expr, Load, Select, free_variables, loads, substitute, transform
 from runtime.index_forms import fold, step
 from runtime.loop_nest import (
     PARALLEL,
@@ -41,8 +42,30 @@ _NEGATIONS = {"<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 def clear_guards(nest: LoopNest) -> LoopNest:
     """All passes of this module, in order."""
-    body = hoist_guards(_skip(nest.body, frozenset()))
+    body = hoist_guards(_skip(whole_vectors(nest.body), frozenset()))
     return LoopNest(nest.name, nest.inputs, nest.outputs, _split(body, {}, frozenset()))
+
+
+def whole_vectors(stmt: Stmt, lane: For | None = None) -> Stmt:
+    """Ask a select that differs between lanes first for all of them at once: most vectors lie wholly inside.
+
+    `select(c, x, y)` becomes `select(c holds in every lane, x, select(c, x, y))`, whose outer condition is one scalar.
+    """
+
+    def visit(expr: Expr) -> Expr | None:
+        if not isinstance(expr, Select) or lane is None or lane.var.name not in free_variables(expr.condition):
+            return None
+        every = [_for_all(condition, [lane]) for condition in conjuncts(expr.condition)]
+        known = [condition for condition in every if condition is not None]
+        if len(known) < len(every) or any(loads(condition) for condition in known):
+            return None
+        return Select(_all_of(known), expr.then, expr)
+
+    if isinstance(stmt, Store):
+        return Store(stmt.buffer, stmt.indices, transform(stmt.value, visit))
+    if isinstance(stmt, For) and stmt.kind == VECTORIZE:
+        lane = stmt
+    return rebuild_stmt(stmt, tuple(whole_vectors(part, lane) for part in sub_stmts(stmt)))
 
 
 def _skip(stmt: Stmt, lanes: frozenset[str]) -> Stmt:
@@ -99,12 +122,14 @@ def hoist_guards(stmt: Stmt) -> Stmt:
 
 def guard(conditions: list[Expr], stmt: Stmt) -> Stmt:
     """The statement under all the conditions."""
-    if not conditions:
-        return stmt
+    return If(_all_of(conditions), stmt) if conditions else stmt
+
+
+def _all_of(conditions: list[Expr]) -> Expr:
     result = conditions[0]
     for condition in conditions[1:]:
         result = Binary("and", result, condition)
-    return If(result, stmt)
+    return result
 
 
 def _split(stmt: Stmt, ranges: dict[str, tuple[int, int]], taps: frozenset[str]) -> Stmt:

@@ -71,7 +71,7 @@ def show_stmt(stmt: Stmt, depth: int = 0) -> str:
     if isinstance(stmt, Store):
         return f"{pad}{show(ex.Load(stmt.buffer, stmt.indices))} = {show(stmt.value)}"
     if isinstance(stmt, For):
-        head = f"for {stmt.var.name} in {LOOP_WORDS[stmt.kind]}({stmt.extent}):"
+        head = f"for {stmt.var.name} in {LOOP_WORDS.get(stmt.kind, stmt.kind)}({stmt.extent}):"
     elif isinstance(stmt, If):
         head = f"if {show(stmt.condition)}:"
     elif isinstance(stmt, Allocate):
