@@ -8,58 +8,32 @@ Going from consumers to producers:
    inside one iteration of that loop: for an affine index, `1 + Σ |coefficient| · (extent - 1)` over the loops inside.
 2. The extents of a stage's axes give those of its iterators through its relations, in order.
 
-Extents are combined by generic arithmetic only (`minimum`, `ceil_divide`, sums and products; no branch on a value), so
-that split lengths may also be NumPy arrays with one entry for each program of a population.
-
-Where a region starts is a `Start`: a constant plus coefficients of iterators (stage, name) of enclosing loops.
-An index that is not affine in the axes needs the whole dimension.
+Extents are combined by the generic arithmetic of `regions` only, with no branch on a value, so that split lengths may
+also be NumPy arrays with one entry for each program of a population.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
-import numpy as np
-
+from ansor_mini.regions import (
+    ZERO,
+    Extent,
+    Region,
+    Span,
+    Start,
+    Term,
+    ceil_divide,
+    clip,
+    index_span,
+    minimum,
+    union,
+)
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
-from ansor_mini.tensor_expression import Axis
 from runtime.expr import Expr, Load, Var, loads, substitute, transform
 from runtime.simplify import Simplifier
-
-Extent = Any  # an int, or an array of ints: one for each program
-IteratorKey = tuple[str, str]
-Term = tuple[int, dict[str, int]]  # an index that is affine in the axes: constant and coefficients
-
-
-@dataclass(frozen=True)
-class Start:
-    """const + Σ terms[stage, iterator] · iterator."""
-
-    const: Extent
-    terms: Mapping[IteratorKey, Extent]
-
-    def plus(self, other: Start, factor: Extent = 1) -> Start:
-        """self + factor · other."""
-        terms = dict(self.terms)
-        for key, coefficient in other.terms.items():
-            terms[key] = terms.get(key, 0) + coefficient * factor
-        return Start(self.const + other.const * factor, terms)
-
-
-ZERO = Start(0, {})
-
-
-@dataclass(frozen=True)
-class Span:
-    """The values start .. start + extent - 1."""
-
-    start: Start
-    extent: Extent
-
-
-Region = dict[str, Span]  # by axis
 
 
 @dataclass(frozen=True)
@@ -75,16 +49,6 @@ class StageBounds:
     extents: Mapping[str, Extent]
     region: Region
     strides: Mapping[str, Extent]
-
-
-def minimum(a: Extent, b: Extent) -> Extent:
-    """The smaller extent."""
-    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
-
-
-def ceil_divide(a: Extent, b: Extent) -> Extent:
-    """a / b rounded up."""
-    return -(-a // b)
 
 
 def iterator_extents(stage: Stage, axes: Mapping[str, Extent]) -> tuple[dict[str, Extent], dict[str, Extent]]:
@@ -184,9 +148,9 @@ class _Inference:
             axes = self._axis_spans(self.state[reader], scope)
             for indices in accesses:
                 for axis, index in zip(stage.tensor.axes, indices):
-                    span = _index_span(index, axes, axis)
-                    region[axis.name] = _union(region[axis.name], span, axis) if axis.name in region else span
-        region = {axis.name: _clip(region[axis.name], axis) for axis in stage.tensor.axes if axis.name in region}
+                    span = index_span(index, axes, axis)
+                    region[axis.name] = union(region[axis.name], span, axis) if axis.name in region else span
+        region = {axis.name: clip(region[axis.name], axis) for axis in stage.tensor.axes if axis.name in region}
         if len(region) < len(stage.tensor.axes):
             raise ScheduleError(f"{stage.name} is not read at {scope.stage}'s {scope.iterator}", self.state)
         return region
@@ -196,7 +160,7 @@ class _Inference:
         if reader.name == scope.stage:
             return self._own_spans(reader, scope.iterator)
         region = self.done[reader.name].region
-        spans = {axis.name: _clip(self._widen(region[axis.name], scope), axis) for axis in reader.tensor.axes}
+        spans = {axis.name: clip(self._widen(region[axis.name], scope), axis) for axis in reader.tensor.axes}
         return spans | {axis.name: Span(ZERO, axis.extent) for axis in reader.tensor.reduce_axes}
 
     def _widen(self, span: Span, scope: At) -> Span:
@@ -269,39 +233,3 @@ def _affine_index(index: Expr, simplifier: Simplifier) -> Term | None:
     form = simplifier.affine(index)
     terms = {atom.name: coefficient for atom, coefficient in form.terms.items() if isinstance(atom, Var)}
     return (form.const, terms) if len(terms) == len(form.terms) else None
-
-
-def _index_span(index: Term | None, axes: Region, dimension: Axis) -> Span:
-    """What an affine index runs over when its axes do."""
-    if index is None:
-        return Span(ZERO, dimension.extent)
-    const, terms = index
-    start, extent = Start(const, {}), 1
-    for name, coefficient in terms.items():
-        span = axes[name]
-        start = start.plus(span.start, coefficient)
-        extent = extent + abs(coefficient) * (span.extent - 1)
-        if coefficient < 0:
-            start = Start(start.const + coefficient * (span.extent - 1), start.terms)
-    return Span(start, extent)
-
-
-def _union(a: Span, b: Span, dimension: Axis) -> Span:
-    """The bounding box of two spans: exact if they start a constant apart, else the whole dimension."""
-    keys = set(a.start.terms) | set(b.start.terms)
-    if not all(_same(a.start.terms.get(key, 0), b.start.terms.get(key, 0)) for key in keys):
-        return Span(ZERO, dimension.extent)
-    first = minimum(a.start.const, b.start.const)
-    ends = (-(a.start.const + a.extent), -(b.start.const + b.extent))
-    return Span(Start(first, a.start.terms), -minimum(*ends) - first)
-
-
-def _clip(span: Span, dimension: Axis) -> Span:
-    """A span that covers a whole dimension becomes that dimension."""
-    smaller = span.extent < dimension.extent  # a factor: 1 keeps the start, 0 makes it 0
-    terms = {key: coefficient * smaller for key, coefficient in span.start.terms.items()}
-    return Span(Start(span.start.const * smaller, terms), minimum(span.extent, dimension.extent))
-
-
-def _same(a: Extent, b: Extent) -> bool:
-    return bool(np.all(a == b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b

@@ -28,8 +28,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ansor_mini.bounds import StageBounds, Start, infer
+from ansor_mini.bounds import StageBounds, infer
 from ansor_mini.guards import Guard, axis_guards, skip_identities, wrap
+from ansor_mini.regions import Start
 from ansor_mini.schedule import REDUCE, ROOT, At, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values

@@ -145,7 +145,7 @@ def reduce_min(body: ExprLike, axes: Axis | Sequence[Axis]) -> Reduce:
 
 
 def _reduce(combiner: str, body: ExprLike, axes: Axis | Sequence[Axis]) -> Reduce:
-    axes = (axes,) if isinstance(axes, Axis) else tuple(axes)
+    axes = tuple(axes) if isinstance(axes, Sequence) else (axes,)
     if not axes or not all(isinstance(axis, Axis) for axis in axes):
         raise TypeError(f"reduce_{combiner} needs at least one axis made by reduce_axis, got {axes!r}")
     return Reduce(combiner, as_expr(body), axes)

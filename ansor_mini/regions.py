@@ -1,0 +1,95 @@
+"""Boxes of a tensor: where each axis starts, in terms of the loops around, and how far it reaches.
+
+Extents are integers, or NumPy arrays with one integer for each program of a population; all arithmetic here works on
+both. A start is a constant plus coefficients of iterators (stage, name) of enclosing loops. An index that is not affine
+in the axes needs the whole dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from ansor_mini.tensor_expression import Axis
+
+Extent = Any  # an int, or an array of ints: one for each program
+IteratorKey = tuple[str, str]
+Term = tuple[int, dict[str, int]]  # an index that is affine in the axes: constant and coefficients
+
+
+def minimum(a: Extent, b: Extent) -> Extent:
+    """The smaller extent."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
+
+
+def ceil_divide(a: Extent, b: Extent) -> Extent:
+    """a / b rounded up."""
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class Start:
+    """const + Σ terms[stage, iterator] · iterator."""
+
+    const: Extent
+    terms: Mapping[IteratorKey, Extent]
+
+    def plus(self, other: Start, factor: Extent = 1) -> Start:
+        """self + factor · other."""
+        terms = dict(self.terms)
+        for key, coefficient in other.terms.items():
+            terms[key] = terms.get(key, 0) + coefficient * factor
+        return Start(self.const + other.const * factor, terms)
+
+
+ZERO = Start(0, {})
+
+
+@dataclass(frozen=True)
+class Span:
+    """The values start .. start + extent - 1."""
+
+    start: Start
+    extent: Extent
+
+
+Region = dict[str, Span]  # by axis
+
+
+def index_span(index: Optional[Term], axes: Region, dimension: Axis) -> Span:
+    """What an affine index runs over when its axes do."""
+    if index is None:
+        return Span(ZERO, dimension.extent)
+    const, terms = index
+    start, extent = Start(const, {}), 1
+    for name, coefficient in terms.items():
+        span = axes[name]
+        start = start.plus(span.start, coefficient)
+        extent = extent + abs(coefficient) * (span.extent - 1)
+        if coefficient < 0:
+            start = Start(start.const + coefficient * (span.extent - 1), start.terms)
+    return Span(start, extent)
+
+
+def union(a: Span, b: Span, dimension: Axis) -> Span:
+    """The bounding box of two spans: exact if they start a constant apart, else the whole dimension."""
+    keys = set(a.start.terms) | set(b.start.terms)
+    if not all(_same(a.start.terms.get(key, 0), b.start.terms.get(key, 0)) for key in keys):
+        return Span(ZERO, dimension.extent)
+    first = minimum(a.start.const, b.start.const)
+    ends = (-(a.start.const + a.extent), -(b.start.const + b.extent))
+    return Span(Start(first, a.start.terms), -minimum(*ends) - first)
+
+
+def clip(span: Span, dimension: Axis) -> Span:
+    """A span that covers a whole dimension becomes that dimension."""
+    smaller = span.extent < dimension.extent  # a factor: 1 keeps the start, 0 makes it 0
+    terms = {key: coefficient * smaller for key, coefficient in span.start.terms.items()}
+    return Span(Start(span.start.const * smaller, terms), minimum(span.extent, dimension.extent))
+
+
+def _same(a: Extent, b: Extent) -> bool:
+    return bool(np.all(a == b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b
