@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from runtime.expr import Buffer, Expr, Load, Var, walk
+from runtime.expr import Buffer, Expr, Var
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
 LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL)
@@ -158,6 +158,6 @@ def stores(stmt: Stmt) -> list[Store]:
     return [node for node in walk_stmts(stmt) if isinstance(node, Store)]
 
 
-def reads(stmt: Stmt) -> list[Load]:
-    """All loads below a statement, in program order."""
-    return [e for node in walk_stmts(stmt) for top in expressions(node) for e in walk(top) if isinstance(e, Load)]
+def places(stmt: Stmt) -> list[Load | Store]:
+    """All loads and stores below a statement: each has a buffer and indices."""
+    return [*reads(stmt), *stores(stmt)]

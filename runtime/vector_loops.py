@@ -1,9 +1,9 @@
 """Bring vectorised loops to the machine's width: LoopNest -> LoopNest, meaning unchanged.
 
-Each `vectorize(n)` loop becomes loops over vectors around `vectorize(lanes)` loops: as many of the widest as fit n, then
-narrower ones for the rest (40 is 16 + 16 + 8). Narrower vectors are also taken where wider ones would have to gather
-their elements. A loop whose iterations may not run side by side becomes a plain loop. Afterwards every vectorised loop
-is one vector operation per statement.
+Each `vectorize(n)` loop becomes loops over vectors around `vectorize(lanes)` loops: as many of the widest as fit n,
+then narrower ones for the rest (40 is 16 + 16 + 8). Narrower vectors are also taken where wider ones would have to
+gather their elements. A loop whose iterations may not run side by side becomes a plain loop. Afterwards every
+vectorised loop is one vector operation per statement.
 
     for j in vectorize(64):              for j_vec in unroll(4):
         C[j] = A[j] * 2.0        ->          for j_lane in vectorize(16):
@@ -27,13 +27,13 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
-    reads,
     rebuild_stmt,
     stores,
     sub_stmts,
     walk_stmts,
 )
 from runtime.names import Names
+from runtime.visits import accesses
 
 UNROLLED_VECTORS = 8  # a row of at most so many vectors is unrolled
 
@@ -66,7 +66,7 @@ def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
 
 def widest(loop: For, vector_bytes: int) -> int:
     """The largest power of two that is at most the extent and whose elements fit one register."""
-    buffers = [access.buffer for access in (*reads(loop.body), *stores(loop.body))]
+    buffers = [access.buffer for access in accesses(loop.body)]
     width = max([ITEM_SIZE[buffer.dtype] for buffer in buffers] + [4])
     return min(1 << (loop.extent.bit_length() - 1), vector_bytes // width)
 
@@ -100,7 +100,7 @@ def scattered(loops: list[For]) -> int:
     """How many accesses step by neither 0 nor 1 element from lane to lane."""
     total = 0
     for loop in loops:
-        for access in (*reads(loop.body), *stores(loop.body)):
+        for access in accesses(loop.body):
             stride = step(flat_index(access.indices, access.buffer.shape), loop.var.name, loop.extent)
             total += stride not in (0, 1)
     return total
@@ -135,9 +135,9 @@ def obstacle(loop: For) -> str | None:
             return f"a {stmt.kind} loop is inside"
         if isinstance(stmt, Allocate):
             own.add(stmt.buffer.name)
-    accesses = [*reads(loop.body), *stores(loop.body)]
+    touched = list(accesses(loop.body))
     for name in {store.buffer.name for store in stores(loop.body)}:
-        indices = [access.indices for access in accesses if access.buffer.name == name]
+        indices = [access.indices for access in touched if access.buffer.name == name]
         if name in own:
             if any(var in free_variables(index) for access in indices for index in access):
                 return f"each iteration has its own {name}, indexed by {var}"
