@@ -156,8 +156,3 @@ def expressions(stmt: Stmt) -> Iterator[Expr]:
 def stores(stmt: Stmt) -> list[Store]:
     """All stores below a statement, in program order."""
     return [node for node in walk_stmts(stmt) if isinstance(node, Store)]
-
-
-def places(stmt: Stmt) -> list[Load | Store]:
-    """All loads and stores below a statement: each has a buffer and indices."""
-    return [*reads(stmt), *stores(stmt)]
