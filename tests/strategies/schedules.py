@@ -124,7 +124,9 @@ MOVES = (_split, _split, _split, _follow, _follow, _fuse, _reorder, _annotate, _
 
 
 @st.composite
-def cases(draw: st.DrawFn, source: st.SearchStrategy[ComputeDAG] | None = None, fewest: int = 0, most: int = 20) -> Case:
+def cases(
+    draw: st.DrawFn, source: st.SearchStrategy[ComputeDAG] | None = None, fewest: int = 0, most: int = 20
+) -> Case:
     """A DAG and a legal schedule of it, for which between `fewest` and `most` steps were tried."""
     dag = draw(dags() if source is None else source)
     state, steps = initial_state(dag), []

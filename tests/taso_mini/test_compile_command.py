@@ -74,7 +74,8 @@ def test_ctrl_c_during_tuning_keeps_every_finished_record(tmp_path: Path) -> Non
     out = tmp_path / "out"
     options = ["--budget-seconds", "60", "--cost", "flops", "--threads", "1", "--out", str(out), "--json"]
     command = [sys.executable, "-m", "taso_mini", "compile", str(small_model(tmp_path)), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     records = out / "records.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (records.exists() and records.read_text().count("\n") >= 3):
