@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ansor_mini.bounds import StageBounds
 from ansor_mini.schedule import SplitRelation
 from runtime.affine import Affine
-from runtime.expr import Binary, Const, Expr, Select, free_variables
+from runtime.expr import Binary, Const, Expr, Select, free_variables, loads
 from runtime.loop_nest import If, Stmt
 from runtime.simplify import Simplifier
 
@@ -93,7 +93,8 @@ def skip_identities(value: Expr, combiner: str, identity: Const, vectors: Collec
     """Conditions under which a reduction's value can matter, and the value where they hold.
 
     `sum` of `select(c, x, 0) * w` needs only the points where c holds (for finite w). Conditions on vectorised loops
-    stay in the select, since a guard would take the lanes apart.
+    stay in the select, since a guard would take the lanes apart; so do those on data, which may not be computed yet
+    where the guard would stand.
     """
     if isinstance(value, Select):
         other = value.otherwise
@@ -101,7 +102,8 @@ def skip_identities(value: Expr, combiner: str, identity: Const, vectors: Collec
             conditions: list[Expr] = []
             kept: list[Expr] = []
             for part in _conjuncts(value.condition):
-                (kept if free_variables(part) & set(vectors) else conditions).append(part)
+                stays = free_variables(part) & set(vectors) or loads(part)
+                (kept if stays else conditions).append(part)
             inner = value.then if not kept else Select(_all(kept), value.then, other)
             more, inner = skip_identities(inner, combiner, identity, vectors) if not kept else ([], inner)
             return conditions + more, inner

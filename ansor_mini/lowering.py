@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from ansor_mini.bounds import StageBounds, infer
 from ansor_mini.guards import Guard, axis_guards, skip_identities, wrap
 from ansor_mini.regions import Start
-from ansor_mini.schedule import REDUCE, ROOT, At, Iterator, Stage, State
+from ansor_mini.schedule import REDUCE, ROOT, At, FuseRelation, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values
 from runtime.affine import Affine, Ranges
@@ -165,6 +165,8 @@ class _Lowering:
         stage = bounds.stage
         own = {loop.iterator.name: Affine() if loop.var is None else Affine(0, {loop.var: 1}) for loop in nest.loops}
         values = iterator_values(stage, dict(bounds.extents), dict(bounds.strides), simplifier, own)
+        if any(isinstance(relation, FuseRelation) for relation in stage.relations):
+            values = {name: simplifier.recombine(value) for name, value in values.items()}
         for name, value in values.items():
             self.values[stage.name, name] = value
         return values

@@ -128,6 +128,18 @@ class Simplifier:
             return self.mod(first, divisor // step).times(step).plus(second)
         return Affine(0, {Binary("%", rest.to_expr(), Const(divisor)): 1})
 
+    def recombine(self, form: Affine) -> Affine:
+        """Put quotients and remainders of one divisor together again: x // n * n + x % n is x."""
+        for atom, coefficient in form.terms.items():
+            if not (isinstance(atom, Binary) and atom.op == "%" and isinstance(atom.b, Const)):
+                continue
+            inner, divisor = self.affine(atom.a), int(atom.b.value)
+            quotient = self.floordiv(inner, divisor)
+            rest = form.plus(quotient, -coefficient * divisor).plus(Affine(0, {atom: -coefficient}))
+            if len(rest.terms) == len(form.terms) - 1 - len(quotient.terms):
+                return self.recombine(rest.plus(inner, coefficient))
+        return form
+
     def _low_part(self, form: Affine, divisor: int) -> tuple[Affine, Affine, int]:
         """form = step · first + second with 0 <= second < step, for the largest step > 1 that divides the divisor.
 

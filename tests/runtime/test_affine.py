@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.expr import COMPARISONS, Binary, Buffer, Const, Expr, Select, Var, maximum, minimum, select
-from runtime.simplify import bounds, simplify
+from runtime.simplify import Simplifier, bounds, simplify
 
 NAMES = ("a", "b", "c")
 OPERATIONS = {
@@ -83,6 +83,18 @@ def test_fused_loop_is_taken_apart():
     assert str(simplify((i * 7 + j) // 14, ranges)) == "i // 2"
     assert str(simplify((i * 7 + j) // 3, ranges)) == "(i * 7 + j) // 3"
     assert str(simplify((i * 4 + j * 2) // 8, ranges)) == "(i * 2 + j) // 4"
+
+
+def test_quotient_and_remainder_of_one_loop_are_put_together():
+    f, g = Var("f"), Var("g")
+    simplifier = Simplifier({"f": (0, 11), "g": (0, 3)})
+    together = {
+        "g * 12 + f": f // 3 * 3 + f % 3 + g * 12,
+        "f // 3 + 5": f // 6 * 2 + f // 3 % 2 + 5,
+        "f // 3 * 3 + f // 3 % 2": f // 3 * 3 + f // 3 % 2,
+    }
+    for expected, expr in together.items():
+        assert str(simplifier.recombine(simplifier.affine(expr)).to_expr()) == expected
 
 
 def test_vector_of_a_fused_loop_stays_contiguous():
