@@ -184,17 +184,21 @@ class TaskTuner:
             try:
                 nest = program.lower()
             except ScheduleError as error:
-                self.rejections[f"infeasible: {error.reason}"] += 1
+                self._reject(program, f"infeasible: {error.reason}")
                 continue
             text = str(nest)
             if local_bytes(nest) > LOCAL_LIMIT:
-                self.rejections["local buffers are too large"] += 1
+                self._reject(program, "local buffers are too large")
                 continue
             if text in self._texts:
-                self.rejections["same loop nest as an earlier program"] += 1
+                self._reject(program, "same loop nest as an earlier program")
                 continue
             self._texts.add(text)
             chosen[program] = nest
+
+    def _reject(self, program: Program, reason: str) -> None:
+        self.rejections[reason] += 1
+        debug.say(4, lambda: f"{self.task.key}: {reason}: {program}")
 
     def _observe(self, program: Program, result: MeasureResult) -> None:
         """Keep a result: first on the disk, then in the search."""
@@ -213,6 +217,10 @@ class TaskTuner:
         if self.records is not None:
             self.records.append(record)
         self._count(program, record)
+        if self.best is program:
+            debug.say(3, lambda: f"{self.task.key}: {result}\n{program.lower()}")
+        elif not result.ok:
+            debug.say(4, lambda: f"{self.task.key}: {result}: {program}")
         if self.observer is not None:
             self.observer(self, record)
 
@@ -239,6 +247,8 @@ class TaskTuner:
 
     def result(self, stopped: str) -> TuneResult:
         """What was found so far."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejections.most_common(3)) or "none"
+        debug.say(1, f"{self.task.key}: {len(self.measured)} trials, {stopped}; commonest rejections: {reasons}")
         return TuneResult(
             task=self.task,
             best=self.best,
