@@ -177,15 +177,11 @@ def compile_model(
         for name, error in errors.items():
             if not error <= TOLERANCE:
                 raise WrongOutput(f"{graph.name} under {name} differs from its NumPy reference by {error:.1e}")
-        programs: dict[str, Callable[[], object]] = {
-            name: variants[name].bind(feeds) for name in VARIANTS if name in variants
-        }
-        path = None if isinstance(model, Graph) or not Path(model).exists() else Path(model)
-        peer = onnxruntime_program(graph, feeds, threads, path=path) if options.compare else None
-        if peer is not None:
-            programs[PEER] = peer
-        log("timing")
-        latency = interleaved(programs)
+        latency: dict[str, float] = {}
+        if options.compare:
+            log("timing")
+            path = None if isinstance(model, Graph) or not Path(model).exists() else Path(model)
+            latency = _latency(variants, onnxruntime_program(graph, feeds, threads, path=path), feeds)
     hot = _hottest(parts, tuned.tasks)
     return Compiled(
         model=graph.name,
@@ -203,6 +199,14 @@ def compile_model(
         before=plain_nest(hot),
         after=nests[hot.key],
     )
+
+
+def _latency(
+    variants: Mapping[str, CompiledNetwork], peer: Callable[[], object] | None, feeds: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Seconds per inference of all variants and the peer, taken in turns."""
+    programs: dict[str, Callable[[], object]] = {name: variants[name].bind(feeds) for name in VARIANTS}
+    return interleaved(programs | ({PEER: peer} if peer is not None else {}))
 
 
 def substitute(graph: Graph, machine: Machine, threads: int, options: CompileOptions) -> Optimized:

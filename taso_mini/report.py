@@ -14,10 +14,9 @@ SCHEMA = 1
 
 def figures(compiled: Compiled) -> dict[str, float | None]:
     """The ratios that sum a run up; None where a variant was not timed."""
-    tuned = compiled.latency[TUNED]
 
     def times_faster(name: str) -> float | None:
-        return round(compiled.latency[name] / tuned, 3) if name in compiled.latency else None
+        return round(compiled.latency[name] / compiled.latency[TUNED], 3) if name in compiled.latency else None
 
     return {
         "speedup_over_plain": times_faster(PLAIN),
@@ -71,7 +70,8 @@ def as_text(compiled: Compiled) -> str:
     if compiled.tasks:
         lines.append(f"kernels: {compiled.trials} programs measured, stopped by {compiled.stopped}")
         lines += [*_task_lines(compiled), ""]
-    lines += ["latency of one inference", *_latency_lines(compiled), ""]
+    if compiled.latency:
+        lines += ["latency of one inference", *_latency_lines(compiled), ""]
     lines.append(f"largest error against the NumPy reference: {compiled.max_relative_error:.1e}")
     lines.append(f"written to {compiled.network.directory}")
     return "\n".join(lines)

@@ -22,6 +22,9 @@ settings.register_profile("ci", max_examples=40, derandomize=True, **_COMMON)
 settings.register_profile("deep", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "dev"))
 
+# Test workers share the cores; threads that spin while they wait would take them from one another.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # The first process of a run (workers inherit the setting) gives all of them an empty kernel cache and removes it.
 _own_cache: str | None = None
 if "MINI_CACHE" not in os.environ:
