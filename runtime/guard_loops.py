@@ -149,7 +149,7 @@ def _split(stmt: Stmt, ranges: dict[str, tuple[int, int]], taps: frozenset[str])
 
 def tile_guards(loop: For) -> list[Expr] | None:
     """The guards on register tiles below a loop; None when the loop holds anything but one guarded accumulation."""
-    stmt, found = loop.body, []
+    stmt, found = loop.body, list[Expr]()
     while isinstance(stmt, (For, If)):
         if isinstance(stmt, If):
             found += conjuncts(stmt.condition)

@@ -1,8 +1,8 @@
 """Load what all rows of a register tile share once: LoopNest -> LoopNest.
 
-In `for i: for j: T[i, j] += A[i, k] * B[k, j]` every row i reads the same B[k, j]. For tiles of up to four rows gcc folds
-each of those loads into its multiply-add, which loads every vector once per row; a tile of its own for the row of B,
-kept in registers by the emitter, stops that. Taller tiles do not need it.
+In `for i: for j: T[i, j] += A[i, k] * B[k, j]` every row i reads the same B[k, j]. For tiles of up to four rows gcc
+folds each of those loads into its multiply-add, which loads every vector once per row; a tile of its own for the row
+of B, kept in registers by the emitter, stops that. Taller tiles do not need it.
 
     for i in unroll(4):                      with register(float32[16]) as B_row:
         for j in vectorize(16):                  for j in vectorize(16):

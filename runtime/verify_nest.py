@@ -8,7 +8,21 @@ memory, the access is let through).
 
 from __future__ import annotations
 
-from runtime.expr import DTYPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, children, free_variables, loads, show
+from runtime.expr import (
+    DTYPES,
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Expr,
+    Load,
+    Select,
+    Var,
+    children,
+    free_variables,
+    loads,
+    show,
+)
 from runtime.index_forms import flat_index, interval
 from runtime.index_grid import GRID_LIMIT, Grid
 from runtime.loop_nest import LOOP_KINDS, PARALLEL, Allocate, Block, For, If, LoopNest, Stmt, Store

@@ -42,7 +42,10 @@ def test_prepared_nests_are_legal_and_mean_the_same(nest: LoopNest, seed: int, v
 
 @pytest.mark.cc
 @given(
-    st.lists(nests(), min_size=1, max_size=8), st.integers(0, 2**32 - 1), st.sampled_from([16, 32, 64]), st.integers(1, 2)
+    st.lists(nests(), min_size=1, max_size=8),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([16, 32, 64]),
+    st.integers(1, 2),
 )
 def test_c_equals_interpreter(batch: list[LoopNest], seed: int, vector_bytes: int, threads: int) -> None:
     assert_same(batch, seed, threads, vector_bytes)

@@ -39,7 +39,7 @@ def test_drawn_nests_are_legal(nest: LoopNest) -> None:
         ("for i in range(4):\n    B[i] = select(i > 0, A[i - 1], A[i + 1])", ""),
         ("for i in range(4):\n    if i >= 1 and A[i - 1] > 0.0:\n        B[i] = A[i - 1]", ""),
         (
-            "for i0 in parallel(2):\n    for i1 in range(3):\n        if i0 * 3 + i1 < 4:\n            B[i0 * 3 + i1] = 0.0",
+            "for i in parallel(2):\n    for j in range(3):\n        if i * 3 + j < 4:\n            B[i * 3 + j] = 0.0",
             "",
         ),
         ("for i in range(8):\n    B[(i * 3 + 1) % 4] = A[i // 2]", ""),

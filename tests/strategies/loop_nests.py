@@ -83,8 +83,10 @@ def leaves(draw: st.DrawFn, inputs: Sequence[Buffer], axis_list: Sequence[Axis],
     atoms = [axis.index for axis in axis_list] or [as_expr(0)]
     form = draw(st.integers(0, 6))
     if form == 0:
-        return Const(float(n) if dtype.startswith("float") else n, dtype) if (n := draw(st.integers(-3, 3))) else Const(
-            1.0 if dtype.startswith("float") else 1, dtype
+        return (
+            Const(float(n) if dtype.startswith("float") else n, dtype)
+            if (n := draw(st.integers(-3, 3)))
+            else Const(1.0 if dtype.startswith("float") else 1, dtype)
         )
     if form == 1:
         return cast(dtype, draw(st.sampled_from(atoms)) % 5)
@@ -122,7 +124,8 @@ def nests(draw: st.DrawFn) -> LoopNest:
     dtype = draw(DTYPES)
     shapes = st.lists(SMALL_EXTENTS, min_size=0, max_size=3).map(tuple)
     inputs = tuple(Buffer(name, draw(shapes), dtype) for name in ("A", "B")[: draw(st.integers(1, 2))])
-    space = [draw(axes(name, EXTENTS if name == "j" else SMALL_EXTENTS)) for name in ("i", "j")[draw(st.integers(0, 1)) :]]
+    spatial = ("i", "j")[draw(st.integers(0, 1)) :]
+    space = [draw(axes(name, EXTENTS if name == "j" else SMALL_EXTENTS)) for name in spatial]
     reduce = [draw(axes(name, SMALL_EXTENTS)) for name in ("r", "s")[: draw(st.integers(0, 2))]]
     output = Buffer("C", tuple(axis.extent for axis in space), dtype)
     update = draw(values(leaves(inputs, [*space, *reduce], dtype)))
