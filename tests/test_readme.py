@@ -50,6 +50,7 @@ def test_ci_takes_its_command_from_the_readme():
     assert "pip install" not in script and "-m pytest" not in script
 
 
+@pytest.mark.cc
 def test_python_blocks_run():
     for language, text in BLOCKS:
         if language == "python":
