@@ -20,6 +20,8 @@ def fold(expr: Expr) -> Expr:
 
     >>> print(fold((Var("i") * 1 + 0) * 4 + (Const(2) + 3)))
     i * 4 + 5
+    >>> print(fold(Var("i") + 3 + (-3)))
+    i
     """
     return transform(expr, _fold_node)
 
@@ -43,9 +45,9 @@ def _fold_node(node: Expr) -> Expr | None:
         if op == "or":
             return b if b.value else a
         if op == "+" and isinstance(a, Binary) and a.op == "+" and isinstance(a.b, Const):
-            return _fold_node(Binary("+", a.a, Const(a.b.value + b.value, b.dtype))) or Binary(
-                "+", a.a, Const(a.b.value + b.value, b.dtype)
-            )
+            total = Binary("+", a.a, Const(a.b.value + b.value, b.dtype))
+            folded = _fold_node(total)
+            return total if folded is None else folded
     if isinstance(a, Const):
         if op == "+" and a.value == 0:
             return b

@@ -168,6 +168,7 @@ def test_padded_convolutions_keep_their_meaning(nest: LoopNest, seed: int) -> No
 
 
 @pytest.mark.cc
-@given(st.lists(convolutions(), min_size=1, max_size=4), st.integers(1, 2))
+@pytest.mark.slow
+@given(st.lists(convolutions(), min_size=1, max_size=3), st.integers(1, 2))
 def test_padded_convolutions_in_c(batch: list[LoopNest], threads: int) -> None:
     assert_same(batch, threads=threads)
