@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 from taso_mini.graph_terms import READABLE
 from taso_mini.search_graph import SearchGraph
-from taso_mini.terms import Substitution, Term, is_parameter_variable, substitute, subterms, variable, variables
+from taso_mini.terms import (
+    Substitution,
+    Term,
+    is_parameter_variable,
+    names_unique,
+    substitute,
+    subterms,
+    variable,
+    variables,
+)
 
 RANK = {"image": 4, "kernel": 4, "vector": 1, "matrix": 2, "scalar": 0}
 
@@ -133,7 +142,11 @@ class Matcher:
     """Rules prepared for matching."""
 
     def __init__(self, rules: Sequence[Substitution]) -> None:
-        """Prepare the rules, each in the one direction it is written in."""
+        """Prepare the rules, each in the one direction it is written in.
+
+        Raises: ValueError: two rules share a name.
+        """
+        names_unique(rules)
         self.rules = tuple(rules)
         self.depth = max((depth(root) for rule in rules for root in rule.source), default=0)
         self._by_root: dict[str, list[Pattern]] = {}

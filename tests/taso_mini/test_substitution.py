@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,11 @@ from tests.strategies import graphs, rewritable
 SAMPLE_RULES = load_rules(Path(__file__).with_name("sample_rules.txt"))
 EQUATIONS = tuple(Substitution(a.name, (a.left,), (a.right,), a.conditions) for a in AXIOMS + LEMMAS)
 SHIPPED = load_rules() if SHIPPED_RULES.exists() else ()
-EVERY_RULE = directed([*SAMPLE_RULES, *EQUATIONS, *SHIPPED])
+EVERY_RULE = tuple(
+    dataclasses.replace(rule, name=f"{origin}-{rule.name}")
+    for origin, rules in (("sample", SAMPLE_RULES), ("axiom", EQUATIONS), ("shipped", SHIPPED))
+    for rule in directed(rules)
+)
 
 
 def start(graph: Graph) -> SearchGraph:
@@ -171,6 +176,11 @@ def test_broadcasting_and_batched_operators_are_opaque():
     values = [build.add("add", x, row), build.add("matmul", x, square), build.add("mul", row, x)]
     search = start(build.finish(values))
     assert [search.application(value) for value in values] == [None, None, None]
+
+
+def test_rules_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="unique names"):
+        Matcher([SAMPLE_RULES[0], SAMPLE_RULES[0]])
 
 
 def test_rules_without_a_hold_have_no_pattern():
