@@ -59,7 +59,10 @@ def whole_vectors(stmt: Stmt, lane: For | None = None) -> Stmt:
         known = [condition for condition in every if condition is not None]
         if len(known) < len(every) or any(loads(condition) for condition in known):
             return None
-        return Select(_all_of(known), expr.then, expr)
+        whole = fold(_all_of(known))
+        if isinstance(whole, Const):
+            return expr.then if whole.value else None
+        return Select(whole, expr.then, expr)
 
     if isinstance(stmt, Store):
         return Store(stmt.buffer, stmt.indices, transform(stmt.value, visit))

@@ -198,7 +198,8 @@ class _Verifier:
         related = list(guards)
         grid = Grid.over(self.extents, [index, *related])
         if grid is None:  # leave out guards on other variables, or those read from memory
-            related = [g for g in guards if free_variables(g) & free_variables(index) and not loads(g)]
+            known = [g for g in guards if not loads(g)]
+            related = [g for g in known if not free_variables(g) or free_variables(g) & free_variables(index)]
             grid = Grid.over(self.extents, [index, *related])
         if grid is None:
             return
