@@ -185,7 +185,7 @@ class _Lowering:
                 ranges[loop.var.name] = (0, loop.extent - 1)
             for stage in self.state.attached.get(At(nest.stage.name, loop.iterator.name), ()):
                 buffer = self.buffers[stage.name]
-                if any(inner.kind == PARALLEL and inner.var for inner in nest.loops[position + 1 :]):
+                if any(inner.kind == PARALLEL and inner.var is not None for inner in nest.loops[position + 1 :]):
                     # the cores inside share it, so it cannot belong to one of them
                     buffer = self.buffers[stage.name] = Buffer(buffer.name, buffer.shape, buffer.dtype, "global")
                 holds = {guard.condition for guard in nest.guards if guard.position <= position}

@@ -14,10 +14,12 @@ from ansor_mini.steps import (
     Fuse,
     FuseParallel,
     FuseVectorize,
+    Parallel,
     Reorder,
     Rfactor,
     Split,
 )
+from runtime.verify_nest import verify
 from tests.ansor_mini.test_bounds import convolution
 
 TILED_MATMUL = """\
@@ -101,3 +103,10 @@ def test_contiguous_vectors_of_a_fused_copy_stay_contiguous():
     steps = [Fuse("T", ("p", "q")), Split("T", "p@q", (8,)), FuseVectorize("T", 1)]
     text = str(lower(replay(matmul(4, 16, 8, transposed=True), steps)))
     assert "T[p_q0 // 2, p_q0 % 2 * 8 + p_q1] = B[p_q0 % 2 * 8 + p_q1, p_q0 // 2]" in text
+
+
+def test_tile_that_parallel_iterations_share_is_workspace():
+    steps = [ComputeAt("C", "D", "i"), Parallel("D", "j")]
+    nest = lower(replay(matmul(4, 6, 3, relu=True), steps))
+    verify(nest)
+    assert "with workspace(float32[1, 6]) as C:" in str(nest)
