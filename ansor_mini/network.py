@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ansor_mini.concat_fusion import join_concats
 from ansor_mini.data_movement import concat_nest, split_nest
 from ansor_mini.default_schedule import default_nest
 from ansor_mini.layout_rewrite import rewrite_layout
@@ -45,7 +46,7 @@ def nests_for(parts: Sequence[Subgraph], choose: Callable[[Subgraph], LoopNest])
 def plain_network(graph: Graph) -> Network:
     """Every operator a kernel of its own, in plain loops."""
     parts = partition(graph, fuse=False)
-    return assemble(graph, parts, nests_for(parts, plain_nest), threads=1)
+    return assemble(graph, parts, nests_for(parts, plain_nest), threads=1, optimize=False)
 
 
 def default_network(graph: Graph, machine: Machine, threads: int) -> Network:
@@ -54,9 +55,12 @@ def default_network(graph: Graph, machine: Machine, threads: int) -> Network:
     return assemble(graph, parts, nests_for(parts, lambda part: default_nest(part, machine, threads)), threads=threads)
 
 
-def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: int) -> Network:
-    """Put the kernels of a partitioned graph together; weights are stored as their kernels read them.
+def assemble(
+    graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: int, optimize: bool = True
+) -> Network:
+    """Put the kernels of a partitioned graph together.
 
+    optimize: store weights as their kernels read them, and let kernels write straight into concatenated tensors.
     Raises: KeyError: a compute subgraph has no loop nest.
     """
     calls: list[KernelCall] = []
@@ -64,13 +68,16 @@ def assemble(graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: 
     weights = dict(graph.weights)
     for part in parts:
         if part.kind == "compute":
-            calls.append(_packed(KernelCall(nests[part.key], part.inputs, part.outputs), weights))
+            call = KernelCall(nests[part.key], part.inputs, part.outputs)
+            calls.append(_packed(call, weights) if optimize else call)
         elif part.kind == "movement":
             nest = movement_nest(graph, part.anchor, threads, f"{part.anchor.operator}_{len(calls)}")
             # A concat may read one value several times; a subgraph names it once.
             calls.append(KernelCall(nest, part.anchor.inputs, part.outputs))
         else:
             aliases[part.outputs[0]] = part.inputs[0]
+    if optimize:
+        calls = join_concats(graph, calls)
     read = {value for call in calls for value in call.inputs} | set(aliases.values()) | set(graph.outputs)
     return Network(
         name=graph.name,
