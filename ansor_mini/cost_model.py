@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from ansor_mini.annotation import is_inlined, is_root
-from ansor_mini.holes import PARALLEL, TILE, UNROLL, VECTORIZE, Annotation, HoleSpec
+from ansor_mini.holes import PARALLEL, TILE, VECTORIZE, Annotation, HoleSpec
 from ansor_mini.sketch import Program, Sketch, StageFacts
 from runtime.machine import Machine
 
@@ -120,9 +120,6 @@ class TrivialModel:
         cost *= register_penalty(rows, columns, self.REGISTERS, self.IN_FLIGHT)
         cost *= 1.0 + 2.0 / trips  # one load and one store of each accumulator per run of the reduction
         cost *= 1.0 + 0.1 * (rows + columns) / (rows * columns)  # operands loaded per multiply-add
-        unroll = sketch.hole.get(f"{stage.name}.{UNROLL}")
-        if unroll is not None and annotation[unroll.name] == 512:
-            cost *= 1.05  # long bodies gain nothing and take time to compile
         cost *= self._cache_penalty(sketch, stage, spatial, reduce, annotation)
         return stage.iterations * cost / self._speedup(sketch, stage, annotation)
 
