@@ -56,7 +56,10 @@ def _join(graph: Graph, call: KernelCall, parts: Sequence[KernelCall]) -> Kernel
     assert node is not None
     joined = Buffer("y", graph.types[value].shape, graph.types[value].dtype)
     axis = node["axis"] % len(joined.shape)
-    bodies, inputs, values, offset = [], [], [], 0
+    bodies: list[Stmt] = []
+    inputs: list[Buffer] = []
+    values: list[str] = []
+    offset = 0
     for number, part in enumerate(parts):
         names = _Renaming(f"p{number}_", part.nest.outputs[0].name, joined, axis, offset)
         inputs += [names.buffer(buffer) for buffer in part.nest.inputs]
