@@ -75,9 +75,10 @@ class FiniteField:
         return ((a @ low) + (((a @ high) % self.modulus) << 16)) % self.modulus
 
     def _hash(self, a: Array) -> Array:
-        bits = a.astype(np.uint64)
-        bits = (bits ^ (bits >> np.uint64(17))) * np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = np.asarray(a).astype(np.uint64)
+        with np.errstate(over="ignore"):  # multiplication modulo 2**64 is meant
+            bits = (bits ^ (bits >> np.uint64(17))) * np.uint64(0x9E3779B97F4A7C15)
+            bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
         return ((bits ^ (bits >> np.uint64(32))) % np.uint64(self.modulus)).astype(np.int64)
 
     def relu(self, a: Array) -> Array:

@@ -14,7 +14,6 @@ To add an axiom: a line in `AXIOMS`; `axiom_validation` then checks it on all sm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from taso_mini.rules_text import parse_term
 from taso_mini.terms import Term, variables
@@ -33,19 +32,9 @@ class Axiom:
     """A named equation between two terms, with the conditions under which it holds."""
 
     name: str
-    left_text: str
-    right_text: str
+    left: Term
+    right: Term
     conditions: tuple[str, ...] = ()
-
-    @cached_property
-    def left(self) -> Term:
-        """The left side."""
-        return _parse(self.left_text)
-
-    @cached_property
-    def right(self) -> Term:
-        """The right side."""
-        return _parse(self.right_text)
 
     @property
     def variables(self) -> tuple[Term, ...]:
@@ -58,6 +47,10 @@ class Axiom:
         return f"{self.name}: {self.left} = {self.right}{when}"
 
 
+def _axiom(name: str, left: str, right: str, conditions: tuple[str, ...] = ()) -> Axiom:
+    return Axiom(name, _parse(left), _parse(right), conditions)
+
+
 def _parse(text: str) -> Term:
     """Parse a side; WINDOW, SAME and POOL abbreviate the parameters of convolutions and pools."""
     for short, long in (("WINDOW", _WINDOW), ("SAME", _SAME), ("POOL", _POOL)):
@@ -67,133 +60,134 @@ def _parse(text: str) -> Term:
 
 AXIOMS: tuple[Axiom, ...] = (
     # Sums and products, element by element.
-    Axiom("add-associates", "add(x, add(y, z))", "add(add(x, y), z)"),
-    Axiom("add-commutes", "add(x, y)", "add(y, x)"),
-    Axiom("mul-associates", "mul(x, mul(y, z))", "mul(mul(x, y), z)"),
-    Axiom("mul-commutes", "mul(x, y)", "mul(y, x)"),
-    Axiom("mul-distributes", "mul(add(x, y), z)", "add(mul(x, z), mul(y, z))"),
+    _axiom("add-associates", "add(x, add(y, z))", "add(add(x, y), z)"),
+    _axiom("add-commutes", "add(x, y)", "add(y, x)"),
+    _axiom("mul-associates", "mul(x, mul(y, z))", "mul(mul(x, y), z)"),
+    _axiom("mul-commutes", "mul(x, y)", "mul(y, x)"),
+    _axiom("mul-distributes", "mul(add(x, y), z)", "add(mul(x, z), mul(y, z))"),
     # Scalars.
-    Axiom("smul-associates", "smul(smul(x, c), e)", "smul(x, mul(c, e))"),
-    Axiom("smul-add", "smul(add(x, y), c)", "add(smul(x, c), smul(y, c))"),
-    Axiom("smul-mul", "smul(mul(x, y), c)", "mul(x, smul(y, c))"),
-    Axiom("smul-transpose", "smul(transpose(m1, perm=(1, 0)), c)", "transpose(smul(m1, c), perm=(1, 0))"),
-    Axiom("smul-matmul", "smul(matmul(m1, m2), c)", "matmul(m1, smul(m2, c))"),
-    Axiom("smul-concat", "smul(concat(x, y, axis=a), c)", "concat(smul(x, c), smul(y, c), axis=a)"),
-    Axiom("smul-conv-image-kernel", "conv(smul(i, c), k, activation=f, WINDOW)",
-          "conv(i, smul(k, c), activation=f, WINDOW)"),
-    Axiom("smul-conv", "smul(conv(i, k, activation=none, WINDOW), c)", "conv(smul(i, c), k, activation=none, WINDOW)"),
-    Axiom("smul-avg-pool", "smul(avg_pool(i, POOL), c)", "avg_pool(smul(i, c), POOL)"),
+    _axiom("smul-associates", "smul(smul(x, c), e)", "smul(x, mul(c, e))"),
+    _axiom("smul-add", "smul(add(x, y), c)", "add(smul(x, c), smul(y, c))"),
+    _axiom("smul-mul", "smul(mul(x, y), c)", "mul(x, smul(y, c))"),
+    _axiom("smul-transpose", "smul(transpose(m1, perm=(1, 0)), c)", "transpose(smul(m1, c), perm=(1, 0))"),
+    _axiom("smul-matmul", "smul(matmul(m1, m2), c)", "matmul(m1, smul(m2, c))"),
+    _axiom("smul-concat", "smul(concat(x, y, axis=a), c)", "concat(smul(x, c), smul(y, c), axis=a)"),
+    _axiom("smul-conv-image-kernel", "conv(smul(i, c), k, activation=f, WINDOW)",
+           "conv(i, smul(k, c), activation=f, WINDOW)"),
+    _axiom("smul-conv", "smul(conv(i, k, activation=none, WINDOW), c)", "conv(smul(i, c), k, activation=none, WINDOW)"),
+    _axiom("smul-avg-pool", "smul(avg_pool(i, POOL), c)", "avg_pool(smul(i, c), POOL)"),
     # Relu.
-    Axiom("relu-conv", "relu(conv(i, k, activation=none, WINDOW))", "conv(i, k, activation=relu, WINDOW)"),
-    Axiom("relu-concat", "relu(concat(x, y, axis=a))", "concat(relu(x), relu(y), axis=a)"),
-    Axiom("relu-transpose", "relu(transpose(m1, perm=(1, 0)))", "transpose(relu(m1), perm=(1, 0))"),
+    _axiom("relu-conv", "relu(conv(i, k, activation=none, WINDOW))", "conv(i, k, activation=relu, WINDOW)"),
+    _axiom("relu-concat", "relu(concat(x, y, axis=a))", "concat(relu(x), relu(y), axis=a)"),
+    _axiom("relu-transpose", "relu(transpose(m1, perm=(1, 0)))", "transpose(relu(m1), perm=(1, 0))"),
     # Convolution is linear in both arguments, and batches and output channels are independent.
-    Axiom("conv-add-kernels", "conv(i, add(k, l), activation=none, WINDOW)",
-          "add(conv(i, k, activation=none, WINDOW), conv(i, l, activation=none, WINDOW))"),
-    Axiom("conv-add-images", "conv(add(i, j), k, activation=none, WINDOW)",
-          "add(conv(i, k, activation=none, WINDOW), conv(j, k, activation=none, WINDOW))"),
-    Axiom("conv-concat-input-channels",
-          "add(conv(i, k, activation=none, WINDOW), conv(j, l, activation=none, WINDOW))",
-          "conv(concat(i, j, axis=1), concat(k, l, axis=1), activation=none, WINDOW)",
-          ("groups(i, k) == 1", "groups(j, l) == 1")),
-    Axiom("conv-concat-batch",
-          "concat(conv(i, k, activation=f, WINDOW), conv(j, k, activation=f, WINDOW), axis=0)",
-          "conv(concat(i, j, axis=0), k, activation=f, WINDOW)"),
-    Axiom("conv-concat-output-channels",
-          "concat(conv(i, k, activation=f, WINDOW), conv(i, l, activation=f, WINDOW), axis=1)",
-          "conv(i, concat(k, l, axis=0), activation=f, WINDOW)", ("groups(i, k) == 1", "groups(i, l) == 1")),
-    Axiom("conv-enlarge", "conv(i, enlarge(k, l), activation=f, SAME)", "conv(i, k, activation=f, SAME)"),
-    Axiom("enlarge-concat", "enlarge(concat(k, l, axis=0), n)", "concat(enlarge(k, n), enlarge(l, n), axis=0)"),
-    Axiom("enlarge-add", "enlarge(add(k, l), n)", "add(enlarge(k, n), enlarge(l, n))"),
-    Axiom("enlarge-scale-kernel", "enlarge(scale_kernel(k, v), n)", "scale_kernel(enlarge(k, n), v)"),
+    _axiom("conv-add-kernels", "conv(i, add(k, l), activation=none, WINDOW)",
+           "add(conv(i, k, activation=none, WINDOW), conv(i, l, activation=none, WINDOW))"),
+    _axiom("conv-add-images", "conv(add(i, j), k, activation=none, WINDOW)",
+           "add(conv(i, k, activation=none, WINDOW), conv(j, k, activation=none, WINDOW))"),
+    _axiom("conv-concat-input-channels",
+           "add(conv(i, k, activation=none, WINDOW), conv(j, l, activation=none, WINDOW))",
+           "conv(concat(i, j, axis=1), concat(k, l, axis=1), activation=none, WINDOW)",
+           ("groups(i, k) == 1", "groups(j, l) == 1")),
+    _axiom("conv-concat-batch",
+           "concat(conv(i, k, activation=f, WINDOW), conv(j, k, activation=f, WINDOW), axis=0)",
+           "conv(concat(i, j, axis=0), k, activation=f, WINDOW)"),
+    _axiom("conv-concat-output-channels",
+           "concat(conv(i, k, activation=f, WINDOW), conv(i, l, activation=f, WINDOW), axis=1)",
+           "conv(i, concat(k, l, axis=0), activation=f, WINDOW)", ("groups(i, k) == 1", "groups(i, l) == 1")),
+    _axiom("conv-enlarge", "conv(i, enlarge(k, l), activation=f, SAME)", "conv(i, k, activation=f, SAME)"),
+    _axiom("enlarge-concat", "enlarge(concat(k, l, axis=0), n)", "concat(enlarge(k, n), enlarge(l, n), axis=0)"),
+    _axiom("enlarge-add", "enlarge(add(k, l), n)", "add(enlarge(k, n), enlarge(l, n))"),
+    _axiom("enlarge-scale-kernel", "enlarge(scale_kernel(k, v), n)", "scale_kernel(enlarge(k, n), v)"),
     # Matrices.
-    Axiom("matmul-associates", "matmul(m1, matmul(m2, m3))", "matmul(matmul(m1, m2), m3)"),
-    Axiom("matmul-distributes", "matmul(m1, add(m2, m3))", "add(matmul(m1, m2), matmul(m1, m3))"),
-    Axiom("matmul-concat-columns", "matmul(m1, concat(m2, m3, axis=1))",
-          "concat(matmul(m1, m2), matmul(m1, m3), axis=1)"),
-    Axiom("matmul-concat-inner", "add(matmul(m1, m2), matmul(m3, m4))",
-          "matmul(concat(m1, m3, axis=1), concat(m2, m4, axis=0))"),
-    Axiom("transpose-transpose", "transpose(transpose(m1, perm=(1, 0)), perm=(1, 0))", "m1"),
-    Axiom("transpose-matmul", "transpose(matmul(m1, m2), perm=(1, 0))",
-          "matmul(transpose(m2, perm=(1, 0)), transpose(m1, perm=(1, 0)))"),
-    Axiom("transpose-concat", "transpose(concat(m1, m2, axis=0), perm=(1, 0))",
-          "concat(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)), axis=1)"),
-    Axiom("transpose-add", "transpose(add(m1, m2), perm=(1, 0))",
-          "add(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)))"),
-    Axiom("transpose-mul", "transpose(mul(m1, m2), perm=(1, 0))",
-          "mul(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)))"),
+    _axiom("matmul-associates", "matmul(m1, matmul(m2, m3))", "matmul(matmul(m1, m2), m3)"),
+    _axiom("matmul-distributes", "matmul(m1, add(m2, m3))", "add(matmul(m1, m2), matmul(m1, m3))"),
+    _axiom("matmul-concat-columns", "matmul(m1, concat(m2, m3, axis=1))",
+           "concat(matmul(m1, m2), matmul(m1, m3), axis=1)"),
+    _axiom("matmul-concat-inner", "add(matmul(m1, m2), matmul(m3, m4))",
+           "matmul(concat(m1, m3, axis=1), concat(m2, m4, axis=0))"),
+    _axiom("transpose-transpose", "transpose(transpose(m1, perm=(1, 0)), perm=(1, 0))", "m1"),
+    _axiom("transpose-matmul", "transpose(matmul(m1, m2), perm=(1, 0))",
+           "matmul(transpose(m2, perm=(1, 0)), transpose(m1, perm=(1, 0)))"),
+    _axiom("transpose-concat", "transpose(concat(m1, m2, axis=0), perm=(1, 0))",
+           "concat(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)), axis=1)"),
+    _axiom("transpose-add", "transpose(add(m1, m2), perm=(1, 0))",
+           "add(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)))"),
+    _axiom("transpose-mul", "transpose(mul(m1, m2), perm=(1, 0))",
+           "mul(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)))"),
     # Geometry.
-    Axiom("split0-concat", "split0(concat(x, y, axis=a), axis=a)", "x"),
-    Axiom("split1-concat", "split1(concat(x, y, axis=a), axis=a)", "y"),
-    Axiom("concat-add", "concat(add(x, y), add(z, t), axis=a)", "add(concat(x, z, axis=a), concat(y, t, axis=a))"),
-    Axiom("concat-mul", "concat(mul(x, y), mul(z, t), axis=a)", "mul(concat(x, z, axis=a), concat(y, t, axis=a))"),
-    Axiom("concat-exchange", "concat(concat(x, y, axis=1), concat(z, t, axis=1), axis=0)",
-          "concat(concat(x, z, axis=0), concat(y, t, axis=0), axis=1)"),
+    _axiom("split0-concat", "split0(concat(x, y, axis=a), axis=a)", "x"),
+    _axiom("split1-concat", "split1(concat(x, y, axis=a), axis=a)", "y"),
+    _axiom("concat-add", "concat(add(x, y), add(z, t), axis=a)", "add(concat(x, z, axis=a), concat(y, t, axis=a))"),
+    _axiom("concat-mul", "concat(mul(x, y), mul(z, t), axis=a)", "mul(concat(x, z, axis=a), concat(y, t, axis=a))"),
+    _axiom("concat-exchange", "concat(concat(x, y, axis=1), concat(z, t, axis=1), axis=0)",
+           "concat(concat(x, z, axis=0), concat(y, t, axis=0), axis=1)"),
     # Pools.
-    Axiom("avg-pool-concat-batch", "concat(avg_pool(i, POOL), avg_pool(j, POOL), axis=0)",
-          "avg_pool(concat(i, j, axis=0), POOL)"),
-    Axiom("avg-pool-concat-channels", "concat(avg_pool(i, POOL), avg_pool(j, POOL), axis=1)",
-          "avg_pool(concat(i, j, axis=1), POOL)"),
-    Axiom("max-pool-concat-batch", "concat(max_pool(i, POOL), max_pool(j, POOL), axis=0)",
-          "max_pool(concat(i, j, axis=0), POOL)"),
-    Axiom("max-pool-concat-channels", "concat(max_pool(i, POOL), max_pool(j, POOL), axis=1)",
-          "max_pool(concat(i, j, axis=1), POOL)"),
-    Axiom("avg-pool-add", "avg_pool(add(i, j), POOL)", "add(avg_pool(i, POOL), avg_pool(j, POOL))"),
+    _axiom("avg-pool-concat-batch", "concat(avg_pool(i, POOL), avg_pool(j, POOL), axis=0)",
+           "avg_pool(concat(i, j, axis=0), POOL)"),
+    _axiom("avg-pool-concat-channels", "concat(avg_pool(i, POOL), avg_pool(j, POOL), axis=1)",
+           "avg_pool(concat(i, j, axis=1), POOL)"),
+    _axiom("max-pool-concat-batch", "concat(max_pool(i, POOL), max_pool(j, POOL), axis=0)",
+           "max_pool(concat(i, j, axis=0), POOL)"),
+    _axiom("max-pool-concat-channels", "concat(max_pool(i, POOL), max_pool(j, POOL), axis=1)",
+           "max_pool(concat(i, j, axis=1), POOL)"),
+    _axiom("avg-pool-add", "avg_pool(add(i, j), POOL)", "add(avg_pool(i, POOL), avg_pool(j, POOL))"),
     # Vectors along the channels: biases, and the factors of batch normalisation.
-    Axiom("conv-bias", "conv_bias(i, k, v, activation=none, WINDOW)", "bias(conv(i, k, activation=none, WINDOW), v)"),
-    Axiom("relu-conv-bias", "relu(conv_bias(i, k, v, activation=none, WINDOW))",
-          "conv_bias(i, k, v, activation=relu, WINDOW)"),
-    Axiom("scale-conv", "scale(conv(i, k, activation=none, WINDOW), v)",
-          "conv(i, scale_kernel(k, v), activation=none, WINDOW)"),
-    Axiom("scale-scale", "scale(scale(i, v), u)", "scale(i, mul(v, u))"),
-    Axiom("scale-kernel-twice", "scale_kernel(scale_kernel(k, v), u)", "scale_kernel(k, mul(v, u))"),
-    Axiom("bias-bias", "bias(bias(i, v), u)", "bias(i, add(v, u))"),
-    Axiom("scale-bias", "scale(bias(i, v), u)", "bias(scale(i, u), mul(v, u))"),
-    Axiom("scale-add", "scale(add(i, j), v)", "add(scale(i, v), scale(j, v))"),
-    Axiom("scale-mul", "scale(mul(i, j), v)", "mul(scale(i, v), j)"),
-    Axiom("scale-smul", "scale(smul(i, c), v)", "scale(i, smul(v, c))"),
-    Axiom("smul-scale", "smul(scale(i, v), c)", "scale(i, smul(v, c))"),
-    Axiom("smul-bias", "smul(bias(i, v), c)", "bias(smul(i, c), smul(v, c))"),
-    Axiom("bias-add", "bias(add(i, j), v)", "add(bias(i, v), j)"),
-    Axiom("scale-by-sum", "scale(i, add(v, u))", "add(scale(i, v), scale(i, u))"),
-    Axiom("scale-kernel-by-sum", "scale_kernel(k, add(v, u))", "add(scale_kernel(k, v), scale_kernel(k, u))"),
-    Axiom("scale-kernel-add", "scale_kernel(add(k, l), v)", "add(scale_kernel(k, v), scale_kernel(l, v))"),
-    Axiom("scale-concat-channels", "concat(scale(i, v), scale(j, u), axis=1)",
-          "scale(concat(i, j, axis=1), concat(v, u, axis=0))"),
-    Axiom("scale-concat-batch", "concat(scale(i, v), scale(j, v), axis=0)", "scale(concat(i, j, axis=0), v)"),
-    Axiom("bias-concat-channels", "concat(bias(i, v), bias(j, u), axis=1)",
-          "bias(concat(i, j, axis=1), concat(v, u, axis=0))"),
-    Axiom("bias-concat-batch", "concat(bias(i, v), bias(j, v), axis=0)", "bias(concat(i, j, axis=0), v)"),
-    Axiom("scale-kernel-concat", "concat(scale_kernel(k, v), scale_kernel(l, u), axis=0)",
-          "scale_kernel(concat(k, l, axis=0), concat(v, u, axis=0))"),
+    _axiom("conv-bias", "conv_bias(i, k, v, activation=none, WINDOW)", "bias(conv(i, k, activation=none, WINDOW), v)"),
+    _axiom("relu-conv-bias", "relu(conv_bias(i, k, v, activation=none, WINDOW))",
+           "conv_bias(i, k, v, activation=relu, WINDOW)"),
+    _axiom("scale-conv", "scale(conv(i, k, activation=none, WINDOW), v)",
+           "conv(i, scale_kernel(k, v), activation=none, WINDOW)"),
+    _axiom("scale-scale", "scale(scale(i, v), u)", "scale(i, mul(v, u))"),
+    _axiom("scale-kernel-twice", "scale_kernel(scale_kernel(k, v), u)", "scale_kernel(k, mul(v, u))"),
+    _axiom("bias-bias", "bias(bias(i, v), u)", "bias(i, add(v, u))"),
+    _axiom("scale-bias", "scale(bias(i, v), u)", "bias(scale(i, u), mul(v, u))"),
+    _axiom("scale-add", "scale(add(i, j), v)", "add(scale(i, v), scale(j, v))"),
+    _axiom("scale-mul", "scale(mul(i, j), v)", "mul(scale(i, v), j)"),
+    _axiom("scale-smul", "scale(smul(i, c), v)", "scale(i, smul(v, c))"),
+    _axiom("smul-scale", "smul(scale(i, v), c)", "scale(i, smul(v, c))"),
+    _axiom("smul-bias", "smul(bias(i, v), c)", "bias(smul(i, c), smul(v, c))"),
+    _axiom("bias-add", "bias(add(i, j), v)", "add(bias(i, v), j)"),
+    _axiom("scale-by-sum", "scale(i, add(v, u))", "add(scale(i, v), scale(i, u))"),
+    _axiom("scale-kernel-by-sum", "scale_kernel(k, add(v, u))", "add(scale_kernel(k, v), scale_kernel(k, u))"),
+    _axiom("scale-kernel-add", "scale_kernel(add(k, l), v)", "add(scale_kernel(k, v), scale_kernel(l, v))"),
+    _axiom("scale-kernel-mul", "scale_kernel(mul(k, l), v)", "mul(scale_kernel(k, v), l)"),
+    _axiom("scale-concat-channels", "concat(scale(i, v), scale(j, u), axis=1)",
+           "scale(concat(i, j, axis=1), concat(v, u, axis=0))"),
+    _axiom("scale-concat-batch", "concat(scale(i, v), scale(j, v), axis=0)", "scale(concat(i, j, axis=0), v)"),
+    _axiom("bias-concat-channels", "concat(bias(i, v), bias(j, u), axis=1)",
+           "bias(concat(i, j, axis=1), concat(v, u, axis=0))"),
+    _axiom("bias-concat-batch", "concat(bias(i, v), bias(j, v), axis=0)", "bias(concat(i, j, axis=0), v)"),
+    _axiom("scale-kernel-concat", "concat(scale_kernel(k, v), scale_kernel(l, u), axis=0)",
+           "scale_kernel(concat(k, l, axis=0), concat(v, u, axis=0))"),
 )
 
 LEMMAS: tuple[Axiom, ...] = (
-    Axiom("matmul-distributes-left", "matmul(add(m1, m2), m3)", "add(matmul(m1, m3), matmul(m2, m3))"),
-    Axiom("matmul-concat-rows", "matmul(concat(m1, m2, axis=0), m3)", "concat(matmul(m1, m3), matmul(m2, m3), axis=0)"),
-    Axiom("smul-matmul-left", "smul(matmul(m1, m2), c)", "matmul(smul(m1, c), m2)"),
-    Axiom("transpose-concat-columns", "transpose(concat(m1, m2, axis=1), perm=(1, 0))",
-          "concat(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)), axis=0)"),
+    _axiom("matmul-distributes-left", "matmul(add(m1, m2), m3)", "add(matmul(m1, m3), matmul(m2, m3))"),
+    _axiom("matmul-concat-rows", "matmul(concat(m1, m2, axis=0), m3)",
+           "concat(matmul(m1, m3), matmul(m2, m3), axis=0)"),
+    _axiom("smul-matmul-left", "smul(matmul(m1, m2), c)", "matmul(smul(m1, c), m2)"),
+    _axiom("transpose-concat-columns", "transpose(concat(m1, m2, axis=1), perm=(1, 0))",
+           "concat(transpose(m1, perm=(1, 0)), transpose(m2, perm=(1, 0)), axis=0)"),
 )
 
 WRONG: tuple[Axiom, ...] = (
-    Axiom("matmul-commutes", "matmul(m1, m2)", "matmul(m2, m1)"),
-    Axiom("relu-adds", "relu(add(x, y))", "add(relu(x), relu(y))"),
-    Axiom("concat-commutes", "concat(x, y, axis=a)", "concat(y, x, axis=a)"),
-    Axiom("conv-relu-adds-kernels", "conv(i, add(k, l), activation=relu, WINDOW)",
-          "add(conv(i, k, activation=relu, WINDOW), conv(i, l, activation=relu, WINDOW))"),
-    Axiom("grouped-conv-concat-input-channels",
-          "add(conv(i, k, activation=none, WINDOW), conv(j, l, activation=none, WINDOW))",
-          "conv(concat(i, j, axis=1), concat(k, l, axis=1), activation=none, WINDOW)"),
-    Axiom("grouped-conv-concat-output-channels",
-          "concat(conv(i, k, activation=f, WINDOW), conv(i, l, activation=f, WINDOW), axis=1)",
-          "conv(i, concat(k, l, axis=0), activation=f, WINDOW)"),
-    Axiom("concat-convs-channelwise",
-          "concat(conv(i, k, activation=f, WINDOW), conv(j, l, activation=f, WINDOW), axis=1)",
-          "conv(concat(i, j, axis=1), concat(k, l, axis=0), activation=f, WINDOW)"),
-    Axiom("max-pool-adds", "max_pool(add(i, j), POOL)", "add(max_pool(i, POOL), max_pool(j, POOL))"),
-    Axiom("scale-relu-conv", "scale(conv(i, k, activation=relu, WINDOW), v)",
-          "conv(i, scale_kernel(k, v), activation=relu, WINDOW)"),
-    Axiom("enlarge-any-padding", "conv(i, enlarge(k, l), activation=f, WINDOW)", "conv(i, k, activation=f, WINDOW)"),
-    Axiom("concat-associates", "concat(concat(x, y, axis=a), z, axis=a)", "concat(x, concat(y, z, axis=a), axis=a)"),
+    _axiom("matmul-commutes", "matmul(m1, m2)", "matmul(m2, m1)"),
+    _axiom("relu-adds", "relu(add(x, y))", "add(relu(x), relu(y))"),
+    _axiom("concat-commutes", "concat(x, y, axis=a)", "concat(y, x, axis=a)"),
+    _axiom("conv-relu-adds-kernels", "conv(i, add(k, l), activation=relu, WINDOW)",
+           "add(conv(i, k, activation=relu, WINDOW), conv(i, l, activation=relu, WINDOW))"),
+    _axiom("grouped-conv-concat-input-channels",
+           "add(conv(i, k, activation=none, WINDOW), conv(j, l, activation=none, WINDOW))",
+           "conv(concat(i, j, axis=1), concat(k, l, axis=1), activation=none, WINDOW)"),
+    _axiom("grouped-conv-concat-output-channels",
+           "concat(conv(i, k, activation=f, WINDOW), conv(i, l, activation=f, WINDOW), axis=1)",
+           "conv(i, concat(k, l, axis=0), activation=f, WINDOW)"),
+    _axiom("concat-convs-channelwise",
+           "concat(conv(i, k, activation=f, WINDOW), conv(j, l, activation=f, WINDOW), axis=1)",
+           "conv(concat(i, j, axis=1), concat(k, l, axis=0), activation=f, WINDOW)"),
+    _axiom("max-pool-adds", "max_pool(add(i, j), POOL)", "add(max_pool(i, POOL), max_pool(j, POOL))"),
+    _axiom("scale-relu-conv", "scale(conv(i, k, activation=relu, WINDOW), v)",
+           "conv(i, scale_kernel(k, v), activation=relu, WINDOW)"),
+    _axiom("concat-associates", "concat(concat(x, y, axis=a), z, axis=a)", "concat(x, concat(y, z, axis=a), axis=a)"),
 )

@@ -2,7 +2,7 @@
 
 Paper: TASO §3. A rule proved from axioms with conditions, or whose target asks more of the shapes than its source, says
 so in its `conditions`. A condition equates two of: a number, `groups(x, w)`, `x.shape`, `x.shape[i]`, `x.shape[i:]`,
-where x and w are variables of the rule and i is a number or a parameter variable.
+where x and w are variables of the rule (in `groups` also terms) and i is a number or a parameter variable.
 
 >>> shapes = {"x1": Shape((1, 4, 8, 8)), "w1": Shape((6, 2, 3, 3)), "w2": Shape((5, 4, 3, 3))}
 >>> holds("groups(x1, w1) == 1", shapes), holds("w1.shape[2:] == w2.shape[2:]", shapes)
@@ -12,11 +12,12 @@ where x and w are variables of the rule and i is a number or a parameter variabl
 from __future__ import annotations
 
 import ast
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-from taso_mini.operator_set import infer
+from taso_mini.operator_set import CONVOLUTIONS, infer
+from taso_mini.rules_text import parse_term
 from taso_mini.shapes import Shape, ShapeError, groups
-from taso_mini.terms import Substitution
+from taso_mini.terms import Substitution, Term, subterms
 
 Value = int | tuple[int, ...]
 
@@ -42,8 +43,10 @@ def _value(node: ast.expr, shapes: Mapping[str, Shape], params: Mapping[str, Has
             return number
         case ast.Name(id=name) if name in params and isinstance(params[name], int):
             return int(str(params[name]))
-        case ast.Call(func=ast.Name(id="groups"), args=[ast.Name(id=x), ast.Name(id=w)]):
-            return groups(shapes[x], shapes[w])
+        case ast.Call(func=ast.Name(id="groups"), args=[x, w]):
+            kinds = dict.fromkeys(shapes, "tensor")
+            image, kernel = (infer(parse_term(ast.unparse(side), kinds), shapes, params) for side in (x, w))
+            return groups(image, kernel)
         case ast.Attribute(value=ast.Name(id=x), attr="shape"):
             return shapes[x].dims
         case ast.Subscript(value=ast.Attribute(value=ast.Name(id=x), attr="shape"), slice=ast.Slice(lower=lower)):
@@ -51,6 +54,27 @@ def _value(node: ast.expr, shapes: Mapping[str, Shape], params: Mapping[str, Has
         case ast.Subscript(value=ast.Attribute(value=ast.Name(id=x), attr="shape"), slice=index):
             return shapes[x].dims[int(str(_value(index, shapes, params)))]
     raise ValueError(f"condition: cannot read {ast.unparse(node)!r}")
+
+
+def ungrouped(source: Sequence[Term]) -> tuple[str, ...]:
+    """Return the conditions that no convolution of the source is grouped.
+
+    Where image and kernel are both joined along their channels, the parts must fit one another.
+
+    >>> from taso_mini.terms import term, variable
+    >>> ungrouped([term("conv", variable("x1", "image"), variable("w1", "kernel"))])
+    ('groups(x1, w1) == 1',)
+    """
+    def pairs(image: Term, kernel: Term) -> Iterator[str]:
+        if all(side.operator == "concat" and side.param("axis") == 1 for side in (image, kernel)):
+            for part in zip(image.args, kernel.args, strict=True):
+                yield from pairs(*part)
+        else:
+            yield f"groups({image}, {kernel}) == 1"
+
+    found = [condition for node in subterms(*source) if node.operator in CONVOLUTIONS
+             for condition in pairs(node.args[0], node.args[1])]
+    return tuple(dict.fromkeys(found))
 
 
 def applicable(rule: Substitution, shapes: Mapping[str, Shape], params: Mapping[str, Hashable] | None = None) -> bool:

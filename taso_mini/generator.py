@@ -8,9 +8,9 @@ Here the same pairs are found *values first*:
 3. One output: the pairs inside a class. Two outputs: take two terms that share an operator, and join the members of
    their two classes; keep the joins that need no more operators than allowed.
 
-A term that equals one of its own subterms is a member of its class but is not built upon, as Algorithm 1 drops graphs
-that compute a value twice. Left out: rules with three or more outputs, and two-output rules neither side of which
-shares an operator (those are two rules side by side).
+A term that equals one of its own subterms makes a pair with that subterm and is put to no other use, as Algorithm 1
+drops graphs that compute a value twice. Left out: rules with three or more outputs, and two-output rules neither side
+of which shares an operator (those are two rules side by side).
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Profile:
         inputs: variables with the shapes they have while enumerating; lengths should differ where they may.
         operators: operators with concrete parameters, as terms without arguments. `split` stands for both halves.
         max_operators: largest number of operators on either side of a rule.
-        representatives: build only upon the first term of each value class; what is lost follows from other rules.
+        only: for some operators, the kinds of tensors they are applied to, where the operator allows several.
+        representatives: build only upon the first term of each value class, and pair a class's terms with that one
+            only; what is lost follows from the other rules.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Profile:
     operators: tuple[tuple[str, Params], ...]
     max_operators: int
     representatives: bool = False
+    only: tuple[tuple[tuple[str, Params], tuple[str, ...]], ...] = ()
 
 
 @dataclass(eq=False)
@@ -81,11 +84,13 @@ class Enumeration:
     Attributes:
         tensors: by number of operators.
         classes: tensors of equal fingerprint, in the order found.
+        reductions: tensors that equal one of their own subterms, with that subterm; they are in no class.
     """
 
     profile: Profile
     tensors: list[list[Tensor]] = field(default_factory=list)
     classes: dict[int, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    reductions: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
     _shapes: dict[Hashable, Shape | None] = field(default_factory=dict)
 
@@ -124,27 +129,32 @@ def _add_level(result: Enumeration, level: list[Tensor]) -> None:
         members = result.classes[tensor.fingerprint]
         if members and result.profile.representatives:
             tensor.expandable = False
-        if any(other.operators <= tensor.operators for other in members):
+        inside = [other for other in members if other.operators <= tensor.operators]
+        if inside:
             tensor.expandable = False
-        members.append(tensor)
+            result.reductions.append((inside[0], tensor))
+        else:
+            members.append(tensor)
 
 
 def _grow(result: Enumeration, size: int, numbers: Arithmetic, *, keep: bool) -> Iterator[Tensor]:
     """Yield the tensors that need exactly `size` operators."""
     for name, params in result.profile.operators:
         halves = ("split0", "split1") if name == "split" else (name,)
-        for arguments in _arguments(result, halves[0], size - 1):
+        kinds = dict(result.profile.only).get((name, params))
+        for arguments in _arguments(result, halves[0], size - 1, kinds):
             for half in halves:
                 tensor = _apply(result, half, params, arguments, numbers, keep=keep)
                 if tensor is not None:
                     yield tensor
 
 
-def _arguments(result: Enumeration, name: str, size: int) -> Iterator[tuple[Tensor, ...]]:
+def _arguments(result: Enumeration, name: str, size: int,
+               only: tuple[str, ...] | None) -> Iterator[tuple[Tensor, ...]]:
     """Yield the argument tuples that fit an operator's signature and together need `size` operators."""
     wanted, _ = SIGNATURES[name]
     if wanted[0] == "*":
-        kinds = sorted({term.kind for term, _ in result.profile.inputs} - {"scalar"})
+        kinds = only or tuple(sorted({term.kind for term, _ in result.profile.inputs} - {"scalar"}))
         choices = [tuple(kind if want == "*" else want for want in wanted) for kind in kinds]
     else:
         choices = [wanted]
@@ -180,6 +190,8 @@ def _arguments(result: Enumeration, name: str, size: int) -> Iterator[tuple[Tens
         for arguments in extend((), frozenset(), kinds):
             if len(arguments) == 2 and arguments[0] is arguments[1]:
                 continue
+            if name == "enlarge" and any(argument.operators for argument in arguments):
+                continue  # as in the paper: zeros inside kernels make unrelated terms agree
             if OPERATORS[name].commutative and _order(arguments[0]) > _order(arguments[1]):
                 continue
             yield arguments
@@ -217,11 +229,16 @@ def equal_pairs(found: Enumeration) -> Iterator[Pair]:
     leaves = {number for level in found.tensors[1:2] for tensor in level for number in tensor.operators}
     useful: dict[int, list[Tensor]] = {}
     for fingerprint, members in found.classes.items():
-        pairs = [(a, b) for a, b in itertools.combinations(members, 2) if not a.operators & b.operators & leaves]
+        every: Iterator[tuple[Tensor, Tensor]] = itertools.combinations(members, 2)
+        if found.profile.representatives:
+            every = itertools.product(members[:1], members[1:])
+        pairs = [(a, b) for a, b in every if not a.operators & b.operators & leaves]
         if pairs:
             useful[fingerprint] = members
         for a, b in pairs:
             yield (a.term,), (b.term,)
+    for inside, tensor in found.reductions:
+        yield (tensor.term,), (inside.term,)
     yield from _two_outputs(found, useful, leaves)
 
 
@@ -239,7 +256,10 @@ def _two_outputs(found: Enumeration, useful: dict[int, list[Tensor]], leaves: se
                 continue
             seen.add((id(a), id(b)))
             used = a.operators | b.operators
-            for c, d in itertools.product(useful[a.fingerprint], useful[b.fingerprint]):
+            classes = useful[a.fingerprint], useful[b.fingerprint]
+            if found.profile.representatives and not (a is classes[0][0] and b is classes[1][0]):
+                classes = classes[0][:1], classes[1][:1]
+            for c, d in itertools.product(*classes):
                 if _both_sinks(c, d, limit) and not used & (c.operators | d.operators) & leaves:
                     yield (a.term, b.term), (c.term, d.term)
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from taso_mini.operator_set import apply_shape, infer
@@ -19,13 +20,14 @@ Assignment = dict[str, Shape]
 
 
 def assignments(roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],
-                params: Mapping[str, Hashable] | None = None) -> Iterator[Assignment]:
+                params: Mapping[str, Hashable] | None = None, *, tries: int | None = None) -> Iterator[Assignment]:
     """Yield every choice of one shape per variable for which all roots are defined, in the order of the choices.
 
-    A partial choice is given up as soon as a subterm all of whose variables are chosen is undefined.
+    A partial choice is given up as soon as a subterm all of whose variables are chosen is undefined. With `tries`, the
+    search ends after that many shapes were tried for a variable.
     """
     bound = [bind_parameters(root, params or {}) for root in roots]
-    names = [v for v in variables(*bound)]
+    names = variables(*bound)
     rank = {v: level for level, v in enumerate(names)}
     levels: list[list[Term]] = [[] for _ in names]
     depth: dict[Term, int] = {}
@@ -34,12 +36,13 @@ def assignments(roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],
         if not node.is_variable:
             levels[depth[node]].append(node)
     known: dict[Term, Shape] = {}
+    budget = itertools.repeat(None) if tries is None else itertools.repeat(None, tries)
 
     def search(level: int) -> Iterator[Assignment]:
         if level == len(names):
             yield {v.name: known[v] for v in names}
             return
-        for shape in choices[names[level].name]:
+        for shape, _ in zip(choices[names[level].name], budget, strict=False):
             known[names[level]] = shape
             try:
                 for node in levels[level]:

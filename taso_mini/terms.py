@@ -35,10 +35,12 @@ Params = tuple[tuple[str, Hashable], ...]
 class Term:
     """An operator applied to argument terms; immutable and interned."""
 
-    __slots__ = ("operator", "params", "args", "__weakref__")
+    __slots__ = ("operator", "params", "args", "_text", "_subterms", "__weakref__")
     operator: str
     params: Params
     args: tuple[Term, ...]
+    _text: str
+    _subterms: tuple[Term, ...]
     _interned: WeakValueDictionary[tuple[str, Params, tuple[Term, ...]], Term] = WeakValueDictionary()
 
     def __new__(cls, operator: str, params: Iterable[tuple[str, Hashable]] = (), args: Iterable[Term] = ()) -> Term:
@@ -49,6 +51,9 @@ class Term:
             found = object.__new__(cls)
             for name, value in zip(("operator", "params", "args"), key, strict=True):
                 object.__setattr__(found, name, value)
+            object.__setattr__(found, "_text", _text(*key))
+            below = dict.fromkeys(node for argument in key[2] for node in argument._subterms)
+            object.__setattr__(found, "_subterms", (*below, found))
             cls._interned[key] = found
         return found
 
@@ -85,15 +90,18 @@ class Term:
 
     def __str__(self) -> str:
         """Return `operator(arguments, parameter=value)`; a variable prints as its name."""
-        if self.is_variable:
-            return self.name
-        parts = [str(argument) for argument in self.args]
-        parts += [f"{name}={value}" for name, value in self.params]
-        return f"{self.operator}({', '.join(parts)})"
+        return self._text
 
     def __repr__(self) -> str:
         """Return Python text that builds the term again."""
         return f"Term({self.operator!r}, {self.params!r}, {self.args!r})"
+
+
+def _text(operator: str, params: Params, args: tuple[Term, ...]) -> str:
+    if operator == "input":
+        return str(dict(params).get("name"))
+    parts = [argument._text for argument in args] + [f"{name}={value}" for name, value in params]
+    return f"{operator}({', '.join(parts)})"
 
 
 def variable(name: str, kind: str) -> Term:
@@ -115,18 +123,10 @@ def is_parameter_variable(value: Hashable) -> bool:
 
 def subterms(*roots: Term) -> Iterator[Term]:
     """Yield every distinct subterm of the roots once, arguments before the terms that use them."""
-    seen: set[Term] = set()
-
-    def visit(node: Term) -> Iterator[Term]:
-        if node in seen:
-            return
-        seen.add(node)
-        for argument in node.args:
-            yield from visit(argument)
-        yield node
-
-    for root in roots:
-        yield from visit(root)
+    if len(roots) == 1:
+        yield from roots[0]._subterms
+    else:
+        yield from dict.fromkeys(node for root in roots for node in root._subterms)
 
 
 def variables(*roots: Term) -> tuple[Term, ...]:

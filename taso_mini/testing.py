@@ -2,8 +2,8 @@
 
 Paper: TASO §2.2. The paper re-tests candidates once, on floats. Here every rule is computed on many shapes in a finite
 field, where equal means equal, and on floats with true relu and max. Grouped convolutions are test classes of their
-own, because a mixed draw rarely hits them. Shapes are drawn so that the source is defined and nothing more: where the
-target is then not defined, the rule needs a condition, and `find_conditions` states it.
+own, because a mixed draw rarely hits them. Half of the shapes are drawn so that the source is defined and nothing more:
+where the target is then not defined, the rule needs a condition, and `find_conditions` states it.
 
 >>> from taso_mini.rules_text import parse_term
 >>> x, y = (parse_term(t, {"x": "tensor", "y": "tensor"}) for t in ("relu(add(x, y))", "add(relu(x), relu(y))"))
@@ -65,20 +65,20 @@ def draw_samples(source: Sequence[Term], target: Sequence[Term], *, rng: np.rand
     for groups in group_classes if convolves else (1,):
         for _ in range(draws):
             params = draw_parameters(source, rng)
-            for shapes in _draw_shapes(source, groups, params, rng):
+            for shapes in _draw_shapes(source, target, groups, params, rng):
                 defined = same_output_shapes(source, target, shapes, params)
                 equal = defined and values_agree(source, target, shapes, params, rng=rng, arithmetic=FiniteField())
                 samples.append(Sample(shapes, params, groups, defined, equal))
     return samples
 
 
-def _draw_shapes(source: Sequence[Term], groups: int, params: Mapping[str, Hashable],
+def _draw_shapes(source: Sequence[Term], target: Sequence[Term], groups: int, params: Mapping[str, Hashable],
                  rng: np.random.Generator) -> Iterator[Assignment]:
-    """Yield up to two assignments from one small world of lengths."""
+    """Yield at most two assignments from one small world: for the source alone, and for both sides."""
     choices = _world(source, groups, rng)
-    for _ in range(2):
+    for roots in ([*source], [*source, *target]):
         shuffled = {name: [shapes[i] for i in rng.permutation(len(shapes))] for name, shapes in choices.items()}
-        yield from itertools.islice(assignments(source, shuffled, params), 1)
+        yield from itertools.islice(assignments(roots, shuffled, params, tries=500), 1)
 
 
 def _world(source: Sequence[Term], groups: int, rng: np.random.Generator) -> dict[str, list[Shape]]:
@@ -141,15 +141,10 @@ def find_conditions(samples: Sequence[Sample], source: Sequence[Term],
                     proof_conditions: Sequence[str]) -> tuple[str, ...]:
     """Return conditions on the variables' shapes under which the target is defined and equal on all samples.
 
-    These are the proof's conditions, without those that the target's being defined implies, and the equations between
-    lengths that are true wherever the target is defined, as few as explain where it is not.
+    These are the proof's conditions, and the equations between lengths that are true wherever the target is defined, as
+    few as explain where it is not.
     """
     needed = list(proof_conditions)
-    for condition in proof_conditions:
-        rest = [other for other in needed if other != condition]
-        if all(holds(condition, s.shapes, s.params) for s in samples
-               if s.defined and all(holds(other, s.shapes, s.params) for other in rest)):
-            needed = rest
     true_when_defined = [equation for equation in _equations(samples, source)
                          if all(holds(equation, s.shapes, s.params) for s in samples
                                 if s.defined and all(holds(c, s.shapes, s.params) for c in needed))]

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import z3
 
 from taso_mini.axioms import AXIOMS, LEMMAS, Axiom
-from taso_mini.operator_set import CONVOLUTIONS
+from taso_mini.conditions import ungrouped
 from taso_mini.terms import Params, Term, is_parameter_variable, subterms
 
 
@@ -42,21 +42,29 @@ class Proof:
 class Verifier:
     """A prover for one set of axioms; the axioms are translated once."""
 
-    def __init__(self, axioms: Sequence[Axiom] = AXIOMS + LEMMAS, *, timeout_seconds: float = 2.0) -> None:
-        """Translate the axioms; give up on one output after `timeout_seconds`."""
+    def __init__(self, axioms: Sequence[Axiom] = AXIOMS + LEMMAS, *, effort: int = 3_000_000) -> None:
+        """Translate the axioms; give up on one output after `effort` (Z3's `rlimit`: the same on every machine)."""
         self._context = z3.Context()
         self._tensor = z3.DeclareSort("Tensor", self._context)
         self._parameter = z3.DeclareSort("Parameter", self._context)
         self._functions: dict[tuple[str, int, int], z3.FuncDeclRef] = {}
         self._constants: dict[Hashable, z3.ExprRef] = {}
-        self._timeout = int(1000 * timeout_seconds)
-        free = [axiom for axiom in axioms if not axiom.conditions]
-        self._tiers = [free] if len(free) == len(axioms) else [free, list(axioms)]
-        self._formulas = {axiom.name: self._formula(axiom) for axiom in axioms}
+        self._effort = effort
+        self._tiers: list[list[Axiom]] = [[], []]  # without side conditions, all
+        self._formulas: dict[str, z3.BoolRef] = {}
+        for axiom in axioms:
+            self.add(axiom)
+
+    def add(self, axiom: Axiom) -> None:
+        """Let later proofs use one more axiom."""
+        self._formulas[axiom.name] = self._formula(axiom)
+        for tier in self._tiers[1:] if axiom.conditions else self._tiers:
+            tier.append(axiom)
 
     def prove(self, source: Sequence[Term], target: Sequence[Term]) -> Proof:
         """Try to prove that each source output equals its target output."""
-        for tier, axioms in enumerate(self._tiers):
+        conditional = len(self._tiers[1]) > len(self._tiers[0])
+        for tier, axioms in enumerate(self._tiers[: 1 + conditional]):
             used: set[str] = set()
             for old, new in zip(source, target, strict=True):
                 core = self._prove_one(old, new, axioms)
@@ -64,14 +72,14 @@ class Verifier:
                     break
                 used |= core
             else:
-                conditions = _group_conditions(source) if tier else ()
+                conditions = ungrouped(source) if tier else ()
                 return Proof("proved", tuple(axiom.name for axiom in axioms if axiom.name in used), conditions)
         return Proof("unknown")
 
     def _prove_one(self, old: Term, new: Term, axioms: Sequence[Axiom]) -> set[str] | None:
         """Return the names of axioms from which old = new follows, or None."""
         solver = z3.Solver(ctx=self._context)
-        solver.set("timeout", self._timeout)
+        solver.set("rlimit", self._effort)
         solver.set("auto_config", False)
         solver.set("mbqi", False)
         solver.set("random_seed", 0)
@@ -136,14 +144,3 @@ def _quantified(*sides: Term) -> set[Hashable]:
     names: set[Hashable] = {node for node in nodes if node.is_variable}
     return names | {value for node in nodes if not node.is_variable for _, value in node.params
                     if is_parameter_variable(value)}
-
-
-def _group_conditions(source: Sequence[Term]) -> tuple[str, ...]:
-    """Return `groups == 1` for every convolution of the source.
-
-    Only images and kernels that are variables can be named; for others the condition must follow from these, which the
-    tests on grouped shapes check.
-    """
-    found = {f"groups({node.args[0].name}, {node.args[1].name}) == 1" for node in subterms(*source)
-             if node.operator in CONVOLUTIONS and node.args[0].is_variable and node.args[1].is_variable}
-    return tuple(sorted(found))
