@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Union
 
-from runtime.expr import Binary, Const, Expr, Select, Var
+from runtime.expr import Binary, Cast, Const, Expr, Select, Var
 
 Ranges = Mapping[str, tuple[int, int]]
 Interval = tuple[Union[int, float], Union[int, float]]
@@ -95,8 +95,10 @@ def interval(expr: Expr, ranges: Ranges) -> Interval:
     if isinstance(expr, Select):
         a, b = interval(expr.then, ranges), interval(expr.otherwise, ranges)
         return min(a[0], b[0]), max(a[1], b[1])
+    if isinstance(expr, Cast) and expr.dtype.startswith("int") and not expr.value.dtype.startswith("float"):
+        return interval(expr.value, ranges)
     if not isinstance(expr, Binary) or expr.op not in _INTERVALS:
-        return EVERYTHING
+        return (0, 1) if expr.dtype == "bool" else EVERYTHING
     return _INTERVALS[expr.op](interval(expr.a, ranges), interval(expr.b, ranges))
 
 

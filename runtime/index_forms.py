@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from runtime.expr import Binary, Cast, Const, Expr, Number, Select, Var, free_variables, substitute, transform
-
-Interval = tuple[float, float]
-EVERYTHING: Interval = (-math.inf, math.inf)
+from runtime import affine
+from runtime.affine import Interval
+from runtime.expr import Binary, Const, Expr, Number, Select, Var, free_variables, substitute, transform
 
 
 def fold(expr: Expr) -> Expr:
@@ -85,48 +84,7 @@ def interval(expr: Expr, extents: Mapping[str, int]) -> Interval:
     >>> interval(Var("i") * 4 - Var("j"), {"i": 3, "j": 2})
     (-1, 8)
     """
-    if isinstance(expr, Const):
-        return (int(expr.value), int(expr.value))
-    if isinstance(expr, Var):
-        return (0, extents[expr.name] - 1) if expr.name in extents else EVERYTHING
-    if isinstance(expr, Select):
-        a, b = interval(expr.then, extents), interval(expr.otherwise, extents)
-        return (min(a[0], b[0]), max(a[1], b[1]))
-    if isinstance(expr, Cast) and expr.dtype in ("int32", "int64") and expr.value.dtype in ("int32", "int64", "bool"):
-        return interval(expr.value, extents)
-    if isinstance(expr, Binary) and expr.op in _INTERVAL_RESULT:
-        return _INTERVAL_RESULT[expr.op](interval(expr.a, extents), interval(expr.b, extents))
-    return (0, 1) if expr.dtype == "bool" else EVERYTHING
-
-
-def _times(a: Interval, b: Interval) -> Interval:
-    products = [0 if 0 in (x, y) else x * y for x in a for y in b]
-    return (min(products), max(products))
-
-
-def _floor_div(a: Interval, b: Interval) -> Interval:
-    if b[0] != b[1] or b[0] <= 0:
-        return EVERYTHING
-    return tuple(x if math.isinf(x) else x // b[0] for x in a)  # type: ignore[return-value]
-
-
-def _modulo(a: Interval, b: Interval) -> Interval:
-    if b[0] <= 0 or math.isinf(b[1]):
-        return EVERYTHING
-    if b[0] == b[1] and not math.isinf(a[0]) and not math.isinf(a[1]) and a[0] // b[0] == a[1] // b[0]:
-        return (a[0] % b[0], a[1] % b[0])
-    return (0, b[1] - 1)
-
-
-_INTERVAL_RESULT = {
-    "+": lambda a, b: (a[0] + b[0], a[1] + b[1]),
-    "-": lambda a, b: (a[0] - b[1], a[1] - b[0]),
-    "*": _times,
-    "//": _floor_div,
-    "%": _modulo,
-    "min": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
-    "max": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
-}
+    return affine.interval(expr, {name: (0, extent - 1) for name, extent in extents.items()})
 
 
 def multiple_of(expr: Expr) -> int:
