@@ -58,17 +58,27 @@ def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
             choices.append((scattered(loops), -lanes, pieces))
             if choices[-1][0] == 0:
                 break
-        lanes //= 2
+        lanes = shorter(lanes)
     if not choices:
         return For(stmt.var, stmt.extent, SERIAL, stmt.body)
     return block(*min(choices, key=lambda choice: choice[:2])[2])
 
 
 def widest(loop: For, vector_bytes: int) -> int:
-    """The largest power of two that is at most the extent and whose elements fit one register."""
+    """The largest power of two that is at most the extent and whose elements fit one register; 1 instead of 2."""
     buffers = [access.buffer for access in accesses(loop.body)]
     width = max([ITEM_SIZE[buffer.dtype] for buffer in buffers] + [4])
-    return min(1 << (loop.extent.bit_length() - 1), vector_bytes // width)
+    lanes = min(1 << (loop.extent.bit_length() - 1), vector_bytes // width)
+    return lanes if lanes > 2 else 1
+
+
+def shorter(lanes: int) -> int:
+    """The next shorter vector; there is none of 2 lanes, on which gcc 12 runs out of time and memory.
+
+    >>> [shorter(lanes) for lanes in (16, 8, 4, 2)]
+    [8, 4, 1, 1]
+    """
+    return lanes // 2 if lanes > 4 else 1
 
 
 def cut(loop: For, lanes: int, names: Names) -> list[Stmt]:
@@ -77,7 +87,7 @@ def cut(loop: For, lanes: int, names: Names) -> list[Stmt]:
     start = 0
     while start < loop.extent:
         while lanes > loop.extent - start:
-            lanes //= 2
+            lanes = shorter(lanes)
         count = (loop.extent - start) // lanes
         pieces.append(_piece(loop, start, count, lanes, names))
         start += count * lanes
