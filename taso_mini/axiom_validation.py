@@ -7,7 +7,7 @@ validated without grouped convolution; here every number of groups that fits is 
 
 >>> from taso_mini.axioms import WRONG
 >>> str(validate(WRONG[0], largest=2))
-'refuted  matmul-commutes: 1 instances, fails at m1 (1, 2), m2 (2, 1)'
+'refuted  matmul-commutes: 2 instances, fails at m1 (2, 2), m2 (2, 2)'
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 
 from taso_mini.axiom_validation import validate_all
 from taso_mini.axioms import AXIOMS, LEMMAS
-from taso_mini.generation import generate_rules, judge
+from taso_mini.generation import generate, judge
 from taso_mini.profiles import PROFILES
 from taso_mini.rules_text import SHIPPED_RULES, load_rules, show_rule, show_rules
 from taso_mini.verifier import Verifier
@@ -43,7 +43,7 @@ def run_generate(arguments: Namespace) -> int:
         print(f"--profiles: no profile named {', '.join(unknown)}", file=sys.stderr)
         return 2
     started = time.perf_counter()
-    rules, funnel = generate_rules([p for p in PROFILES if p.name in wanted], seed=arguments.seed)
+    rules, funnel = generate([p for p in PROFILES if p.name in wanted], seed=arguments.seed)
     text = show_rules(rules, header=_header(arguments.seed, wanted))
     if arguments.out is None:
         print(text, end="")

@@ -30,6 +30,7 @@ from taso_mini.verifier import Proof, Verifier
 
 _VARIABLE_OF = {"axis": "a", "strides": "s", "dilations": "d", "padding": "p", "kernel": "k"}
 _LARGE_TESTS = 3  # a rule must have been computed on that many shapes without lengths of 1
+_ROUNDS = 5  # draw again so many times while too few of them were large
 
 
 @dataclasses.dataclass
@@ -60,7 +61,11 @@ class Verdict:
 def judge(source: Sequence[Term], target: Sequence[Term], verifier: Verifier, *, rng: np.random.Generator,
           draws: int = 12) -> Verdict:
     """Test and prove one rule in one direction; conditions are what this direction needs."""
-    samples = draw_samples(source, target, rng=rng, draws=draws, group_classes=(1,))
+    samples: list[Sample] = []
+    for _ in range(_ROUNDS):
+        samples += draw_samples(source, target, rng=rng, draws=draws, group_classes=(1,))
+        if sum(s.large and s.equal for s in samples) >= _LARGE_TESTS:
+            break
     plain = [s for s in samples if s.defined and all(holds(c, s.shapes, s.params) for c in ungrouped(source))]
     wrong = next((s for s in plain if not s.equal), None)
     if wrong is not None:
@@ -146,7 +151,7 @@ def _with_parameter(root: Term, name: str, value: str) -> Term:
     return rewrite(root, change)
 
 
-def generate_rules(profiles: Sequence[Profile], *, seed: int) -> tuple[list[Substitution], Funnel]:
+def generate(profiles: Sequence[Profile], *, seed: int) -> tuple[list[Substitution], Funnel]:
     """Generate, prove and name the rules of some profiles; the same seed gives the same rules."""
     funnel, verifier = Funnel(), Verifier()
     proved: dict[str, Pair] = {}

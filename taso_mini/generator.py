@@ -104,6 +104,7 @@ def enumerate_terms(profile: Profile, *, rng: np.random.Generator,
                     arithmetic: Arithmetic | None = None) -> Enumeration:
     """Build and evaluate every term of at most `profile.max_operators` operators.
 
+    >>> from taso_mini.terms import variable
     >>> x, y = (variable(name, "tensor") for name in ("x1", "x2"))
     >>> tiny = Profile("tiny", ((x, (2, 3)), (y, (2, 3))), (("add", ()), ("relu", ())), 2)
     >>> [len(level) for level in enumerate_terms(tiny, rng=np.random.default_rng(0)).tensors]
