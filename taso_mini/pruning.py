@@ -20,7 +20,16 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from taso_mini.axioms import AXIOMS, Axiom
 from taso_mini.generator import SIGNATURES, Pair
 from taso_mini.operator_set import OPERATORS
-from taso_mini.terms import Term, is_parameter_variable, parameter_variables, rewrite, substitute, subterms, variable, variables
+from taso_mini.terms import (
+    Term,
+    is_parameter_variable,
+    parameter_variables,
+    rewrite,
+    substitute,
+    subterms,
+    variable,
+    variables,
+)
 from taso_mini.verifier import Verifier
 
 EXPENSIVE = ("matmul", "conv", "conv_bias", "avg_pool", "max_pool")
@@ -159,7 +168,8 @@ def drop_instances(pairs: Iterable[Pair]) -> list[Pair]:
 def _general_first(pair: Pair) -> tuple[int, int, int, str]:
     size = sum(1 for side in pair for root in side for node in _occurrences(root) if not node.is_variable)
     roots = [*pair[0], *pair[1]]
-    return size, -len(variables(*roots)), -len(parameter_variables(*roots)), str([[str(output) for output in side] for side in pair])
+    text = str([[str(output) for output in side] for side in pair])
+    return size, -len(variables(*roots)), -len(parameter_variables(*roots)), text
 
 
 def _occurrences(root: Term) -> Iterable[Term]:
