@@ -151,12 +151,13 @@ class TrivialModel:
 
 
 def vector_lanes(extent: int, lanes: int) -> int:
-    """Lanes that a vectorised loop of `extent` uses: the largest power of two that divides both.
+    """Lanes that a vectorised loop of `extent` uses: the largest power of two that divides both, 4 or more.
 
     >>> vector_lanes(48, 16), vector_lanes(20, 16), vector_lanes(7, 16)
     (16, 4, 1)
     """
-    return math.gcd(extent, lanes)
+    common = math.gcd(extent, lanes)
+    return common if common >= 4 else 1
 
 
 def register_penalty(rows: float, columns: float, registers: int, in_flight: float) -> float:
