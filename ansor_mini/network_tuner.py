@@ -7,6 +7,7 @@ Paper: Ansor §6
 3. The next round goes to the task with the largest optimistic gradient w_i · g_i / t_i: the latency that would vanish
    if another t_i rounds brought task i's latency g_i to zero.
 4. Until the trials or the seconds are used up, or every task is exhausted. Ctrl-C keeps what was measured.
+5. `confirm` measures the default and the best few programs of every task again, side by side.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from runtime.runner import Runner
 
 ROUND = 8  # programs measured before the next task is chosen
 DRY_ROUNDS = 2  # rounds without a new program after which a task is left alone
+FINALISTS = 3  # programs of each task that are measured again in the end
 HOPELESS_ROUNDS = 4  # rounds without a correct program after which a task is left alone
 
 Observer = Callable[["NetworkTask", Record], None]
@@ -62,7 +64,7 @@ class NetworkTask:
     @property
     def default_seconds(self) -> float:
         """Latency under the default schedule, which is measured first."""
-        return self.tuner.measured[0][1] if self.tuner.measured else math.inf
+        return next(iter(self.tuner.measured.values()), math.inf)
 
     @property
     def gain(self) -> float:
@@ -191,6 +193,14 @@ class NetworkTuner:
                 task.dry = 0 if measured else task.dry + 1
         except KeyboardInterrupt:
             return "interrupted"
+
+    def confirm(self, finalists: int = FINALISTS) -> None:
+        """Measure the best programs of every task, and its default schedule, once more; Ctrl-C ends it early."""
+        try:
+            for task in self.tasks.values():
+                task.tuner.confirm(finalists)
+        except KeyboardInterrupt:
+            return
 
     def nests(self) -> dict[str, LoopNest]:
         """The best loop nest of every task that has one, by subgraph key."""

@@ -53,7 +53,8 @@ ELITE = 0.2  # share of the initial population taken from the best measured prog
 class TaskTuner:
     """The search of one task, round by round.
 
-    Attributes: measured: every program with its seconds (infinite for a failure), in order.
+    Attributes: measured: every program with its seconds, in order: the fastest when it was measured more than once,
+    since other load only adds time, and infinite when it ever failed.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class TaskTuner:
         self.seeds = list(seeds)
         self.feasible = Feasibility()
         self.failures: Counter[str] = Counter()
-        self.measured: list[tuple[Program, float]] = []
+        self.measured: dict[Program, float] = {}
         self.curve: list[tuple[int, float]] = []
         self.best: Program | None = None
         self.best_seconds = math.inf
@@ -107,10 +108,21 @@ class TaskTuner:
 
         if proposals:
             self.measurer([nest for _, nest in proposals], on_result)
-            fresh = self.measured[before:]
-            self.model.update([program for program, _ in fresh], [seconds for _, seconds in fresh])
+            fresh = list(self.measured)[before:]
+            self.model.update(fresh, [self.measured[program] for program in fresh])
         debug.say(2, lambda: f"{self.task.key}: {len(self.measured)} trials, best {self.best_seconds * 1e6:.1f} us")
         return len(self.measured) - before
+
+    def confirm(self, finalists: int) -> None:
+        """Measure the first program and the best few again, in turn, so that a lucky or unlucky moment decides nothing.
+
+        Each gives one more record; none counts as a new trial.
+        """
+        good = [program for program, seconds in self.measured.items() if math.isfinite(seconds)]
+        best = sorted(good, key=self.measured.__getitem__)[:finalists]
+        programs = list(dict.fromkeys(good[:1] + best))
+        if len(programs) > 1:
+            self.measurer([p.lower() for p in programs], lambda number, result: self._observe(programs[number], result))
 
     def propose(self, count: int) -> list[tuple[Program, LoopNest]]:
         """The next programs to measure with their loop nests, none of which was measured before."""
@@ -152,9 +164,11 @@ class TaskTuner:
     def _elite(self, count: int) -> list[Program]:
         """The best measured programs that have holes to change."""
         good = [
-            (seconds, i) for i, (program, seconds) in enumerate(self.measured) if seconds < math.inf and program.frozen
+            (seconds, i, program)
+            for i, (program, seconds) in enumerate(self.measured.items())
+            if seconds < math.inf and program.frozen
         ]
-        return [self.measured[i][0] for _, i in sorted(good)[:count]]
+        return [program for _, _, program in sorted(good, key=lambda entry: entry[:2])[:count]]
 
     def _neighbours(self, count: int) -> list[Program]:
         """Unmeasured mutations, one or two steps away, of the few best measured programs; the model's order."""
@@ -225,13 +239,18 @@ class TaskTuner:
             self.observer(self, record)
 
     def _count(self, program: Program, record: Record) -> None:
-        self.measured.append((program, record.cost))
-        self._seen.add(program)
         if record.kind != OK:
             self.failures[record.kind] += 1
-        elif record.cost < self.best_seconds:
+        known = self.measured.get(program, record.cost)
+        self.measured[program] = min(known, record.cost) if math.isfinite(known) and record.kind == OK else math.inf
+        self._seen.add(program)
+        if record.cost < self.best_seconds and self.measured[program] == record.cost:
             self.best, self.best_seconds = program, record.cost
             self.curve.append((len(self.measured), record.cost))
+        elif program == self.best and record.kind != OK:
+            self.best = min(self.measured, key=self.measured.__getitem__)
+            self.best_seconds = self.measured[self.best]
+            self.best = self.best if math.isfinite(self.best_seconds) else None
 
     def _resume(self, records: Iterable[Record]) -> None:
         known = {sketch.key: sketch for sketch in (*self.sketches, *(seed.sketch for seed in self.seeds))}
@@ -243,7 +262,7 @@ class TaskTuner:
             if record.kind == OK:
                 self._texts.add(str(program.lower()))
         if self.measured:
-            self.model.update([program for program, _ in self.measured], [seconds for _, seconds in self.measured])
+            self.model.update(list(self.measured), list(self.measured.values()))
 
     def result(self, stopped: str) -> TuneResult:
         """What was found so far."""

@@ -44,7 +44,7 @@ from taso_mini.load_model import load_model, sample_inputs
 from taso_mini.optimizer import Optimized, optimize
 from taso_mini.rules_text import load_rules
 
-DEFAULT_BUDGET_SECONDS = 90.0
+DEFAULT_BUDGET_SECONDS = 80.0
 PROGRESS_SECONDS = 5.0
 RECORDS = "records.jsonl"
 VARIANTS = PLAIN, DEFAULT, TASO, TUNED = "plain loops", "default schedules", "TASO", "TASO + Ansor"
@@ -55,7 +55,7 @@ PEER = "ONNX Runtime"
 class CompileOptions:
     """What `compile_model` may be told.
 
-    trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 90 seconds.
+    trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 80 seconds.
     cost: "measured" (operators timed on this machine, once each, kept in `cost_file`) or "flops" (a model).
     out: directory for the compiled network, the records and the report. resume: go on from the records in it.
     records: a file with earlier records; with no trials, the best programs in it are used as they are.
@@ -259,6 +259,8 @@ def tune(
         )
         stack.enter_context(tuner)
         stopped = tuner.run(trials=math.inf if options.trials is None else options.trials, budget_seconds=budget)
+        if stopped != "interrupted":
+            tuner.confirm()
         tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
         return Tuned(tasks, tuner.nests(), tuner.trials, stopped)
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("model", metavar="MODEL", help=f"an ONNX file, or one of {', '.join(sorted(MODELS))}")
     parser.add_argument("--trials", type=int, help="programs to measure in all; 0 compiles the default schedules")
-    parser.add_argument("--budget-seconds", type=float, help="seconds to tune (default: 90, unless --trials is given)")
+    parser.add_argument("--budget-seconds", type=float, help="seconds to tune (default: 80, unless --trials is given)")
     parser.add_argument("--threads", type=int, help="cores that the compiled network uses (default: all)")
     shape = "shape of an input that the file leaves open"
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,224,224", help=shape)

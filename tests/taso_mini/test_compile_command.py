@@ -35,6 +35,11 @@ def small_model(folder: Path) -> Path:
     return save(folder, model(nodes, IMAGE, constants=weights))
 
 
+def programs(out: Path) -> int:
+    """How many different programs the records of a directory hold; the best ones are measured twice."""
+    return len({(r.task, r.steps, tuple(r.annotation.items())) for r in read_records(out / "records.jsonl")})
+
+
 @pytest.mark.cc
 def test_compile_writes_a_network_that_runs_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
@@ -47,7 +52,7 @@ def test_compile_writes_a_network_that_runs_again(tmp_path: Path, capsys: pytest
     assert report["cost_after"] < report["cost_before"]
     for ratio in ("speedup_over_plain", "speedup_over_default", "vs_onnxruntime"):
         assert report[ratio] > 0
-    assert len(read_records(out / "records.jsonl")) == 6
+    assert programs(out) == 6
     assert {path.name for path in out.iterdir()} == {
         "model.c", "model.so", "weights.bin", "network.json", "records.jsonl", "report.md", "report.json",
     }  # fmt: skip
@@ -65,7 +70,7 @@ def test_resume_goes_on_from_the_records(tmp_path: Path, capsys: pytest.CaptureF
     first = (out / "records.jsonl").read_text()
     assert main(["compile", path, "--trials", "7", "--resume", *common]) == DONE
     second = (out / "records.jsonl").read_text()
-    assert second.startswith(first) and len(second.splitlines()) == 7
+    assert second.startswith(first) and programs(out) == 7
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["trials"] == 7
 
 
@@ -86,7 +91,7 @@ def test_ctrl_c_during_tuning_keeps_every_finished_record(tmp_path: Path) -> Non
     assert "Traceback" not in stderr
     report = json.loads(stdout)
     assert report["stopped"] == "interrupted"
-    assert 3 <= report["trials"] == len(read_records(records))
+    assert 3 <= report["trials"] == programs(out)
 
 
 def not_onnx(folder: Path) -> Path:
