@@ -50,9 +50,16 @@ def exit_status(command: Callable[[], int], mistakes: tuple[type[Exception], ...
     except mistakes as mistake:
         if debug.shows(4):
             traceback.print_exc()
-        sentence = " ".join(str(mistake).split()) or type(mistake).__name__
+        sentence = " ".join(_text(mistake).split()) or type(mistake).__name__
         sys.stderr.write(f"error: {sentence}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept\n")
         return INTERRUPTED
+
+
+def _text(mistake: Exception) -> str:
+    """What went wrong; a system error without its number, the file first."""
+    if isinstance(mistake, OSError) and mistake.filename is not None and mistake.strerror:
+        return f"{mistake.filename}: {mistake.strerror}"
+    return str(mistake)

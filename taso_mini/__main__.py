@@ -26,10 +26,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compile_command.add_arguments(compile_parser)
     compile_parser.set_defaults(run=compile_command.run)
-    for name, (declare, run) in COMMANDS.items():
-        sub = commands.add_parser(name, example=f"python -m taso_mini {name}")
-        declare(sub)
-        sub.set_defaults(run=run)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, description=command.help, example=command.example)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
     return parser
 
 

@@ -1,7 +1,7 @@
 """The commands that make, check and show substitutions: `generate`, `verify`, `rules`, `axioms`.
 
-Each command is a pair of functions, one that declares its arguments and one that runs it and returns the exit status;
-`COMMANDS` lists them for `python -m taso_mini`.
+`COMMANDS` lists them for `python -m taso_mini`. Mistakes are raised as ValueError or OSError, for the command line to
+tell in one sentence.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,19 @@ from taso_mini.verifier import Verifier
 SHIPPED_SEED = 0
 
 
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its help, what declares its arguments, and what runs it and gives the exit status."""
+
+    name: str
+    help: str
+    example: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
 def add_generate_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `generate`."""
-    parser.description = "Enumerate, test, prove and prune substitutions; write them as text."
-    parser.epilog = "example: python -m taso_mini generate --out rules.txt"
     parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--seed", type=int, default=SHIPPED_SEED, help="seed of all values (default: %(default)s)")
     parser.add_argument("--profiles", help="comma-separated names (default: all); one of "
@@ -40,19 +50,15 @@ def run_generate(arguments: Namespace) -> int:
     wanted = arguments.profiles.split(",") if arguments.profiles else [profile.name for profile in PROFILES]
     unknown = sorted(set(wanted) - {profile.name for profile in PROFILES})
     if unknown:
-        print(f"--profiles: no profile named {', '.join(unknown)}", file=sys.stderr)
-        return 2
+        known = ", ".join(profile.name for profile in PROFILES)
+        raise ValueError(f"--profiles: no profile named {', '.join(unknown)}; there are {known}")
     started = time.perf_counter()
     rules, funnel = generate([p for p in PROFILES if p.name in wanted], seed=arguments.seed)
     text = show_rules(rules, header=_header(arguments.seed, wanted))
     if arguments.out is None:
         print(text, end="")
     else:
-        try:
-            arguments.out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            print(f"--out: cannot write {arguments.out}: {error.strerror}", file=sys.stderr)
-            return 2
+        arguments.out.write_text(text, encoding="utf-8")
     print(f"{funnel}\n{time.perf_counter() - started:8.1f}  seconds", file=sys.stderr)
     return 0 if rules else 1
 
@@ -64,8 +70,6 @@ def _header(seed: int, profiles: list[str]) -> str:
 
 def add_verify_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `verify`."""
-    parser.description = "Test and prove every substitution of a file again."
-    parser.epilog = "example: python -m taso_mini verify --seed 1"
     parser.add_argument("file", nargs="?", type=Path, default=SHIPPED_RULES, help="rules to check (default: shipped)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the tests (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per rule")
@@ -73,11 +77,7 @@ def add_verify_arguments(parser: ArgumentParser) -> None:
 
 def run_verify(arguments: Namespace) -> int:
     """Run `verify`: one line per rule; status 1 when a rule is not proved under the conditions it states."""
-    try:
-        rules = load_rules(arguments.file)
-    except (OSError, ValueError) as error:
-        print(f"{arguments.file}: {error}", file=sys.stderr)
-        return 2
+    rules = load_rules(arguments.file)
     verifier, failures = Verifier(), 0
     for number, rule in enumerate(rules):
         verdict = judge(rule.source, rule.target, verifier, rng=np.random.default_rng([arguments.seed, number]))
@@ -95,8 +95,6 @@ def run_verify(arguments: Namespace) -> int:
 
 def add_rules_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `rules`."""
-    parser.description = "Print the shipped substitutions, or those that mention an operator."
-    parser.epilog = "example: python -m taso_mini rules conv_bias"
     parser.add_argument("words", nargs="*", help="print only rules whose text contains all of these")
 
 
@@ -110,8 +108,6 @@ def run_rules(arguments: Namespace) -> int:
 
 def add_axioms_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `axioms`."""
-    parser.description = "Check every axiom on all small shapes, groups included."
-    parser.epilog = "example: python -m taso_mini axioms --largest 3"
     parser.add_argument("--largest", type=int, default=3, help="largest length of an axis (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="at most so many shapes per axiom, evenly chosen (default: all)")
 
@@ -125,9 +121,33 @@ def run_axioms(arguments: Namespace) -> int:
     return 1 if failed else 0
 
 
-COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
-    "generate": (add_generate_arguments, run_generate),
-    "verify": (add_verify_arguments, run_verify),
-    "rules": (add_rules_arguments, run_rules),
-    "axioms": (add_axioms_arguments, run_axioms),
-}
+COMMANDS = (
+    Command(
+        "generate",
+        "enumerate, test, prove and prune substitutions; write them as text",
+        "python -m taso_mini generate --out rules.txt",
+        add_generate_arguments,
+        run_generate,
+    ),
+    Command(
+        "verify",
+        "test and prove every substitution of a file again",
+        "python -m taso_mini verify --seed 1",
+        add_verify_arguments,
+        run_verify,
+    ),
+    Command(
+        "rules",
+        "print the shipped substitutions, or those that mention an operator",
+        "python -m taso_mini rules conv_bias",
+        add_rules_arguments,
+        run_rules,
+    ),
+    Command(
+        "axioms",
+        "check every axiom on all small shapes, groups included",
+        "python -m taso_mini axioms --largest 3",
+        add_axioms_arguments,
+        run_axioms,
+    ),
+)
