@@ -33,7 +33,7 @@ from ansor_mini.regions import (
 )
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
 from runtime.expr import Expr, Load, Var, loads, substitute, transform
-from runtime.simplify import Simplifier
+from runtime.indices.simplify import Simplifier
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from ansor_mini.bounds import StageBounds
 from ansor_mini.schedule import SplitRelation
-from runtime.affine import Affine
 from runtime.expr import Binary, Const, Expr, Select, free_variables, loads
+from runtime.indices.affine import Affine
+from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import If, Stmt
-from runtime.simplify import Simplifier
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.affine import Affine
 from runtime.expr import Buffer, Expr, Load, free_variables, transform, walk
+from runtime.indices.affine import Affine
+from runtime.indices.simplify import Simplifier, bounds
 from runtime.loop_nest import For, If, LoopNest, Stmt, Store, expressions, rebuild_stmt, sub_stmts
 from runtime.measure_case import MeasureCase
-from runtime.simplify import Simplifier, bounds
 
 GROWTH_LIMIT = 1.25  # times the original size that a packed weight may take
 

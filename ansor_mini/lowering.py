@@ -34,10 +34,10 @@ from ansor_mini.regions import Start
 from ansor_mini.schedule import REDUCE, ROOT, At, FuseRelation, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values
-from runtime.affine import Affine, Ranges
 from runtime.expr import Buffer, Expr, Load, Var
+from runtime.indices.affine import Affine, Ranges
+from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import PARALLEL, UNROLL, VECTORIZE, Allocate, For, LoopNest, Stmt, Store, block
-from runtime.simplify import Simplifier
 
 
 def lower(state: State, name: str = "kernel") -> LoopNest:

@@ -12,10 +12,10 @@ What has no arithmetic (concat, split, reshape) is not declared here: see `ansor
 from __future__ import annotations
 
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.operators_base import Definition
-from ansor_mini.operators_elementwise import ELEMENTWISE
-from ansor_mini.operators_reduction import REDUCTION
-from ansor_mini.operators_window import WINDOW
+from ansor_mini.definitions.base import Definition
+from ansor_mini.definitions.elementwise import ELEMENTWISE
+from ansor_mini.definitions.reduction import REDUCTION
+from ansor_mini.definitions.window import WINDOW
 from ansor_mini.tensor_expression import placeholder
 from runtime.graph import Graph
 

@@ -21,9 +21,9 @@ from ansor_mini.schedule import (
     untouched_stage,
 )
 from ansor_mini.tensor_expression import CACHE_COPY, Axis
-from runtime.affine import Affine
 from runtime.expr import Expr, Var, select, substitute
-from runtime.simplify import Simplifier
+from runtime.indices.affine import Affine
+from runtime.indices.simplify import Simplifier
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 import cffi
 import numpy as np
 
-from runtime.c_expr import C_TYPES, c_name
+from runtime.c_text.expressions import C_TYPES, c_name
 from runtime.expr import Buffer
 from runtime.loop_nest import LoopNest
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.borders import split_borders
-from runtime.c_prelude import prelude
-from runtime.c_statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
-from runtime.guard_loops import clear_guards
+from runtime.c_text.prelude import prelude
+from runtime.c_text.statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
-from runtime.operand_rows import share_rows
-from runtime.register_tiles import register_tiles
-from runtime.vector_loops import vectorize_loops
+from runtime.passes.borders import split_borders
+from runtime.passes.guard_loops import clear_guards
+from runtime.passes.operand_rows import share_rows
+from runtime.passes.register_tiles import register_tiles
+from runtime.passes.vector_loops import vectorize_loops
 
 __all__ = ["EmitError", "emit_kernel", "emit_library", "prepare", "workspace_bytes"]
 

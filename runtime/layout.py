@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from runtime.graph import Graph, Node, Params
-from runtime.operators_elementwise import ELEMENTWISE
+from runtime.graph_operators.elementwise import ELEMENTWISE
 
 Order = tuple[int, ...]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from runtime.graph import Graph, Node
-from runtime.onnx_import_file import onnx_package
+from runtime.onnx_model.file import onnx_package
 
 OPSET, IR_VERSION = 17, 8
 _SAME_NAME = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "sqrt": "Sqrt", "erf": "Erf"}

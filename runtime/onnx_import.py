@@ -6,7 +6,7 @@ whose inputs, outputs and weights keep their ONNX names.
 1. Read the file, and the weights stored beside it.
 2. Take the nodes in order. A node whose inputs are all constants runs once, in `onnx.reference`, and is gone
    (ConstantOfShape, Unsqueeze on weights, arithmetic on shapes); any other is translated by its entry in
-   `onnx_import_operators.HANDLERS`.
+   `onnx_model.operators.HANDLERS`.
 3. Report everything that could not be translated in one ModelError.
 """
 
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from runtime.graph import Graph, TensorType
-from runtime.onnx_import_file import ModelError, attributes, input_types, load_model, run_node, to_array
-from runtime.onnx_import_operators import HANDLERS
-from runtime.onnx_import_translation import OnnxNode, Translation, Unsupported
+from runtime.onnx_model.file import ModelError, attributes, input_types, load_model, run_node, to_array
+from runtime.onnx_model.operators import HANDLERS
+from runtime.onnx_model.translation import OnnxNode, Translation, Unsupported
 
 __all__ = ["ModelError", "import_onnx"]
 

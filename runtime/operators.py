@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from runtime.graph_operators.base import Operator
+from runtime.graph_operators.elementwise import ELEMENTWISE
+from runtime.graph_operators.linear import LINEAR
+from runtime.graph_operators.shape import SHAPE
+from runtime.graph_operators.window import WINDOWED
 from runtime.node import Params, TensorType
-from runtime.operators_base import Operator
-from runtime.operators_elementwise import ELEMENTWISE
-from runtime.operators_linear import LINEAR
-from runtime.operators_shape import SHAPE
-from runtime.operators_window import WINDOWED
 
 OPERATORS: dict[str, Operator] = {entry.name: entry for entry in (*WINDOWED, *LINEAR, *ELEMENTWISE, *SHAPE)}
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from runtime.graph import Graph, Node
-from runtime.onnx_import_file import attributes, load_model, to_array
+from runtime.onnx_model.file import attributes, load_model, to_array
 
 Shape = tuple[int, ...]
 

@@ -23,10 +23,10 @@ from runtime.expr import (
     loads,
     show,
 )
-from runtime.index_forms import flat_index, interval
-from runtime.index_grid import GRID_LIMIT, Grid
+from runtime.indices.index_forms import flat_index, interval
+from runtime.indices.index_grid import GRID_LIMIT, Grid
 from runtime.loop_nest import LOOP_KINDS, PARALLEL, Allocate, Block, For, If, LoopNest, Stmt, Store
-from runtime.visits import conjuncts
+from runtime.passes.visits import conjuncts
 
 INDEX_DTYPES = ("int32", "int64")
 

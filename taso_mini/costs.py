@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.graph import Node, TensorType
+from runtime.graph_operators.elementwise import ELEMENTWISE
 from runtime.operators import find_operator, infer
-from runtime.operators_elementwise import ELEMENTWISE
 
 Types = Sequence[TensorType]
 Measure = Callable[[Node, Types], float | None]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.expr import COMPARISONS, Binary, Buffer, Const, Expr, Select, Var, maximum, minimum, select
-from runtime.simplify import Simplifier, bounds, simplify
+from runtime.indices.simplify import Simplifier, bounds, simplify
 
 NAMES = ("a", "b", "c")
 OPERATIONS = {

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from runtime.borders import split_borders
 from runtime.interpreter import interpret
 from runtime.loop_nest import If, LoopNest, walk_stmts
 from runtime.loop_nest_text import parse
+from runtime.passes.borders import split_borders
 from runtime.verify_nest import verify
 
 

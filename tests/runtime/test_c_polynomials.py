@@ -1,4 +1,4 @@
-"""The errors that runtime/c_polynomials.py states, and what happens at infinity, NaN and zero."""
+"""The errors that runtime/c_text/polynomials.py states, and what happens at infinity, NaN and zero."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.emit_c import prepare
-from runtime.guard_loops import hoist_guards, whole_vectors
 from runtime.interpreter import interpret
 from runtime.loop_nest import LoopNest
 from runtime.loop_nest_text import parse
+from runtime.passes.guard_loops import hoist_guards, whole_vectors
 
 
 def lines(nest: LoopNest) -> list[str]:

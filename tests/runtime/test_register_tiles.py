@@ -11,8 +11,8 @@ from runtime.emit_c import emit_kernel, prepare
 from runtime.interpreter import interpret
 from runtime.loop_nest import UNROLL, VECTORIZE, Allocate, For, LoopNest, walk_stmts
 from runtime.loop_nest_text import parse
-from runtime.register_tiles import drop_unit_loops, promote_accumulators
-from runtime.vector_loops import vectorize_loops
+from runtime.passes.register_tiles import drop_unit_loops, promote_accumulators
+from runtime.passes.vector_loops import vectorize_loops
 from runtime.verify_nest import verify
 from tests.runtime.test_emit_c import assert_same
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from runtime.graph_operators.base import REQUIRED, Arrays, Operator, Types, expect, normal_axes, normal_axis, same_dtype
 from runtime.node import Params, TensorType
-from runtime.operators_base import REQUIRED, Arrays, Operator, Types, expect, normal_axes, normal_axis, same_dtype
 
 
 def _infer_matmul(types: Types, params: Params) -> tuple[TensorType, ...]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.node import Params, TensorType
-from runtime.operators_base import (
+from runtime.graph_operators.base import (
     REQUIRED,
     Arrays,
     Operator,
@@ -17,6 +16,7 @@ from runtime.operators_base import (
     product,
     same_dtype,
 )
+from runtime.node import Params, TensorType
 
 MANY = 1 << 16
 

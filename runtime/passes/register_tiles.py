@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from math import prod
 
 from runtime.expr import Buffer, Const, Expr, Load, free_variables, substitute, transform, walk
-from runtime.index_forms import flat_index, interval, step
+from runtime.indices.index_forms import flat_index, interval, step
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -36,8 +36,8 @@ from runtime.loop_nest import (
     walk_stmts,
 )
 from runtime.names import Names
-from runtime.vector_loops import substitute_stmt
-from runtime.visits import Access, accesses, vector_layout
+from runtime.passes.vector_loops import substitute_stmt
+from runtime.passes.visits import Access, accesses, vector_layout
 
 TILE_LIMIT = 48  # vectors (or scalars) of a register tile; x86-64 with AVX-512 has 32 registers, NEON too
 COPIES_LIMIT = 512  # statements after unrolling

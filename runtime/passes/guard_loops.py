@@ -16,7 +16,8 @@ from __future__ import annotations
 from math import prod
 
 from runtime.expr import Binary, Const, Expr, Load, Select, free_variables, loads, substitute, transform
-from runtime.index_forms import fold, step
+from runtime.indices.index_forms import fold, step
+from runtime.indices.simplify import simplify
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -33,8 +34,7 @@ from runtime.loop_nest import (
     transform_stmts,
     walk_stmts,
 )
-from runtime.simplify import simplify
-from runtime.visits import conjuncts
+from runtime.passes.visits import conjuncts
 
 UNROLLED_TAPS = 8  # of a kernel's width, so that its column guards are constants
 _NEGATIONS = {"<": ">=", ">=": "<", ">": "<=", "<=": ">"}

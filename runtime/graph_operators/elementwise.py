@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from runtime.graph_operators.base import Arrays, Operator, Types, expect, output_size, same_dtype
 from runtime.node import Params, TensorType
-from runtime.operators_base import Arrays, Operator, Types, expect, output_size, same_dtype
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 

@@ -1,4 +1,4 @@
-"""How the ONNX operators that only move elements become graph operators; see `onnx_import_operators`."""
+"""How the ONNX operators that only move elements become graph operators; see `runtime.onnx_model.operators`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.onnx_import_translation import OnnxNode, Translation, Unsupported
-from runtime.operators_base import product
+from runtime.graph_operators.base import product
+from runtime.onnx_model.translation import OnnxNode, Translation, Unsupported
 
 
 def _integers(t: Translation, node: OnnxNode, name: str, index: int) -> tuple[int, ...] | None:

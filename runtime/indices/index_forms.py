@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from runtime import affine
-from runtime.affine import Interval
 from runtime.expr import Binary, Const, Expr, Number, Select, Var, free_variables, substitute, transform
+from runtime.indices import affine
+from runtime.indices.affine import Interval
 
 
 def fold(expr: Expr) -> Expr:

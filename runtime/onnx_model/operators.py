@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from runtime.graph_operators.base import product
 from runtime.node import Params
-from runtime.onnx_import_shape import SHAPE_HANDLERS
-from runtime.onnx_import_translation import OnnxNode, Translation, Unsupported
-from runtime.operators_base import product
+from runtime.onnx_model.shape import SHAPE_HANDLERS
+from runtime.onnx_model.translation import OnnxNode, Translation, Unsupported
 
 Handler = Callable[[Translation, OnnxNode], Any]
 

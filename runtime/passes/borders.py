@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runtime.affine import Affine
 from runtime.expr import Binary, Const, Expr, Var, free_variables
-from runtime.index_forms import multiple_of
+from runtime.indices.affine import Affine
+from runtime.indices.index_forms import multiple_of
+from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
-from runtime.simplify import Simplifier
 
 COPIES_LIMIT = 8  # times that one statement may be written
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ansor_mini.operators_base import Definition, broadcast
+from ansor_mini.definitions.base import Definition, broadcast
 from ansor_mini.tensor_expression import Tensor, compute, reduce_axis, reduce_max, reduce_sum
 from runtime.expr import Expr, call
 from runtime.graph import Node, TensorType

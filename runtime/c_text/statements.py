@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.c_expr import C_TYPES, SHORT, ScalarText, VectorText, c_name
+from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
 from runtime.expr import ITEM_SIZE, Binary, Buffer, Load, Select
 from runtime.loop_nest import (
     PARALLEL,
@@ -18,7 +18,7 @@ from runtime.loop_nest import (
     Store,
     walk_stmts,
 )
-from runtime.visits import accesses, vector_layout
+from runtime.passes.visits import accesses, vector_layout
 
 WORKSPACE_ALIGNMENT = 64
 LOCAL_LIMIT = 256 * 1024  # bytes of local buffers alive at once in one thread

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from ansor_mini.operators_base import Definition, broadcast, pad_constant
+from ansor_mini.definitions.base import Definition, broadcast, pad_constant
 from ansor_mini.tensor_expression import Tensor, compute
 from runtime.expr import Const, Expr, call, maximum, minimum
 from runtime.graph import Node, TensorType

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from runtime.c_polynomials import POLYNOMIALS, polynomial
+from runtime.c_text.polynomials import POLYNOMIALS, polynomial
 
 HEADERS = """#include <math.h>
 #include <stdint.h>

@@ -13,7 +13,7 @@ vectorised loop is one vector operation per statement.
 from __future__ import annotations
 
 from runtime.expr import ITEM_SIZE, Const, Expr, Load, free_variables, substitute, walk
-from runtime.index_forms import flat_index, fold, step
+from runtime.indices.index_forms import flat_index, fold, step
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -33,7 +33,7 @@ from runtime.loop_nest import (
     walk_stmts,
 )
 from runtime.names import Names
-from runtime.visits import accesses
+from runtime.passes.visits import accesses
 
 UNROLLED_VECTORS = 8  # a row of at most so many vectors is unrolled
 

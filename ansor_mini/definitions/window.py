@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from ansor_mini.operators_base import Definition, pad_constant
+from ansor_mini.definitions.base import Definition, pad_constant
 from ansor_mini.tensor_expression import Axis, Tensor, compute, reduce_axis, reduce_max, reduce_sum
 from runtime.expr import Const, Expr, call, cast, maximum, minimum
 from runtime.graph import Node, TensorType

@@ -21,7 +21,7 @@ from runtime.expr import (
     loads,
     substitute,
 )
-from runtime.index_forms import divide, flat_index, fold, interval, step
+from runtime.indices.index_forms import divide, flat_index, fold, interval, step
 from runtime.loop_nest import For
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "bool": "_Bool"}

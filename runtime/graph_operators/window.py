@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from runtime.graph_operators.base import Arrays, Operator, Types, expect, expect_tuple, product, same_dtype
 from runtime.node import Params, TensorType
-from runtime.operators_base import Arrays, Operator, Types, expect, expect_tuple, product, same_dtype
 
 Extents = tuple[int, ...]
 WINDOW = {"strides": (1, 1), "padding": (0, 0, 0, 0), "layout": "NCHW"}

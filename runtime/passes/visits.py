@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime.expr import Binary, Buffer, Const, Expr, Load, free_variables, substitute, walk
-from runtime.index_forms import fold, interval, multiple_of, step
+from runtime.indices.index_forms import fold, interval, multiple_of, step
 from runtime.loop_nest import VECTORIZE, Allocate, For, If, Stmt, Store, expressions, sub_stmts
 
 

@@ -1,0 +1,1 @@
+"""Graph operators as tensor expressions, by family."""

@@ -1,0 +1,1 @@
+"""C as text: expressions, statements, and the helpers they use."""

@@ -1,0 +1,1 @@
+"""The graph operators by family: shape rule, NumPy reference and flop count of each."""

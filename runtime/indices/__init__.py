@@ -1,0 +1,1 @@
+"""Facts about integer index expressions: canonical forms, ranges, multiples."""

@@ -1,0 +1,1 @@
+"""Reading ONNX models: files, shapes, and the translation of each operator."""

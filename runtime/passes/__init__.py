@@ -1,0 +1,1 @@
+"""LoopNest → LoopNest: what a nest goes through before it is printed as C."""
