@@ -39,11 +39,6 @@ class Packing:
     shape: tuple[int, ...]
     original: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
-    def __str__(self) -> str:
-        """The shape, then each original index: "(2, 3, 4): 1, 4*0+2" for W[k, c0 * 4 + c1] stored as [c0, k, c1]."""
-        index = ["+".join(f"{f}*{d}" if f > 1 else str(d) for d, f in terms) or "-" for _, terms in self.original]
-        return f"{self.shape}: {', '.join(index)}"
-
     def pack(self, weight: np.ndarray) -> np.ndarray:
         """The weight in the packed layout.
 

@@ -100,7 +100,7 @@ def _packed(call: KernelCall, weights: dict[str, np.ndarray]) -> KernelCall:
         if rewritten is None:
             continue
         nest, packing = rewritten
-        values[position] = f"{value} packed as {packing}"
+        values[position] = f"{value} packed for {nest.name}"
         if values[position] not in weights:
             weights[values[position]] = packing.pack(weights[value].reshape(buffer.shape))
     return KernelCall(nest, tuple(values), call.outputs)
