@@ -12,21 +12,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ansor_mini.default_schedule import default_nest
 from ansor_mini.network import assemble, default_network, nests_for, plain_nest, plain_network
-from ansor_mini.network_tuner import NetworkTask, NetworkTuner
-from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph, partition
-from ansor_mini.records import Record, RecordFile, best_of, read_records
-from ansor_mini.task_tuner import program_of
+from ansor_mini.records import versions
 from runtime import executor
 from runtime.compile_c import cache_directory, find_compiler
 from runtime.executor import CompiledNetwork
@@ -39,65 +34,15 @@ from runtime.onnx_peer import onnxruntime_program
 from runtime.staging import check_writable
 from runtime.timing import interleaved
 from taso_mini.ansor_backend import MeasuredKernels
+from taso_mini.compile_options import CompileOptions
 from taso_mini.costs import FlopCost, MeasuredCost
+from taso_mini.kernel_tuning import Log, TunedTask, tune
 from taso_mini.load_model import load_model, sample_inputs
 from taso_mini.optimizer import Optimized, optimize
 from taso_mini.rules_text import load_rules
 
-DEFAULT_BUDGET_SECONDS = 80.0
-PROGRESS_SECONDS = 5.0
-RECORDS = "records.jsonl"
 VARIANTS = PLAIN, DEFAULT, TASO, TUNED = "plain loops", "default schedules", "TASO", "TASO + Ansor"
 PEER = "ONNX Runtime"
-
-
-@dataclass(frozen=True)
-class CompileOptions:
-    """What `compile_model` may be told.
-
-    trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 80 seconds.
-    cost: "measured" (operators timed on this machine, once each, kept in `cost_file`) or "flops" (a model).
-    out: directory for the compiled network, the records and the report. resume: go on from the records in it.
-    records: a file with earlier records; with no trials, the best programs in it are used as they are.
-    compare: also build and time the plain, default and substituted variants and ONNX Runtime.
-    """
-
-    trials: int | None = None
-    budget_seconds: float | None = None
-    threads: int | None = None
-    seed: int = 0
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    out: Path | None = None
-    resume: bool = False
-    records: Path | None = None
-    cost: str = "measured"
-    cost_file: Path | None = None
-    compare: bool = True
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("trials", self.trials, 0), ("threads", self.threads, 1)):
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        if self.budget_seconds is not None and not self.budget_seconds >= 0:
-            raise ValueError(f"budget_seconds must not be negative, got {self.budget_seconds}")
-        if self.cost not in ("measured", "flops"):
-            raise ValueError(f'cost must be "measured" or "flops", got {self.cost!r}')
-        if self.resume and self.out is None:
-            raise ValueError("--resume needs --out DIR, where the records are")
-
-
-@dataclass(frozen=True)
-class TunedTask:
-    """One line of the report: a distinct kernel, what it cost by default and what it costs now, in seconds per call."""
-
-    key: str
-    label: str
-    weight: int
-    trials: int
-    default_seconds: float
-    best_seconds: float
-    gflops: float
-    failures: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -134,7 +79,6 @@ class WrongOutput(RuntimeError):
     """A compiled network does not compute what its model says."""
 
 
-Log = Callable[[str], None]
 TOLERANCE = 1e-3  # of the largest magnitude in an output
 
 
@@ -216,93 +160,12 @@ def substitute(graph: Graph, machine: Machine, threads: int, options: CompileOpt
         return optimize(graph, rules, FlopCost())
     with MeasuredKernels(machine, threads) as measure:
         path = options.cost_file or cache_directory() / "operator-costs.jsonl"
-        return optimize(graph, rules, MeasuredCost(measure, path, f"{machine.line}; {threads} threads"))
+        return optimize(graph, rules, MeasuredCost(measure, path, _price_list(machine, threads)))
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What tuning the kernels gave: the report's lines and the best nests by subgraph key."""
-
-    tasks: tuple[TunedTask, ...] = ()
-    nests: Mapping[str, LoopNest] = field(default_factory=dict)
-    trials: int = 0
-    stopped: str = "trials"
-
-
-def tune(
-    parts: Sequence[Subgraph],
-    weights: Collection[str],
-    machine: Machine,
-    threads: int,
-    options: CompileOptions,
-    log: Log,
-) -> Tuned:
-    """Tune the kernels of a partitioned graph with these weights, within the options' trials and seconds."""
-    if options.trials == 0:
-        return Tuned(nests=recorded_nests(parts, options.records, threads) if options.records else {})
-    budget = options.budget_seconds
-    if budget is None:
-        budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
-    path = options.out / RECORDS if options.out else None
-    earlier = read_records(path) if options.resume and path is not None and path.exists() else []
-    with ExitStack() as stack:
-        sink = stack.enter_context(RecordFile(path)) if path is not None else None
-        tuner = NetworkTuner(
-            parts,
-            weights=weights,
-            machine=machine,
-            threads=threads,
-            seed=options.seed,
-            records=sink,
-            resume=earlier,
-            observer=_progress(log),
-        )
-        stack.enter_context(tuner)
-        stopped = tuner.run(trials=math.inf if options.trials is None else options.trials, budget_seconds=budget)
-        if stopped != "interrupted":
-            tuner.confirm()
-        tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
-        return Tuned(tasks, tuner.nests(), tuner.trials, stopped)
-
-
-def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:
-    """The best recorded program of each kernel for so many threads, whichever machine it was found on."""
-    records = read_records(path)
-    nests: dict[str, LoopNest] = {}
-    for part in parts:
-        if part.kind == "compute" and part.key not in nests:
-            dag = declare(part.fragment)
-            best = best_of(records, dag.key(), threads)
-            if best is not None:
-                nests[part.key] = program_of(best, dag).lower()
-    return nests
-
-
-def _line(key: str, task: NetworkTask) -> TunedTask:
-    result = task.result("")
-    return TunedTask(
-        key=key,
-        label=task.label,
-        weight=task.weight,
-        trials=result.trials,
-        default_seconds=task.default_seconds,
-        best_seconds=result.best_seconds,
-        gflops=result.gflops,
-        failures=result.failures,
-    )
-
-
-def _progress(log: Log) -> Callable[[NetworkTask, Record], None]:
-    """Log a line every few seconds of tuning."""
-    last = time.monotonic()
-
-    def observe(task: NetworkTask, record: Record) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_SECONDS:
-            last = time.monotonic()
-            log(f"tuning {task.label}: {len(task.tuner.measured)} trials, best {task.tuner.best_seconds * 1e6:.1f} us")
-
-    return observe
+def _price_list(machine: Machine, threads: int) -> str:
+    """What a measured operator cost depends on besides the operator."""
+    return f"{machine.line}; {threads} threads; mini-compilers {versions()['ansor_mini']}"
 
 
 def _other_variants(graph: Graph, better: Graph, machine: Machine, threads: int) -> Iterator[tuple[str, Network]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from runtime.command_line import DONE, INTERRUPTED
 from runtime.staging import staged
-from taso_mini.compile import Compiled, CompileOptions, compile_model
+from taso_mini.compile import Compiled, compile_model
+from taso_mini.compile_options import CompileOptions
 from taso_mini.load_model import parse_shapes
 from taso_mini.models import MODELS
 from taso_mini.report import as_json, as_markdown, as_text

@@ -23,7 +23,9 @@ from ansor_mini.workloads import parse_workload
 from runtime.compile_c import build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.timing import interleaved
-from taso_mini.compile import RECORDS, CompileOptions, compile_model
+from taso_mini.compile import compile_model
+from taso_mini.compile_options import CompileOptions
+from taso_mini.kernel_tuning import RECORDS
 from taso_mini.report import as_text, figures
 from tests.benchmarks.command import RESULTS, main
 

@@ -1,0 +1,44 @@
+"""What the main job may be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_BUDGET_SECONDS = 80.0
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What `compile_model` may be told.
+
+    trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 80 seconds.
+    cost: "measured" (operators timed on this machine, once each, kept in `cost_file`) or "flops" (a model).
+    out: directory for the compiled network, the records and the report. resume: go on from the records in it.
+    records: a file with earlier records; with no trials, the best programs in it are used as they are.
+    compare: also build and time the plain, default and substituted variants and ONNX Runtime.
+    """
+
+    trials: int | None = None
+    budget_seconds: float | None = None
+    threads: int | None = None
+    seed: int = 0
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    out: Path | None = None
+    resume: bool = False
+    records: Path | None = None
+    cost: str = "measured"
+    cost_file: Path | None = None
+    compare: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("trials", self.trials, 0), ("threads", self.threads, 1)):
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.budget_seconds is not None and not self.budget_seconds >= 0:
+            raise ValueError(f"budget_seconds must not be negative, got {self.budget_seconds}")
+        if self.cost not in ("measured", "flops"):
+            raise ValueError(f'cost must be "measured" or "flops", got {self.cost!r}')
+        if self.resume and self.out is None:
+            raise ValueError("--resume needs --out DIR, where the records are")

@@ -1,0 +1,127 @@
+"""The kernels of a partitioned graph: tuned within a budget, or taken from earlier records.
+
+Paper: Ansor §6
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansor_mini.network_tuner import NetworkTask, NetworkTuner
+from ansor_mini.operators import declare
+from ansor_mini.partition import Subgraph
+from ansor_mini.records import Record, RecordFile, best_of, read_records
+from ansor_mini.task_tuner import program_of
+from runtime.loop_nest import LoopNest
+from runtime.machine import Machine
+from taso_mini.compile_options import DEFAULT_BUDGET_SECONDS, CompileOptions
+
+PROGRESS_SECONDS = 5.0
+RECORDS = "records.jsonl"
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TunedTask:
+    """One line of the report: a distinct kernel, what it cost by default and what it costs now, in seconds per call."""
+
+    key: str
+    label: str
+    weight: int
+    trials: int
+    default_seconds: float
+    best_seconds: float
+    gflops: float
+    failures: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning the kernels gave: the report's lines and the best nests by subgraph key."""
+
+    tasks: tuple[TunedTask, ...] = ()
+    nests: Mapping[str, LoopNest] = field(default_factory=dict)
+    trials: int = 0
+    stopped: str = "trials"
+
+
+def tune(
+    parts: Sequence[Subgraph],
+    weights: Collection[str],
+    machine: Machine,
+    threads: int,
+    options: CompileOptions,
+    log: Log,
+) -> Tuned:
+    """Tune the kernels of a partitioned graph with these weights, within the options' trials and seconds."""
+    if options.trials == 0:
+        return Tuned(nests=recorded_nests(parts, options.records, threads) if options.records else {})
+    budget = options.budget_seconds
+    if budget is None:
+        budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
+    path = options.out / RECORDS if options.out else None
+    earlier = read_records(path) if options.resume and path is not None and path.exists() else []
+    with ExitStack() as stack:
+        sink = stack.enter_context(RecordFile(path)) if path is not None else None
+        tuner = NetworkTuner(
+            parts,
+            weights=weights,
+            machine=machine,
+            threads=threads,
+            seed=options.seed,
+            records=sink,
+            resume=earlier,
+            observer=_progress(log),
+        )
+        stack.enter_context(tuner)
+        stopped = tuner.run(trials=math.inf if options.trials is None else options.trials, budget_seconds=budget)
+        if stopped != "interrupted":
+            tuner.confirm()
+        tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
+        return Tuned(tasks, tuner.nests(), tuner.trials, stopped)
+
+
+def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:
+    """The best recorded program of each kernel for so many threads, whichever machine it was found on."""
+    records = read_records(path)
+    nests: dict[str, LoopNest] = {}
+    for part in parts:
+        if part.kind == "compute" and part.key not in nests:
+            dag = declare(part.fragment)
+            best = best_of(records, dag.key(), threads)
+            if best is not None:
+                nests[part.key] = program_of(best, dag).lower()
+    return nests
+
+
+def _line(key: str, task: NetworkTask) -> TunedTask:
+    result = task.result("")
+    return TunedTask(
+        key=key,
+        label=task.label,
+        weight=task.weight,
+        trials=result.trials,
+        default_seconds=task.default_seconds,
+        best_seconds=result.best_seconds,
+        gflops=result.gflops,
+        failures=result.failures,
+    )
+
+
+def _progress(log: Log) -> Callable[[NetworkTask, Record], None]:
+    """Log a line every few seconds of tuning."""
+    last = time.monotonic()
+
+    def observe(task: NetworkTask, record: Record) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            log(f"tuning {task.label}: {len(task.tuner.measured)} trials, best {task.tuner.best_seconds * 1e6:.1f} us")
+
+    return observe
