@@ -57,8 +57,8 @@ def measure(
     runner: Runner | None = None,
     build_timeout: float = 15.0,
     run_timeout: float = 10.0,
-    min_repeat_seconds: float = 0.01,
-    repeats: int = 3,
+    min_repeat_seconds: float = 0.002,
+    repeats: int = 10,
     on_result: OnResult | None = None,
 ) -> list[MeasureResult]:
     """Measure programs that all compute `case`; one result each, in order.
@@ -100,8 +100,8 @@ def measure_sources(
     runner: Runner | None = None,
     build_timeout: float = 15.0,
     run_timeout: float = 10.0,
-    min_repeat_seconds: float = 0.01,
-    repeats: int = 3,
+    min_repeat_seconds: float = 0.002,
+    repeats: int = 10,
     on_result: OnResult | None = None,
 ) -> list[MeasureResult]:
     """Measure kernels given as C text; otherwise like `measure`."""

@@ -133,8 +133,8 @@ class Runner:
         kernel: BuiltKernel,
         *,
         run_timeout: float = 10.0,
-        min_repeat_seconds: float = 0.01,
-        repeats: int = 3,
+        min_repeat_seconds: float = 0.002,
+        repeats: int = 10,
     ) -> MeasureResult:
         """Check and time one kernel on the loaded case. Never raises for what the kernel does.
 
