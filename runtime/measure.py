@@ -3,7 +3,7 @@
 1. Builders lower, emit and compile the programs, several to a C file; when a file fails, each of its programs gets a
    file of its own, so that a bad one does not take its neighbours down. They work in an `Executor`.
 2. When all compilers are done, so that none disturbs a timing, a `Runner` checks each program's outputs and only then
-   takes its time: the median of a few groups of calls, each long enough for the clock.
+   takes its time: the fastest of several groups of calls, each long enough for the clock.
 
 Whatever a program does wrong is a `MeasureResult` with a kind and a reason; nothing here raises for it.
 
