@@ -2,7 +2,7 @@
 
 Neither paper has this room: it is where graph substitution asks the kernel generator. A node is priced alone, in the
 channels-last layout that networks are compiled in, under the default schedule: compiled, run on small integers,
-compared with its NumPy reference, timed.
+compared with its NumPy reference, timed. What the back end fuses into other kernels is priced at a share of that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from runtime.machine import Machine
 from runtime.measure import measure
 from runtime.measure_case import MeasureCase
 from runtime.runner import Runner
-from taso_mini.costs import FlopCost
+from taso_mini.costs import ELEMENTWISE_NAMES, FlopCost
+
+# What the back end fuses costs a part of what it costs alone: element-wise operators are computed in the registers of
+# the kernel before them, and kernels write straight into a concatenated tensor.
+FUSED_SHARES = {**dict.fromkeys(ELEMENTWISE_NAMES, 0.1), "concat": 0.1}
 
 # A price is kept for good, so one that looks as if the machine was busy is measured again.
 SUSPICIOUS = 4.0  # times the estimate

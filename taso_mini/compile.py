@@ -33,9 +33,9 @@ from runtime.network import Network
 from runtime.onnx_peer import onnxruntime_program
 from runtime.staging import check_writable
 from runtime.timing import interleaved
-from taso_mini.ansor_backend import MeasuredKernels
+from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
 from taso_mini.compile_options import CompileOptions
-from taso_mini.costs import FlopCost, MeasuredCost
+from taso_mini.costs import FlopCost, MeasuredCost, Shares
 from taso_mini.kernel_tuning import Log, TunedTask, tune
 from taso_mini.load_model import load_model, sample_inputs
 from taso_mini.optimizer import Optimized, optimize
@@ -157,10 +157,11 @@ def substitute(graph: Graph, machine: Machine, threads: int, options: CompileOpt
     """Search for a cheaper equal graph with the shipped rules."""
     rules = load_rules()
     if options.cost == "flops":
-        return optimize(graph, rules, FlopCost())
+        return optimize(graph, rules, Shares(FlopCost(), FUSED_SHARES))
     with MeasuredKernels(machine, threads) as measure:
         path = options.cost_file or cache_directory() / "operator-costs.jsonl"
-        return optimize(graph, rules, MeasuredCost(measure, path, _price_list(machine, threads)))
+        costs = MeasuredCost(measure, path, _price_list(machine, threads))
+        return optimize(graph, rules, Shares(costs, FUSED_SHARES))
 
 
 def _price_list(machine: Machine, threads: int) -> str:

@@ -63,7 +63,7 @@ def as_text(compiled: Compiled) -> str:
     lines = [
         f"{compiled.model} on {compiled.machine.line}; {compiled.threads} threads, seed {compiled.seed}",
         "",
-        "substitutions (operators priced one by one)",
+        "substitutions (operators priced one by one, those that get fused at a tenth)",
         str(compiled.substitution.trace),
         "",
     ]
