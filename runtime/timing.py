@@ -17,7 +17,7 @@ SLOW_ROUNDS = 3
 
 
 def interleaved(
-    programs: Mapping[str, Callable[[], object]], *, rounds: int = 9, min_seconds: float = 0.05
+    programs: Mapping[str, Callable[[], object]], *, rounds: int = 25, min_seconds: float = 0.05
 ) -> dict[str, float]:
     """Seconds per call of each program: the median over rounds.
 
@@ -33,8 +33,12 @@ def interleaved(
         once = _turn(program, 1)
         calls[name] = max(1, int(min_seconds / max(once, 1e-7)))
     turns: dict[str, list[float]] = {name: [] for name in programs}
+    names = list(programs)
     for number in range(rounds):
-        for name, program in programs.items():
+        # Every program comes first in some rounds, so that none always follows the same other.
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
+            program = programs[name]
             if number >= SLOW_ROUNDS and statistics.median(turns[name]) > SLOW_SECONDS:
                 continue
             time.sleep(SETTLE_SECONDS)

@@ -64,7 +64,7 @@ def matmul512(quick: bool) -> dict[str, Any]:
     a, b = (rng.standard_normal((512, 512)).astype(np.float32) for _ in range(2))
     ours, theirs = np.empty((512, 512), np.float32), np.empty((512, 512), np.float32)
     programs = {"ours": lambda: kernel(a, b, ours), "OpenBLAS": lambda: np.matmul(a, b, out=theirs)}
-    seconds = interleaved(programs, rounds=21)
+    seconds = interleaved(programs)
     error = float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
     print(f"\n512 x 512 x 512 matmul, one thread, {len(records)} trials recorded; error {error:.1e}")
     for name, value in seconds.items():

@@ -11,7 +11,7 @@ def test_every_program_runs_in_turn() -> None:
     seconds = timing.interleaved(programs, rounds=4, min_seconds=0)
     assert set(seconds) == {"a", "b"} and all(value >= 0 for value in seconds.values())
     # Two calls to find out how long one takes, then four rounds of a warm-up and a timed call.
-    assert order == ["a"] * 2 + ["b"] * 2 + ["a", "a", "b", "b"] * 4
+    assert order == ["a"] * 2 + ["b"] * 2 + ["a", "a", "b", "b", "b", "b", "a", "a"] * 2
 
 
 def test_a_slow_program_stops_after_a_few_rounds(monkeypatch) -> None:
