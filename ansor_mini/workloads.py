@@ -49,7 +49,8 @@ def matmul(batch: int, n: int, m: int, k: int) -> Tensor:
 
     def body(*at: Expr) -> Expr:
         *outer, i, j = at
-        return reduce_sum(a[(*outer, i, axis)] * b[(*outer, axis, j)], (axis,))
+        left, right = (*outer, i, axis), (*outer, axis, j)
+        return reduce_sum(a[left] * b[right], (axis,))
 
     return compute((*lead, n, m), body, "C", axes=names)
 
@@ -67,7 +68,8 @@ def pad_spatial(x: Tensor, padding: int, axes: Sequence[str]) -> Tensor:
             within = (index >= padding) & (index < extent + padding)
             inside = within if inside is None else inside & within
         assert inside is not None
-        return select(inside, x[(n, *(index - padding for index in spatial), c)], 0.0)
+        source = (n, *(index - padding for index in spatial), c)
+        return select(inside, x[source], 0.0)
 
     return compute(shape, body, "pad", axes=axes)
 
@@ -100,7 +102,8 @@ def convolution(
         *at, c = rest
         where = tuple(index * stride + tap * dilation for index, tap in zip(at, taps))
         source = channel if groups == 1 else c // (co // groups) * (ci // groups) + channel
-        return reduce_sum(x[(n, *where, source)] * weight[(*taps, channel, c)], (*taps, channel))
+        place, tap = (n, *where, source), (*taps, channel, c)
+        return reduce_sum(x[place] * weight[tap], (*taps, channel))
 
     return compute(shape, body, "conv", axes=axes)
 
@@ -173,9 +176,9 @@ def softmax(x: Tensor) -> Tensor:
     """Softmax over the last axis, as four stages."""
     k1, k2 = reduce_axis(x.shape[-1], "r"), reduce_axis(x.shape[-1], "r")
     rows = x.shape[:-1]
-    largest = compute(rows, lambda *at: reduce_max(x[(*at, k1)], (k1,)), "largest")
+    largest = compute(rows, lambda *at: reduce_max(x[at + (k1,)], (k1,)), "largest")
     powers = compute(x.shape, lambda *at: call("exp", x[at] - largest[at[:-1]]), "powers")
-    total = compute(rows, lambda *at: reduce_sum(powers[(*at, k2)], (k2,)), "total")
+    total = compute(rows, lambda *at: reduce_sum(powers[at + (k2,)], (k2,)), "total")
     return compute(x.shape, lambda *at: powers[at] / total[at[:-1]], "softmax")
 
 

@@ -52,8 +52,8 @@ def _windows(x: Array, window: tuple[int, int], strides: tuple[int, int], paddin
     top, left, bottom, right = shapes.pads(padding, window, dilations)
     padded = np.zeros((x.shape[0], x.shape[1], x.shape[2] + top + bottom, x.shape[3] + left + right), dtype=x.dtype)
     padded[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-    span = tuple(d * (k - 1) + 1 for d, k in zip(dilations, window, strict=True))
-    every = sliding_window_view(padded, span, axis=(2, 3))
+    rows, columns = (d * (k - 1) + 1 for d, k in zip(dilations, window, strict=True))
+    every = sliding_window_view(sliding_window_view(padded, rows, axis=2), columns, axis=3)
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 

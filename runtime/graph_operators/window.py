@@ -89,7 +89,8 @@ def taps(
             slice(start, start + (count - 1) * stride + 1, stride)
             for start, count, stride in zip(starts, out, params["strides"], strict=True)
         ]
-        yield tap, x[(slice(None), slice(None), *steps)]
+        seen = (slice(None), slice(None), *steps)
+        yield tap, x[seen]
 
 
 def _infer_conv(types: Types, params: Params) -> tuple[TensorType, ...]:
