@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.emit_c import workspace_bytes
-from runtime.network import Network, nbytes
+from runtime.network import Network
 
 ALIGNMENT = 64
 
@@ -83,7 +83,7 @@ def lifetimes(network: Network) -> dict[str, Lifetime]:
             if source in first:
                 last[source] = number
     return {
-        value: Lifetime(aligned(nbytes(network.type_of(value))), start, last[value]) for value, start in first.items()
+        value: Lifetime(aligned(network.type_of(value).nbytes), start, last[value]) for value, start in first.items()
     }
 
 

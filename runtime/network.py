@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from runtime.expr import ITEM_SIZE, Buffer
+from runtime.expr import Buffer
 from runtime.graph import TensorType
 from runtime.loop_nest import LoopNest
 
@@ -91,15 +91,6 @@ class Network:
         return [(out, self.source_of(out)) for out in self.outputs if homes.get(self.source_of(out)) != out]
 
 
-def nbytes(tensor: TensorType) -> int:
-    """Bytes of a dense tensor.
-
-    >>> nbytes(TensorType((2, 3), "float64"))
-    48
-    """
-    return tensor.size * ITEM_SIZE[tensor.dtype]
-
-
 def _check(network: Network) -> None:
     where = f"network {network.name}"
     known = set(network.inputs)
@@ -146,7 +137,7 @@ def _check_aliases(network: Network) -> None:
             seen.add(source)
             source = network.aliases[source]
         ours, theirs = network.type_of(alias), network.type_of(source)
-        if ours.dtype != theirs.dtype or nbytes(ours) != nbytes(theirs):
+        if ours.dtype != theirs.dtype or ours.nbytes != theirs.nbytes:
             raise NetworkError(f"network {network.name}: {alias!r} is {ours} and cannot share {source!r}, {theirs}")
         if alias in network.inputs or alias in network.weights:
             raise NetworkError(f"network {network.name}: {alias!r} is an alias and also an input or a weight")

@@ -21,7 +21,7 @@ from runtime.emit_c import emit_library
 from runtime.expr import Expr, Load, Var, transform
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
 from runtime.memory_plan import MemoryPlan, aligned, plan
-from runtime.network import Network, nbytes
+from runtime.network import Network
 
 
 def c_identifier(name: str) -> str:
@@ -55,7 +55,7 @@ def weight_layout(network: Network) -> WeightLayout:
     for source in map(network.source_of, used):
         if source in network.weights and source not in offsets:
             offsets[source] = total
-            total += aligned(nbytes(network.type_of(source)))
+            total += aligned(network.type_of(source).nbytes)
     return WeightLayout(offsets, total)
 
 
@@ -157,7 +157,7 @@ def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -
         lines.append(f"    {kernel.name}({pointers}, MEMORY({scratch}));")
     for output, source in network.copies():
         lines.append(f"    /* {_comment(output)} is {_comment(source)} */")
-        size = nbytes(network.type_of(output))
+        size = network.type_of(output).nbytes
         lines.append(f"    memcpy(outputs[{outputs.index(output)}], {pointer(source)}, {size});")
     include = "#include <string.h>\n" if network.copies() else ""
     parameters = "const void *const *inputs, void *const *outputs, const void *weights, void *workspace"

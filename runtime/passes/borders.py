@@ -25,6 +25,7 @@ from runtime.indices.affine import Affine
 from runtime.indices.index_forms import multiple_of
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
+from runtime.passes.visits import conjuncts
 
 COPIES_LIMIT = 8  # times that one statement may be written
 
@@ -96,13 +97,6 @@ def _borders(stmt: Stmt, var: str, fixed: set[str], loops: tuple[For, ...] = ())
                 yield found
     for part in sub_stmts(stmt):
         yield from _borders(part, var, fixed, loops)
-
-
-def conjuncts(condition: Expr) -> list[Expr]:
-    """The conditions that are joined by `and`."""
-    if isinstance(condition, Binary) and condition.op == "and":
-        return conjuncts(condition.a) + conjuncts(condition.b)
-    return [condition]
 
 
 def border_of(condition: Expr, loops: tuple[For, ...]) -> Border | None:

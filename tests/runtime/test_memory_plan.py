@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runtime.emit_c import workspace_bytes
 from runtime.graph import TensorType
 from runtime.memory_plan import ALIGNMENT, Lifetime, lower_bound, place, plan
-from runtime.network import KernelCall, Network, nbytes
+from runtime.network import KernelCall, Network
 from tests.strategies.networks import elementwise, networks
 
 blocks_lists = st.lists(
@@ -48,7 +48,7 @@ def test_live_values_do_not_overlap(network: Network) -> None:
 
     def region(value: str) -> np.ndarray:
         start = memory.offsets[value]
-        return owner[start : start + nbytes(network.type_of(value))]
+        return owner[start : start + network.type_of(value).nbytes]
 
     for number, call in enumerate(network.calls):
         sources = {network.source_of(value) for value in call.inputs} & set(memory.offsets)
