@@ -32,7 +32,8 @@ from ansor_mini.regions import (
     union,
 )
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
-from runtime.expr import Expr, Load, Var, loads, substitute, transform
+from runtime.expr import Expr, Load, Var
+from runtime.expr_tree import loads, substitute, transform
 from runtime.indices.simplify import Simplifier
 
 

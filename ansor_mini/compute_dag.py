@@ -15,7 +15,8 @@ import numpy as np
 
 from ansor_mini.evaluate import evaluate_tensor
 from ansor_mini.tensor_expression import Tensor
-from runtime.expr import Binary, Call, Cast, Expr, Select, walk
+from runtime.expr import Binary, Call, Cast, Expr, Select
+from runtime.expr_tree import walk
 
 
 class ComputeDAG:

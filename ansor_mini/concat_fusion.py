@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.expr import Buffer, Expr, Load, Var, transform
+from runtime.expr import Buffer, Expr, Load, Var
+from runtime.expr_tree import transform
 from runtime.graph import Graph
 from runtime.loop_nest import Allocate, For, If, LoopNest, Stmt, Store, block, rebuild_stmt, sub_stmts
 from runtime.network import KernelCall

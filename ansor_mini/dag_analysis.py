@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.tensor_expression import CACHE_COPY, Tensor
-from runtime.expr import Binary, Call, Const, Expr, Load, Select, Var, free_variables, walk
+from runtime.expr import Binary, Call, Const, Expr, Load, Select, Var
+from runtime.expr_tree import free_variables, walk
 
 # Attribute of a tensor that reads a constant matrix by index arithmetic: its loops are unrolled, never tiled.
 SIMPLIFY_CONST_INDICES = "simplify_const_indices"

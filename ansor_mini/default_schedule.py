@@ -22,7 +22,8 @@ from ansor_mini.partition import Subgraph
 from ansor_mini.schedule import Step, replay
 from ansor_mini.steps import CacheWrite, ComputeAt, ComputeInline, Fuse, Parallel, Reorder, Split, Vectorize
 from ansor_mini.tensor_expression import Axis, Tensor
-from runtime.expr import Const, Select, free_variables
+from runtime.expr import Const, Select
+from runtime.expr_tree import free_variables
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ansor_mini.bounds import StageBounds
 from ansor_mini.schedule import SplitRelation
-from runtime.expr import Binary, Const, Expr, Select, free_variables, loads
+from runtime.expr import Binary, Const, Expr, Select
+from runtime.expr_tree import free_variables, loads
 from runtime.indices.affine import Affine
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import If, Stmt

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.expr import Buffer, Expr, Load, free_variables, transform, walk
+from runtime.expr import Buffer, Expr, Load
+from runtime.expr_tree import free_variables, transform, walk
 from runtime.indices.affine import Affine
 from runtime.indices.simplify import Simplifier, bounds
 from runtime.loop_nest import For, If, LoopNest, Stmt, Store, expressions, rebuild_stmt, sub_stmts

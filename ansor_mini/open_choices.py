@@ -16,7 +16,8 @@ from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, UNROLL_STEPS, VEC
 from ansor_mini.schedule import INLINE, ROOT, At, Stage, State
 from ansor_mini.sketch import Derivation, Sketch, StageFacts
 from ansor_mini.steps import AutoUnroll, FuseParallel, FuseVectorize, Hole, Locate, Reorder, Step, candidate_locations
-from runtime.expr import Binary, Expr, Var, free_variables
+from runtime.expr import Binary, Expr, Var
+from runtime.expr_tree import free_variables
 
 MAX_FUSED_VECTOR = 3  # innermost loops of an untiled stage that may become one vector
 

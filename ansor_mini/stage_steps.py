@@ -21,7 +21,8 @@ from ansor_mini.schedule import (
     untouched_stage,
 )
 from ansor_mini.tensor_expression import CACHE_COPY, Axis
-from runtime.expr import Expr, Var, select, substitute
+from runtime.expr import Expr, Var, select
+from runtime.expr_tree import substitute
 from runtime.indices.affine import Affine
 from runtime.indices.simplify import Simplifier
 

@@ -18,7 +18,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runtime.expr import DTYPES, Buffer, Const, Expr, ExprLike, Load, Var, as_expr, binary, loads, transform, walk
+from runtime.expr import DTYPES, Buffer, Const, Expr, ExprLike, Load, Var, as_expr, binary
+from runtime.expr_tree import loads, transform, walk
 
 LOWEST, HIGHEST = -3.4028234663852886e38, 3.4028234663852886e38
 

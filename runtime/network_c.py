@@ -18,7 +18,8 @@ import numpy as np
 
 from runtime.compile_c import declaration
 from runtime.emit_c import emit_library
-from runtime.expr import Expr, Load, Var, transform
+from runtime.expr import Expr, Load, Var
+from runtime.expr_tree import transform
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
 from runtime.memory_plan import MemoryPlan, aligned, plan
 from runtime.network import Network

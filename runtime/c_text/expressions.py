@@ -6,21 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
-from runtime.expr import (
-    COMPARISONS,
-    Binary,
-    Buffer,
-    Call,
-    Cast,
-    Const,
-    Expr,
-    Load,
-    Select,
-    Var,
-    free_variables,
-    loads,
-    substitute,
-)
+from runtime.expr import COMPARISONS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
+from runtime.expr_tree import free_variables, loads, substitute
 from runtime.indices.index_forms import divide, flat_index, fold, interval, step
 from runtime.loop_nest import For
 

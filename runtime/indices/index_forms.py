@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from runtime.expr import Binary, Const, Expr, Number, Select, Var, free_variables, substitute, transform
+from runtime.expr import Binary, Const, Expr, Number, Select, Var
+from runtime.expr_tree import free_variables, substitute, transform
 from runtime.indices import affine
 from runtime.indices.affine import Interval
 

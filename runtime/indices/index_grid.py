@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.expr import Binary, Cast, Const, Expr, Select, Var, free_variables, walk
+from runtime.expr import Binary, Cast, Const, Expr, Select, Var
+from runtime.expr_tree import free_variables, walk
 
 GRID_LIMIT = 1 << 17
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from runtime.expr import COMPARISONS, Binary, Call, Cast, Const, Expr, Load, Select, Var, children, rebuild
+from runtime.expr import COMPARISONS, Binary, Call, Cast, Const, Expr, Load, Select, Var
+from runtime.expr_tree import children, rebuild
 from runtime.indices.affine import Affine, Interval, Ranges, affine_bounds, decide, divide_terms, floor_divide
 
 TRUE, FALSE = Const(True, "bool"), Const(False, "bool")

@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runtime.expr import Binary, Const, Expr, Var, free_variables
+from runtime.expr import Binary, Const, Expr, Var
+from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import multiple_of
 from runtime.indices.simplify import Simplifier

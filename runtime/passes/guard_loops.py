@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from math import prod
 
-from runtime.expr import Binary, Const, Expr, Load, Select, free_variables, loads, substitute, transform
+from runtime.expr import Binary, Const, Expr, Load, Select
+from runtime.expr_tree import free_variables, loads, substitute, transform
 from runtime.indices.index_forms import fold, step
 from runtime.indices.simplify import simplify
 from runtime.loop_nest import (

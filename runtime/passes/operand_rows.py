@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.expr import Binary, Buffer, Expr, Load, free_variables, substitute, transform
+from runtime.expr import Binary, Buffer, Expr, Load
+from runtime.expr_tree import free_variables, substitute, transform
 from runtime.loop_nest import UNROLL, VECTORIZE, Allocate, For, LoopNest, Stmt, Store, block, rebuild_stmt, sub_stmts
 from runtime.names import Names
 

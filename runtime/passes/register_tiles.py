@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from runtime.expr import Buffer, Const, Expr, Load, free_variables, substitute, transform, walk
+from runtime.expr import Buffer, Const, Expr, Load
+from runtime.expr_tree import free_variables, substitute, transform, walk
 from runtime.indices.index_forms import flat_index, interval, step
 from runtime.loop_nest import (
     PARALLEL,

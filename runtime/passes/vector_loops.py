@@ -12,7 +12,8 @@ vectorised loop is one vector operation per statement.
 
 from __future__ import annotations
 
-from runtime.expr import ITEM_SIZE, Const, Expr, Load, free_variables, substitute, walk
+from runtime.expr import ITEM_SIZE, Const, Expr, Load
+from runtime.expr_tree import free_variables, substitute, walk
 from runtime.indices.index_forms import flat_index, fold, step
 from runtime.loop_nest import (
     PARALLEL,

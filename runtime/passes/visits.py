@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runtime.expr import Binary, Buffer, Const, Expr, Load, free_variables, substitute, walk
+from runtime.expr import Binary, Buffer, Const, Expr, Load
+from runtime.expr_tree import free_variables, substitute, walk
 from runtime.indices.index_forms import fold, interval, multiple_of, step
 from runtime.loop_nest import VECTORIZE, Allocate, For, If, Stmt, Store, expressions, sub_stmts
 
