@@ -1,0 +1,139 @@
+"""Many programs of one sketch as one array of small integers.
+
+Paper: Ansor §5.1
+
+A program is a value for each hole of its sketch, and each hole has a fixed list of legal values. So a row of indices
+into those lists is a program, and thousands of programs are one array, on which mutation, crossover, features and
+prediction are a few NumPy calls each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from ansor_mini.holes import TILE, HoleSpec, Value
+from ansor_mini.sketch import Program, Sketch
+
+
+@dataclass(frozen=True, eq=False)
+class HoleTable:
+    """Every value of a hole, as Python values, as arrays, and by value."""
+
+    values: tuple[Value, ...]
+    numbers: np.ndarray
+    index: dict[Value, int]
+
+
+@lru_cache(maxsize=4096)
+def hole_table(hole: HoleSpec) -> HoleTable:
+    """The values of a hole; `numbers` is int64 [parts - 1, values] for a tile hole and [1, values] for others."""
+    values = tuple(hole.values)
+    rows = values if hole.kind == TILE else [(value,) for value in values]
+    width = hole.parts - 1 if hole.kind == TILE else 1
+    numbers = np.array(rows, dtype=np.int64).reshape(len(values), width).T.copy()
+    return HoleTable(values, numbers, {value: number for number, value in enumerate(values)})
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Programs of one sketch, one row of small integers each.
+
+    choices: int32 [programs, holes]; an entry is an index into the `values` of that hole of the sketch.
+
+    >>> from ansor_mini.sketch import derive
+    >>> from ansor_mini.workloads import WORKLOADS
+    >>> sketch = derive(WORKLOADS["matmul"].dag(4, 4, 4))[0]
+    >>> population = Population(sketch, np.array([[0] * len(sketch.holes), [1] * len(sketch.holes)]))
+    >>> print(population.program(1))  # doctest: +ELLIPSIS
+    C.i=(1, 1, 2), C.j=(1, 1, 2), C.k=(2,), ...
+    >>> population.numbers("C.i")
+    (array([1, 1]), array([1, 1]), array([1, 2]))
+    """
+
+    sketch: Sketch
+    choices: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.choices)
+        if len(shape) != 2 or shape[1] != len(self.sketch.holes):
+            raise ValueError(f"choices must have shape (programs, {len(self.sketch.holes)}), got {shape}")
+        object.__setattr__(self, "choices", np.asarray(self.choices, dtype=np.int32))
+
+    @classmethod
+    def of(cls, sketch: Sketch, programs: Sequence[Program]) -> Population:
+        """The rows of some programs.
+
+        Raises: ValueError: a program is of another sketch, or has a value that its hole does not allow.
+        """
+        tables = [(hole.name, hole_table(hole).index) for hole in sketch.holes]
+        choices = np.empty((len(programs), len(sketch.holes)), dtype=np.int32)
+        for row, program in enumerate(programs):
+            if program.sketch is not sketch and program.identity != sketch.key:
+                raise ValueError(f"every program must be of the given sketch, got one of another: {program}")
+            annotation = dict(program.frozen)
+            try:
+                choices[row] = [index[annotation[name]] for name, index in tables]
+            except KeyError as error:
+                raise ValueError(
+                    f"every value must be legal for its hole, got {error.args[0]!r} in {program}"
+                ) from None
+        return cls(sketch, choices)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    @cached_property
+    def _tables(self) -> tuple[HoleTable, ...]:
+        return tuple(hole_table(hole) for hole in self.sketch.holes)
+
+    @cached_property
+    def _column(self) -> dict[str, int]:
+        return {hole.name: column for column, hole in enumerate(self.sketch.holes)}
+
+    @cached_property
+    def _sorted_columns(self) -> tuple[tuple[str, int, tuple[Value, ...]], ...]:
+        # Program keeps its values sorted by name.
+        return tuple(
+            (name, self._column[name], self._tables[self._column[name]].values) for name in sorted(self._column)
+        )
+
+    def program(self, row: int) -> Program:
+        """One of the programs."""
+        choices = self.choices[row].tolist()
+        return Program(
+            self.sketch, tuple((name, values[choices[column]]) for name, column, values in self._sorted_columns)
+        )
+
+    def programs(self) -> list[Program]:
+        """All programs, in the order of the rows."""
+        return [self.program(row) for row in range(len(self))]
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Population:
+        """The programs of some rows (indices or a mask), in that order."""
+        return Population(self.sketch, self.choices[np.asarray(rows)])
+
+    def numbers(self, name: str) -> tuple[np.ndarray, ...]:
+        """The values of a hole in all programs, int64 [programs]: of a tile its inner lengths, of others one array.
+
+        Raises: ValueError: the sketch has no such hole.
+        """
+        if name not in self._column:
+            raise ValueError(f"name must be a hole of the sketch ({', '.join(self._column)}), got {name!r}")
+        column = self._column[name]
+        chosen = self.choices[:, column]
+        return tuple(numbers[chosen] for numbers in self._tables[column].numbers)
+
+
+def by_sketch(programs: Sequence[Program]) -> list[tuple[np.ndarray, Population]]:
+    """Group programs of several sketches: for each sketch the positions of its programs, and these as a population."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for position, program in enumerate(programs):
+        groups.setdefault(program.identity, []).append(position)
+    return [
+        (np.array(positions), Population.of(programs[positions[0]].sketch, [programs[i] for i in positions]))
+        for positions in groups.values()
+    ]
