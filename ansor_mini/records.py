@@ -2,118 +2,86 @@
 
 Paper: Ansor §6
 
-A record holds the task, the program as its sketch's steps and its annotation, and the result: the seconds of each
-repeat, or the kind of failure and its reason. Lines are flushed to disk as they are written; a line cut short by a
-crash is skipped when the file is read again.
+1. `RecordFile` appends: a record is on the disk when `append` returns. A disk that is full is an OSError that names
+   the file, and takes back what was written of the last line.
+2. `read_records` reads: plain or compressed (.gz), old lines and new ones; a line cut short by a crash is skipped.
+3. `write_records` writes a whole file at once, and rounds times to what the clock can tell.
+
+How a record becomes a line is `record_lines`.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
+import errno
+import gzip
 import os
-import platform
-import time
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import zlib
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
 
-from ansor_mini.holes import Annotation, Value
+from ansor_mini.record import OK, Record, best_of, now, versions
+from ansor_mini.record_lines import LineReader, LineWriter, Unreadable, read_lines
 
-SCHEMA = 1
-OK = "ok"
+DIGITS = 6  # significant ones of a time in `write_records`
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One measured program.
-
-    task: key of the workload. steps: the sketch's steps as text. annotation: a value for each hole.
-    kind: "ok" or the kind of failure. seconds: time of each repeat (empty when it failed). reason: why it failed.
-    """
-
-    task: str
-    steps: tuple[str, ...]
-    annotation: Annotation
-    kind: str
-    seconds: tuple[float, ...] = ()
-    reason: str = ""
-    threads: int = 1
-    machine: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    time: float = 0.0
-
-    @property
-    def cost(self) -> float:
-        """Seconds of the fastest repeat, infinite for a failure; other work on the machine can only add time."""
-        return min(self.seconds) if self.kind == OK and self.seconds else math.inf
-
-    def to_json(self) -> str:
-        """One line of JSON without its line end."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, separators=(",", ":"))
-
-    @staticmethod
-    def from_json(line: str) -> Record:
-        """Read a line back.  Raises: ValueError: it is not a record of this schema."""
-        try:
-            fields = json.loads(line)
-            if fields.pop("schema") != SCHEMA:
-                raise ValueError("another schema")
-            fields["steps"] = tuple(fields["steps"])
-            fields["seconds"] = tuple(fields["seconds"])
-            fields["annotation"] = {name: _value(value) for name, value in fields["annotation"].items()}
-            return Record(**fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a record of schema {SCHEMA} ({error}): {line[:80]!r}") from None
-
-
-def _value(value: int | list[int]) -> Value:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def versions() -> dict[str, str]:
-    """The software that a measurement depends on."""
-    from importlib import metadata
-
-    try:
-        ours = metadata.version("mini-compilers")
-    except metadata.PackageNotFoundError:
-        ours = "source"
-    return {"ansor_mini": ours, "python": platform.python_version()}
-
-
-def now() -> float:
-    """Seconds since 1970, for `Record.time`."""
-    return round(time.time(), 3)
+__all__ = ["OK", "Record", "RecordFile", "best_of", "now", "read_records", "versions", "write_records"]
 
 
 class RecordFile:
     """Appends records to a file; each is on the disk when `append` returns.
 
-    Raises: ValueError: the file exists and holds something other than records; OSError: it cannot be written.
+    Raises: ValueError: the file exists and holds something other than records, or is compressed; OSError: it cannot be
+    written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open `path` for appending, and make its directory when needed."""
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, workload: str = "") -> None:
+        """Open `path` for appending, and make its directory when needed.
+
+        workload: the text that builds the computation, noted in records that name none.
+        """
+        self.path, self.workload = Path(path), workload
+        if self.path.suffix == ".gz":
+            raise ValueError(f"{self.path} is compressed, and records are appended to plain files only")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torn = False
-        if self.path.exists():
-            read_records(self.path)
+        reader, torn = LineReader(), False
+        if self.path.is_file():
+            _read(self.path, reader)
             content = self.path.read_bytes()
             torn = bool(content) and not content.endswith(b"\n")
-        self._file: TextIO = self.path.open("a", encoding="utf-8")
+        self._writer = LineWriter(reader.headers)
+        self._file = self.path.open("ab", buffering=0)
         if torn:
-            self._file.write("\n")
+            self._write(b"\n")
 
     def append(self, record: Record) -> None:
         """Write one record and wait until it is on the disk."""
-        self._file.write(record.to_json() + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if self.workload and not record.workload:
+            record = replace(record, workload=self.workload)
+        before = set(self._writer.written)
+        lines = self._writer.lines(record)
+        try:
+            self._write("".join(f"{line}\n" for line in lines).encode())
+        except OSError:
+            self._writer.written = before
+            raise
+
+    def _write(self, data: bytes) -> None:
+        """Write all of it and wait for the disk, or take back what was written."""
+        start = os.fstat(self._file.fileno()).st_size
+        done = 0
+        try:
+            while done < len(data):
+                done += self._file.write(data[done:])
+            _sync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                if os.fstat(self._file.fileno()).st_size == start + done:
+                    self._file.truncate(start)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def close(self) -> None:
         """Close the file."""
@@ -133,28 +101,70 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
     Raises: ValueError: the file has lines and none of them is a record; OSError: it cannot be read.
     """
-    text = Path(path).read_bytes().decode("utf-8", errors="replace")
+    return _read(Path(path), LineReader())
+
+
+def write_records(path: str | os.PathLike[str], records: Iterable[Record], *, digits: int = DIGITS) -> int:
+    """Write a new file of records, compressed when its name ends in .gz; returns their number.
+
+    digits: significant ones that are kept of every time. The file appears when it is complete.
+    Raises: ValueError: digits below 1.
+    """
+    if digits < 1:
+        raise ValueError(f"digits must be at least 1, got {digits}")
+    path, writer, lines, count = Path(path), LineWriter(), [], 0
+    for record in records:
+        lines += writer.lines(replace(record, seconds=tuple(float(f"{s:.{digits}g}") for s in record.seconds)))
+        count += 1
+    data = "".join(f"{line}\n" for line in lines).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        # No time stamp inside, so that equal records are equal files.
+        partial.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _read(path: Path, reader: LineReader) -> list[Record]:
+    text = _content(path).decode("utf-8", errors="replace")
     lines = [line for line in text.split("\n") if line.strip()]
-    records, errors = [], []
-    for line in lines:
-        try:
-            records.append(Record.from_json(line))
-        except ValueError as error:
-            errors.append(str(error))
-    if errors and (len(errors) > 1 or not lines[0].startswith("{")) and not records:
+    records: list[Record] = []
+    errors: list[str] = []
+    for found in read_lines(lines, reader):
+        if isinstance(found, Unreadable):
+            errors.append(found.reason)
+        else:
+            records.append(found)
+    alien = errors and not records and not reader.headers
+    if alien and (len(errors) > 1 or not lines[0].startswith("{")):
         raise ValueError(f"{path} is not a record file: {errors[0]}")
     if errors:
-        warnings.warn(f"{path}: skipped {len(errors)} unreadable of {len(lines)} lines", stacklevel=2)
+        warnings.warn(f"{path}: skipped {len(errors)} unreadable of {len(lines)} lines", stacklevel=3)
     return records
 
 
-def best_of(records: Iterable[Record], task: str | None = None, threads: int | None = None) -> Record | None:
-    """The fastest correct record, of one task and thread count when given; None when there is none."""
-    fitting = [
-        record
-        for record in records
-        if record.kind == OK
-        and (task is None or record.task == task)
-        and (threads is None or record.threads == threads)
-    ]
-    return min(fitting, key=lambda record: record.cost, default=None)
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of a compressed one that was cut short, what can be had."""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    parts: list[bytes] = []
+    with gzip.open(path, "rb") as file, contextlib.suppress(EOFError):
+        try:
+            while part := file.read1(1 << 20):
+                parts.append(part)
+        except (gzip.BadGzipFile, zlib.error) as error:
+            if not parts:
+                raise ValueError(f"{path} is not a record file: {error}") from None
+    return b"".join(parts)
+
+
+def _sync(descriptor: int) -> None:
+    """Wait until a file is on the disk; a pipe or a device has none."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise

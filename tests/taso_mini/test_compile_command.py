@@ -83,7 +83,7 @@ def test_ctrl_c_during_tuning_keeps_every_finished_record(tmp_path: Path) -> Non
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     records = out / "records.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (records.exists() and records.read_text().count("\n") >= 3):
+    while time.monotonic() < deadline and not (records.exists() and records.read_text().count('"of":') >= 3):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
