@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from ansor_mini.annotation import complete, draw
 from ansor_mini.cost_model import CostModel
+from ansor_mini.feasibility import Feasibility
 from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE
-from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program
 
 Mutation = Callable[[Program, np.random.Generator, int], "Program | None"]
@@ -36,36 +36,6 @@ class EvolutionOptions:
     mutation_rate: float = 0.85
     crossover_rate: float = 0.1
     epsilon: float = 0.05
-
-
-@dataclass
-class Feasibility:
-    """Says whether a program can be replayed, and counts why not.
-
-    Tile lengths change extents and unroll limits change nothing that a step looks at, so one replay answers for all
-    programs that are alike in their other choices.
-    """
-
-    rejections: Counter[str] = field(default_factory=Counter)
-    _known: dict[tuple[object, ...], str] = field(default_factory=dict)
-
-    def __call__(self, program: Program) -> bool:
-        """True when the steps replay; False, counted, when they do not."""
-        kinds = program.sketch.hole
-        structure = (
-            program.identity,
-            tuple(item for item in program.frozen if kinds[item[0]].kind not in (TILE, UNROLL)),
-        )
-        if structure not in self._known:
-            try:
-                program.schedule()
-                self._known[structure] = ""
-            except ScheduleError as error:
-                self._known[structure] = f"infeasible: {error.reason}"
-        reason = self._known[structure]
-        if reason:
-            self.rejections[reason] += 1
-        return not reason
 
 
 def mutate_tile_size(program: Program, rng: np.random.Generator, threads: int) -> Program | None:

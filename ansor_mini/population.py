@@ -38,6 +38,15 @@ def hole_table(hole: HoleSpec) -> HoleTable:
     return HoleTable(values, numbers, {value: number for number, value in enumerate(values)})
 
 
+@lru_cache(maxsize=4096)
+def _words(column: int, count: int) -> np.ndarray:
+    """A well-mixed 64-bit word for each value of a column (the splitmix64 generator, which needs no state)."""
+    word = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(column << 32)) * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
 @dataclass(frozen=True, eq=False)
 class Population:
     """Programs of one sketch, one row of small integers each.
@@ -111,6 +120,16 @@ class Population:
     def programs(self) -> list[Program]:
         """All programs, in the order of the rows."""
         return [self.program(row) for row in range(len(self))]
+
+    def keys(self, columns: Sequence[int] | None = None) -> np.ndarray:
+        """A number for each program, uint64 [programs]: equal for equal programs (in some columns: in those).
+
+        The numbers are 64-bit hashes; different programs having the same one is not a practical matter.
+        """
+        total = np.zeros(len(self), dtype=np.uint64)
+        for column in range(len(self._tables)) if columns is None else columns:
+            total += _words(column, len(self._tables[column].values))[self.choices[:, column]]
+        return total
 
     def take(self, rows: np.ndarray | Sequence[int]) -> Population:
         """The programs of some rows (indices or a mask), in that order."""
