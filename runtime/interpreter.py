@@ -17,11 +17,13 @@ from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
 
 POISON = -(2**31) + 12345
 Value = object  # np.float32, np.float64, int or bool
+OnStore = Callable[[str, "tuple[int, ...]"], None]
 
 
-def interpret(nest: LoopNest, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+def interpret(nest: LoopNest, *inputs: np.ndarray, on_store: OnStore | None = None) -> tuple[np.ndarray, ...]:
     """Run a nest on arrays and return its outputs.
 
+    on_store: told of every store, in order: the buffer's name and the element's position.
     Raises: TypeError, ValueError: the inputs do not match the declaration.  IndexError: an access outside its buffer.
         OverflowError: an integer leaves its dtype.  ZeroDivisionError: an integer is divided by zero.
 
@@ -29,10 +31,14 @@ def interpret(nest: LoopNest, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
     >>> nest = parse("def f(A: float32[3]) -> (B: float32[3]):\\n  for i in range(3):\\n    B[i] = A[2 - i] * 2.0")
     >>> interpret(nest, np.array([1, 2, 3], np.float32))
     (array([6., 4., 2.], dtype=float32),)
+    >>> _ = interpret(nest, np.ones(3, np.float32), on_store=lambda name, where: print(name, where))
+    B (0,)
+    B (1,)
+    B (2,)
     """
     if len(inputs) != len(nest.inputs):
         raise TypeError(f"{nest.name} takes {len(nest.inputs)} inputs, got {len(inputs)}")
-    machine = _Machine()
+    machine = _Machine(on_store)
     for buffer, array in zip(nest.inputs, inputs):
         if array.dtype != np.dtype(buffer.dtype):
             raise TypeError(f"`{buffer.name}` must be {buffer.dtype}, got {array.dtype}")
@@ -55,7 +61,8 @@ def uninitialised(buffer: Buffer) -> np.ndarray:
 class _Machine:
     """The buffers and loop variables of a running nest."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_store: OnStore | None = None) -> None:
+        self.on_store = on_store
         self.memory: dict[str, np.ndarray] = {}
         self.variables: dict[str, int] = {}
 
@@ -71,6 +78,8 @@ class _Machine:
         elif isinstance(stmt, Store):
             where = self.position(stmt.buffer, stmt.indices)
             self.memory[stmt.buffer.name][where] = self.value(stmt.value)
+            if self.on_store is not None:
+                self.on_store(stmt.buffer.name, where)
         elif isinstance(stmt, If):
             if self.value(stmt.condition):
                 self.run(stmt.body)

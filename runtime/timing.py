@@ -17,11 +17,16 @@ SLOW_ROUNDS = 3
 
 
 def interleaved(
-    programs: Mapping[str, Callable[[], object]], *, rounds: int = 25, min_seconds: float = 0.05
+    programs: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 25,
+    min_seconds: float = 0.05,
+    settle: float = SETTLE_SECONDS,
 ) -> dict[str, float]:
     """Seconds per call of each program: the median over rounds.
 
-    rounds: how often every program has its turn. min_seconds: length of a turn; at least one call.
+    rounds: how often every program has its turn. min_seconds: length of a turn; at least one call. settle: seconds to
+    wait before each turn; programs without threads of their own need none.
 
     >>> seconds = interleaved({"a": lambda: sum(range(1000)), "b": lambda: None}, rounds=3, min_seconds=1e-4)
     >>> seconds["a"] > seconds["b"] > 0
@@ -41,7 +46,7 @@ def interleaved(
             program = programs[name]
             if number >= SLOW_ROUNDS and statistics.median(turns[name]) > SLOW_SECONDS:
                 continue
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(settle)
             program()
             turns[name].append(_turn(program, calls[name]))
     return {name: statistics.median(measured) for name, measured in turns.items()}

@@ -1,0 +1,116 @@
+"""Tune the forty operator cases and keep every measured program.
+
+Each case is tuned with one thread first; with more threads the best programs of one thread are measured first, since
+what fits the registers and caches of one core fits those of the next. Stopping at any moment keeps what was measured;
+starting again goes on. When all cases are done, the records go to `results/operators-records.jsonl.gz`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ansor_mini.annotation import complete
+from ansor_mini.holes import PARALLEL
+from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.records import OK, Record, RecordFile, read_records, write_compact
+from ansor_mini.sketch import Program, derive
+from ansor_mini.task import SearchOptions, Task
+from ansor_mini.task_tuner import program_of
+from ansor_mini.tuner import tune
+from ansor_mini.workloads import parse_workload
+from runtime.command_line import DONE, Parser, exit_status
+from runtime.compile_c import cache_directory
+from runtime.machine import detect
+from tests.benchmarks.command import RESULTS
+from tests.benchmarks.operator_cases import CASES, Case
+
+RECORDS = RESULTS / "operators-records.jsonl.gz"
+TRIALS = 200
+FINALISTS = 12  # programs of fewer threads that are measured first with more
+
+
+def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: Sequence[Record], seed: int = 0) -> str:
+    """Tune one case to `trials` measured programs, those in `earlier` included; what was found, for people."""
+    dag = parse_workload(case.text)
+    task = Task(case.text, dag, threads=threads)
+    seeds = [] if threads == 1 else _seeds(case, threads, earlier)
+    start = time.monotonic()
+    rng = np.random.default_rng(seed)
+    with LocalMeasurer(dag, threads=threads, rng=rng, constants=case.constants) as measurer:
+        result = tune(
+            task,
+            trials=trials,
+            rng=rng,
+            measurer=measurer,
+            records=sink,
+            resume=earlier,
+            seeds=seeds,
+            options=SearchOptions(),
+        )
+        if result.stopped == "interrupted":
+            raise KeyboardInterrupt
+    speed = f"{result.best_seconds * 1e6:9.1f} us {result.gflops:7.1f} GFLOP/s" if result.best else "nothing correct"
+    return f"{case.text:34} {threads}t {speed} {result.trials} trials {time.monotonic() - start:5.1f} s {dict(result.failures)}"
+
+
+def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]:
+    """The best programs of one thread, with their outer loops fused for more."""
+    dag = parse_workload(case.text)
+    machine = detect()
+    known = {sketch.key: sketch for sketch in derive(dag, SearchOptions().rules, machine)}
+    good = [r for r in earlier if r.task == case.text and r.threads == 1 and r.kind == OK and r.steps in known]
+    seeds = []
+    for record in sorted(good, key=lambda record: record.cost)[:FINALISTS]:
+        sketch = program_of(record, dag, known).sketch
+        kept = {name: value for name, value in record.annotation.items() if sketch.hole[name].kind != PARALLEL}
+        rng = np.random.default_rng(0)
+        seeds.append(sketch.program(complete(sketch, kept, rng, threads=threads, lanes=machine.lanes)))
+    return seeds
+
+
+def tune_all(
+    thread_counts: Sequence[int], trials: int, target: Path, *, only: Collection[str] = (), working: Path | None = None
+) -> None:
+    """Tune every case (or those whose text starts with one of `only`) with each number of threads."""
+    working = working or cache_directory() / "operators-records.jsonl"
+    for threads in thread_counts:
+        for case in CASES:
+            if only and not case.text.startswith(tuple(only)):
+                continue
+            earlier = read_records(working) if working.exists() else []
+            done = [record for record in earlier if record.task == case.text and record.threads == threads]
+            if len(done) >= trials:
+                continue
+            with RecordFile(working) as sink:
+                print(tune_case(case, threads, trials, sink, earlier), file=sys.stderr, flush=True)
+    write_compact(read_records(working), target)
+
+
+def main() -> int:
+    """The command."""
+    parser = Parser(
+        prog="python -m tests.benchmarks.tune_operators",
+        description=__doc__ or "",
+        example="python -m tests.benchmarks.tune_operators --threads 1 --trials 200",
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads to tune for")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="measured programs per case and number of threads")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="beginnings of case names, e.g. C2D")
+    parser.add_argument("--records", type=Path, help="working file (default: in the cache directory)")
+    parser.add_argument("--target", type=Path, default=RECORDS, help="where all records go in the end")
+    options = parser.parse_args()
+
+    def run() -> int:
+        tune_all(options.threads, options.trials, options.target, only=options.only, working=options.records)
+        return DONE
+
+    return exit_status(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
