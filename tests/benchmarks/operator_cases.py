@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.workloads import WORKLOADS
+from tests.benchmarks.command import RESULTS
 
 FAMILIES = ("C1D", "C2D", "C3D", "matmul", "GRP", "DIL", "DEP", "T2D", "CAP", "NRM")
 
@@ -62,4 +63,5 @@ def _inside(kernel: int, outputs: int, size: int, stride: int, padding: int) -> 
     return hits / (outputs * kernel)
 
 
+RECORDS = RESULTS / "operators-records.jsonl.gz"  # all measured programs of all cases
 CASES = tuple(Case(family, numbers) for family in FAMILIES for numbers in WORKLOADS[family].shapes)

@@ -28,7 +28,6 @@ import numpy as np
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.layout_rewrite import pack_case
-from ansor_mini.local_measurer import case_of
 from ansor_mini.records import Record, best_of, read_records
 from ansor_mini.task_tuner import program_of
 from ansor_mini.workloads import parse_workload
@@ -38,12 +37,11 @@ from runtime.loop_nest import LoopNest
 from runtime.machine import usable_cores
 from runtime.measure_case import MeasureCase
 from runtime.timing import interleaved
-from tests.benchmarks.command import RESULTS, main
+from tests.benchmarks.command import main
 from tests.benchmarks.limits import Limits
-from tests.benchmarks.operator_cases import CASES, Case
+from tests.benchmarks.operator_cases import CASES, RECORDS, Case
 from tests.benchmarks.operator_peers import peers_of
 
-RECORDS = RESULTS / "operators-records.jsonl.gz"
 THREADS = (1, 2)
 LARGE = 2e9  # operations beyond which a case gets fewer rounds
 MEMORY_BOUND = ("DEP", "NRM")
@@ -69,7 +67,7 @@ def best_kernel(case: Case, records: Sequence[Record], threads: int) -> Kernel:
     own = [record for record in records if record.task == case.text and record.threads == threads]
     best = best_of(own)
     if best is None:
-        raise ValueError(f"no correct program for {case.text} with {threads} threads; run tests.benchmarks.tune_operators")
+        raise ValueError(f"no correct program for {case.text}, {threads} threads; run tests.benchmarks.tune_operators")
     rng = np.random.default_rng(0)
     plain = [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in dag.inputs]
     empty = [np.empty(tensor.shape, tensor.dtype) for tensor in dag.outputs]

@@ -26,10 +26,8 @@ from ansor_mini.workloads import parse_workload
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
 from runtime.machine import detect
-from tests.benchmarks.command import RESULTS
-from tests.benchmarks.operator_cases import CASES, Case
+from tests.benchmarks.operator_cases import CASES, RECORDS, Case
 
-RECORDS = RESULTS / "operators-records.jsonl.gz"
 TRIALS = 200
 FINALISTS = 12  # programs of fewer threads that are measured first with more
 
@@ -54,8 +52,9 @@ def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: 
         )
         if result.stopped == "interrupted":
             raise KeyboardInterrupt
-    speed = f"{result.best_seconds * 1e6:9.1f} us {result.gflops:7.1f} GFLOP/s" if result.best else "nothing correct"
-    return f"{case.text:34} {threads}t {speed} {result.trials} trials {time.monotonic() - start:5.1f} s {dict(result.failures)}"
+    found = f"{result.best_seconds * 1e6:9.1f} us {result.gflops:7.1f} GFLOP/s" if result.best else "nothing correct"
+    spent = f"{result.trials} trials {time.monotonic() - start:5.1f} s {dict(result.failures)}"
+    return f"{case.text:34} {threads}t {found} {spent}"
 
 
 def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]:
