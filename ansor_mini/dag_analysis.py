@@ -17,13 +17,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ansor_mini import sketch_hints as hints
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.tensor_expression import CACHE_COPY, Tensor
 from runtime.expr import Binary, Call, Const, Expr, Load, Select, Var
 from runtime.expr_tree import free_variables, walk
-
-# Attribute of a tensor that reads a constant matrix by index arithmetic: its loops are unrolled, never tiled.
-SIMPLIFY_CONST_INDICES = "simplify_const_indices"
 
 _EXPENSIVE = ("exp", "log", "tanh", "erf", "sigmoid", "pow")
 
@@ -77,11 +75,14 @@ def _plain_axis(index: Expr) -> str | None:
 def is_strictly_inlineable(dag: ComputeDAG, name: str) -> bool:
     """Whether inlining it costs nothing: plain reads in place or broadcast, no reduction, branch or expensive call.
 
+    A tensor that reads nothing is a constant, whose branches vanish; and a user may say so.
     Paper: Ansor §4.1, Table 1 (IsStrictInlinable)
     """
     op = dag[name]
     if op.is_placeholder or op.combiner or CACHE_COPY in op.attributes:
         return False
+    if hints.is_set(op, hints.ALWAYS_INLINE) or not dag.producers(name):
+        return True
     for node in walk(op.expression):
         if isinstance(node, Select) or (isinstance(node, Call) and node.name in _EXPENSIVE):
             return False
@@ -95,7 +96,7 @@ def needs_multi_level_tiling(dag: ComputeDAG, name: str) -> bool:
     Paper: Ansor §4.1, Table 1 (HasDataReuse)
     """
     op = dag[name]
-    if op.is_placeholder or SIMPLIFY_CONST_INDICES in op.attributes:
+    if op.is_placeholder or hints.names(op, hints.SIMPLIFY_CONST_INDICES):
         return False
     reused = sum(bool(access(op, producer.name).missing) for producer in dag.producers(name))
     return reused >= 2 or (reused >= 1 and bool(op.reduce_axes))

@@ -9,31 +9,51 @@ stage's location is known before that of what it reads.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+from ansor_mini import sketch_hints as hints
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, UNROLL_STEPS, VECTORIZE, HoleSpec, LoopExtent
-from ansor_mini.schedule import INLINE, ROOT, At, Stage, State
+from ansor_mini.hole_extents import IteratorKey, hole_extents
+from ansor_mini.holes import LOCATION, PARALLEL, UNROLL, UNROLL_STEPS, VECTORIZE, HoleSpec, LoopExtent
+from ansor_mini.schedule import INLINE, ROOT, SPATIAL, At, Iterator, Stage, State
 from ansor_mini.sketch import Derivation, Sketch, StageFacts
-from ansor_mini.steps import AutoUnroll, FuseParallel, FuseVectorize, Hole, Locate, Reorder, Step, candidate_locations
+from ansor_mini.steps import (
+    AutoUnroll,
+    FuseParallel,
+    FuseVectorize,
+    Hole,
+    Locate,
+    Reorder,
+    Rfactor,
+    Step,
+    Unroll,
+    candidate_locations,
+)
 from runtime.expr import Binary, Expr, Var
 from runtime.expr_tree import free_variables
+from runtime.loop_nest import SERIAL
 
 MAX_FUSED_VECTOR = 3  # innermost loops of an untiled stage that may become one vector
 
 
 def add_open_choices(dag: ComputeDAG, derivation: Derivation) -> Sketch:
     """Append location, parallel, unroll and vector steps with their holes, and make the sketch of `dag`."""
-    followers = {consumer: (tiled, level) for consumer, tiled, level in derivation.followers}
-    tiled = {hole.node for hole in derivation.holes if hole.kind == TILE}
+    partial = {f"{step.stage}.rf" for step in derivation.steps if isinstance(step, Rfactor)}
     for stage in reversed(derivation.state.stages):
-        if stage.name not in tiled and stage.name not in followers and stage.location == ROOT:
-            derivation = derivation.then("", _vector_innermost(stage))
+        if not is_tiled(stage) and stage.location == ROOT:
+            if stage.name not in partial:
+                derivation = derivation.then("", _vector_innermost(stage))
             derivation = _open_location(derivation, stage.name)
+    extents = hole_extents(dag, derivation.steps, derivation.holes)
     for stage in reversed(derivation.state.stages):
         if stage.location != INLINE:
-            derivation = _open_loops(derivation, stage, followers)
+            derivation = _open_loops(derivation, stage.name, extents)
     return Sketch(dag, derivation.steps, derivation.holes, derivation.rules, _facts(derivation.state))
+
+
+def is_tiled(stage: Stage) -> bool:
+    """Whether a stage's axes have been split or fused."""
+    return bool(stage.relations)
 
 
 def _facts(state: State) -> tuple[StageFacts, ...]:
@@ -85,15 +105,17 @@ def _open_location(derivation: Derivation, name: str) -> Derivation:
     if derivation.state.dag.is_output(name):
         return derivation
     places = len(candidate_locations(derivation.state, name))
-    inline = () if derivation.state.dag[name].reduce_axes else (0,)
+    inline = () if derivation.state.dag[name].combiner else (0,)
     hole = HoleSpec(f"{name}.{LOCATION}", name, LOCATION, choices=(1, *inline, *range(2, 2 + places)))
     return derivation.then("", [Locate(name, Hole(hole.name))], [hole])
 
 
-def _open_loops(derivation: Derivation, stage: Stage, followers: Mapping[str, tuple[str, int]]) -> Derivation:
+def _open_loops(derivation: Derivation, name: str, extents: dict[IteratorKey, LoopExtent | None]) -> Derivation:
     """Leave open how many outer loops run in parallel, how much is unrolled, and how many inner loops are a vector."""
-    name = stage.name
-    outer, inner = _outer_and_inner_loops(derivation, stage, followers)
+    derivation = derivation.then("", _hinted_unrolls(derivation.state[name]))
+    stage = derivation.state[name]
+    outer = _extents(stage, _outer_loops(derivation.state, stage), extents)
+    inner = _extents(stage, _inner_loops(derivation.state, stage), extents)
     steps: list[Step] = []
     holes: list[HoleSpec] = []
     if stage.location == ROOT and outer:
@@ -105,25 +127,52 @@ def _open_loops(derivation: Derivation, stage: Stage, followers: Mapping[str, tu
         holes.append(hole)
         steps.append(AutoUnroll(name, Hole(hole.name)))
     if inner:
+        inner = inner[::-1]
         hole = HoleSpec(f"{name}.{VECTORIZE}", name, VECTORIZE, choices=tuple(range(len(inner) + 1)), loops=inner)
         holes.append(hole)
         steps.append(FuseVectorize(name, Hole(hole.name)))
     return derivation.then("", steps, holes)
 
 
-def _outer_and_inner_loops(
-    derivation: Derivation, stage: Stage, followers: Mapping[str, tuple[str, int]]
-) -> tuple[tuple[LoopExtent, ...], tuple[LoopExtent, ...]]:
-    """The outermost loops that may be fused, outer to inner, and the innermost ones that may become a vector."""
-    source, level = followers.get(stage.name, (stage.name, None))
-    tiles = [hole for hole in derivation.holes if hole.node == source and hole.kind == TILE and not hole.reduce]
-    if len(tiles) == len(stage.tensor.axes) and tiles:
-        outer = tuple(LoopExtent(hole.extent, hole.name, 0, 1) for hole in tiles)
-        last = tiles[-1]
-        first = last.parts - 1 if level is None else level
-        return outer, (LoopExtent(last.extent, last.name, first, last.parts),)
-    extents = {axis.name: axis.extent for axis in stage.tensor.axes}
-    loops = [LoopExtent(extents[name]) if name in extents else None for name in stage.names()]
-    leading = tuple(loop for loop in itertools.takewhile(lambda loop: loop is not None, loops) if loop)
-    trailing = tuple(loop for loop in itertools.takewhile(lambda loop: loop is not None, reversed(loops)) if loop)
-    return leading[:-1] or leading, trailing[:MAX_FUSED_VECTOR][::-1]
+def _extents(
+    stage: Stage, names: Sequence[str], extents: dict[IteratorKey, LoopExtent | None]
+) -> tuple[LoopExtent, ...]:
+    """The extents of loops, up to the first that no single hole decides."""
+    found = (extents.get((stage.name, name)) for name in names)
+    return tuple(loop for loop in itertools.takewhile(lambda loop: loop is not None, found) if loop is not None)
+
+
+def _hinted_unrolls(stage: Stage) -> list[Step]:
+    """Unroll what the user's hints name, where it is still plain."""
+    whole = hints.names(stage.tensor, hints.ALWAYS_UNROLL)
+    inner = hints.names(stage.tensor, hints.ALWAYS_UNROLL_INNER)
+    last = {name.split(".")[0]: name for name in stage.names()}
+    chosen = [name for name in stage.names() if name.split(".")[0] in whole or name in {last.get(n) for n in inner}]
+    return [Unroll(stage.name, name) for name in chosen if stage.iterators[stage.positions[name]].annotation == SERIAL]
+
+
+def _outer_loops(state: State, stage: Stage) -> tuple[str, ...]:
+    """The outermost loops that may be fused, outer to inner: spatial ones, up to where another stage is computed.
+
+    An untiled stage without a reduction keeps its last loop, which may become a vector.
+    """
+    free = list(_free_spatial(stage.iterators))
+    for position, name in enumerate(free):
+        if At(stage.name, name) in state.attached:
+            return tuple(free[: position + 1])
+    if is_tiled(stage):
+        return tuple(free[: len(stage.tensor.axes)])
+    return tuple(free[:-1] or free) if len(free) == len(stage.iterators) else tuple(free)
+
+
+def _inner_loops(state: State, stage: Stage) -> tuple[str, ...]:
+    """The innermost loops that may become one vector, inner to outer; one of them in a tiled stage."""
+    free = _free_spatial(stage.iterators[::-1])
+    plain = itertools.takewhile(lambda name: At(stage.name, name) not in state.attached, free)
+    return tuple(itertools.islice(plain, 1 if is_tiled(stage) else MAX_FUSED_VECTOR))
+
+
+def _free_spatial(iterators: Sequence[Iterator]) -> list[str]:
+    """The first spatial loops that nothing has been said about yet."""
+    free = itertools.takewhile(lambda it: it.kind == SPATIAL and it.annotation == SERIAL, iterators)
+    return [iterator.name for iterator in free]

@@ -28,7 +28,7 @@ from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
 
 if TYPE_CHECKING:
-    from ansor_mini.sketch_rules import Rule
+    from ansor_mini.rule_types import Rule
 
 
 @dataclass(frozen=True)
@@ -164,13 +164,16 @@ def derive(
 
     rules: tried in order at each stage (default `sketch_rules.CPU_RULES`). structure: levels of the tiled loops, S for
     spatial and R for reduction, outer to inner. Paper: Ansor §4.1
-    Raises: ValueError: the structure has other letters than S and R.
+    Raises: ValueError: the structure has other letters than S and R, or a tensor's hint names no axis of it.
+    TypeError: a hint is not what it should be.
     """
+    from ansor_mini import sketch_hints
     from ansor_mini.open_choices import add_open_choices
     from ansor_mini.sketch_rules import CPU_RULES, Context
 
     if not structure or set(structure) - set("SR"):
         raise ValueError(f"structure must be a string of S and R, got {structure!r}")
+    sketch_hints.check(dag.ops)
     context = Context(machine or detect(), structure)
     rules = CPU_RULES if rules is None else rules
     start = Derivation(State.initial(dag))

@@ -2,102 +2,52 @@
 
 Paper: Ansor §4.1, Table 1
 
-Each rule has a condition, which says Skip, Apply or Apply-and-skip-the-rest for a state and a stage, and an
-application, which gives new states with the stage to look at next. An extension is one more `Rule` in the list given
-to `derive`.
+`CPU_RULES` are the rules of the table under the conditions of the published code, in its order, and `PAPER_RULES` the
+same rules under the table's own conditions, in the table's order. An extension is one more `Rule` in the list given to
+`derive`, usually in front: `derive(dag, rules=(my_rule, *CPU_RULES))`. The rules on tiling are in `tiling_rules`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 from ansor_mini import dag_analysis as facts
-from ansor_mini.holes import TILE, HoleSpec, rounded_extents
-from ansor_mini.schedule import REDUCE, SPATIAL, Stage
-from ansor_mini.sketch import Derivation
-from ansor_mini.steps import (
-    CacheWrite,
-    ComputeAt,
-    ComputeInline,
-    FollowSplit,
-    Fuse,
-    Hole,
-    Reorder,
-    Rfactor,
-    Split,
-    Step,
+from ansor_mini import sketch_hints as hints
+from ansor_mini.holes import TILE, HoleSpec
+from ansor_mini.rule_types import (
+    APPLY,
+    APPLY_AND_SKIP_REST,
+    SKIP,
+    Context,
+    Next,
+    Rule,
+    Verdict,
+    index_of,
+    stage_at,
+    when,
 )
-from runtime.machine import Machine
+from ansor_mini.schedule import REDUCE, SPATIAL
+from ansor_mini.sketch import Derivation
+from ansor_mini.steps import ComputeInline, Fuse, Hole, Reorder, Rfactor, Split, Step, Unroll
+from ansor_mini.tiling_rules import (
+    FUSION_LEVELS,
+    add_cache,
+    apply_fusion,
+    apply_tiling,
+    cache_condition,
+    fusible_consumer,
+    fusion_condition,
+    needs_tiling,
+    tile,
+    tiling_condition,
+    wants_cache,
+)
 
-
-class Verdict(Enum):
-    """What a condition says."""
-
-    SKIP = "skip"
-    APPLY = "apply"
-    APPLY_AND_SKIP_REST = "apply and skip the rest"
-
-    @property
-    def applies(self) -> bool:
-        """The rule is to be applied."""
-        return self is not Verdict.SKIP
-
-    @property
-    def last(self) -> bool:
-        """No later rule is to be tried."""
-        return self is Verdict.APPLY_AND_SKIP_REST
-
-
-SKIP, APPLY, APPLY_AND_SKIP_REST = Verdict.SKIP, Verdict.APPLY, Verdict.APPLY_AND_SKIP_REST
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the rules may depend on besides the state: the machine and the structure of tiled loops."""
-
-    machine: Machine
-    structure: str = "SSRSRS"
-
-    @property
-    def spatial_levels(self) -> int:
-        """Parts that a spatial axis is split into."""
-        return self.structure.count("S")
-
-    @property
-    def reduce_levels(self) -> int:
-        """Parts that a reduction axis is split into."""
-        return self.structure.count("R")
-
-
-Next = Sequence[tuple[Derivation, int]]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One derivation rule; both functions get the context, the derivation so far and the index of the stage."""
-
-    name: str
-    condition: Callable[[Context, Derivation, int], Verdict]
-    apply: Callable[[Context, Derivation, int], Next]
-
-
-def _stage(derivation: Derivation, index: int) -> Stage:
-    return derivation.state.stages[index]
-
-
-def _index_of(derivation: Derivation, name: str) -> int:
-    return next(index for index, stage in enumerate(derivation.state.stages) if stage.name == name)
-
-
-def _needs_tiling(derivation: Derivation, index: int) -> bool:
-    return facts.needs_multi_level_tiling(derivation.state.dag, _stage(derivation, index).name)
-
-
-def _fusible_consumer(derivation: Derivation, index: int) -> str | None:
-    return facts.fusible_consumer(derivation.state.dag, _stage(derivation, index).name)
+__all__ = [
+    "APPLY", "APPLY_AND_SKIP_REST", "CPU_RULES", "CPU_RULES_WITH_RFACTOR", "FUSION_LEVELS", "PAPER_RULES", "RULE_SETS",
+    "SKIP", "Context", "Next", "Rule", "Verdict", "tile",
+]  # fmt: skip
 
 
 # Rule 1: skip
@@ -114,141 +64,116 @@ def _leave(context: Context, derivation: Derivation, index: int) -> Next:
 # Rule 2: always inline
 
 
-def _inlineable(context: Context, derivation: Derivation, index: int) -> Verdict:
-    stage, dag = _stage(derivation, index), derivation.state.dag
-    inline = not dag.is_output(stage.name) and facts.is_strictly_inlineable(dag, stage.name)
-    return APPLY_AND_SKIP_REST if inline else SKIP
+def _inlineable(context: Context, derivation: Derivation, index: int) -> bool:
+    stage, dag = stage_at(derivation, index), derivation.state.dag
+    return not dag.is_output(stage.name) and facts.is_strictly_inlineable(dag, stage.name)
+
+
+def _not_inlineable(context: Context, derivation: Derivation, index: int) -> bool:
+    return not _inlineable(context, derivation, index)
 
 
 def _inline(context: Context, derivation: Derivation, index: int) -> Next:
-    return [(derivation.then("inline", [ComputeInline(_stage(derivation, index).name)]), index - 1)]
+    return [(derivation.then("inline", [ComputeInline(stage_at(derivation, index).name)]), index - 1)]
 
 
-# Rule 3: multi-level tiling
+# Not in the table: simplification with constant tensors
 
 
-def _tiling_condition(context: Context, derivation: Derivation, index: int) -> Verdict:
-    return APPLY_AND_SKIP_REST if _needs_tiling(derivation, index) else SKIP
+def _reads_constants(context: Context, derivation: Derivation, index: int) -> bool:
+    return bool(hints.names(stage_at(derivation, index).tensor, hints.SIMPLIFY_CONST_INDICES))
 
 
-def tile(context: Context, stage: Stage) -> tuple[list[Step], list[HoleSpec]]:
-    """The steps and holes that tile a stage by the context's structure, e.g. SSRSRS: i0 j0 i1 j1 k0 i2 j2 k1 i3 j3."""
-    steps: list[Step] = []
-    holes: list[HoleSpec] = []
-    parts: dict[str, list[list[str]]] = {"S": [], "R": []}
-    for letter, axes in (("S", stage.tensor.axes), ("R", stage.tensor.reduce_axes)):
-        levels = context.structure.count(letter)
-        for axis in axes:
-            parts[letter].append([axis.name] if levels == 1 else [f"{axis.name}.{level}" for level in range(levels)])
-            if levels > 1:
-                hole = HoleSpec(
-                    f"{stage.name}.{axis.name}", stage.name, TILE, axis.extent, levels, reduce=letter == "R"
-                )
-                if letter == "S":
-                    lanes = context.machine.lanes if axis == axes[-1] else 1
-                    hole = replace(hole, rounded=rounded_extents(axis.extent, lanes))
-                holes.append(hole)
-                steps.append(Split(stage.name, axis.name, Hole(hole.name)))
-    seen = {"S": 0, "R": 0}
-    order: list[str] = []
-    for letter in context.structure:
-        order += [names[seen[letter]] for names in parts[letter]]
-        seen[letter] += 1
-    return [*steps, Reorder(stage.name, tuple(order))], holes
+def _simplify_constants(context: Context, derivation: Derivation, index: int) -> Next:
+    """Unroll the axes that index a constant tensor, so that its elements become constants; split the others in two.
 
-
-def _tile(context: Context, derivation: Derivation, index: int) -> Next:
-    steps, holes = tile(context, _stage(derivation, index))
-    return [(derivation.then("tile", steps, holes), index - 1)]
-
-
-# Rule 4: multi-level tiling with fusion
-
-FUSION_LEVELS = (1, 2)
-
-
-def _fusion_condition(context: Context, derivation: Derivation, index: int) -> Verdict:
-    if not _needs_tiling(derivation, index) or _fusible_consumer(derivation, index) is None:
-        return SKIP
-    # A cache stage exists to be fused, so leaving it alone is no alternative.
-    return APPLY_AND_SKIP_REST if _stage(derivation, index).name in derivation.caches else APPLY
-
-
-def _tile_and_fuse(context: Context, derivation: Derivation, index: int) -> Next:
-    stage, consumer_name = _stage(derivation, index), _fusible_consumer(derivation, index)
-    assert consumer_name is not None
-    consumer = derivation.state[consumer_name]
-    steps, holes = tile(context, stage)
-    results = []
-    for level in FUSION_LEVELS:
-        if context.structure[:level] != "S" * level or context.spatial_levels <= level:
-            continue
-        own = consumer.names()
-        follow: list[Step] = [
-            FollowSplit(consumer_name, name, (stage.name, source), level + 1)
-            for name, source in zip(own, stage.names(SPATIAL))
-        ]
-        order = tuple(f"{name}.{part}" for part in range(level + 1) for name in own)
-        attach = ComputeAt(stage.name, consumer_name, f"{own[-1]}.{level - 1}")
-        fused = derivation.then(
-            f"tile-and-fuse-{level}", [*steps, *follow, Reorder(consumer_name, order), attach], holes
-        )
-        followers = (*derivation.followers, (consumer_name, stage.name, level))
-        results.append((replace(fused, followers=followers), index - 1))
-    return results
-
-
-# Rule 5: add a cache stage
-
-
-def _cache_condition(context: Context, derivation: Derivation, index: int) -> Verdict:
-    return APPLY if _needs_tiling(derivation, index) and _fusible_consumer(derivation, index) is None else SKIP
-
-
-def _add_cache(context: Context, derivation: Derivation, index: int) -> Next:
-    name = _stage(derivation, index).name
-    cached = derivation.then("cache-write", [CacheWrite(name)])
-    cached = replace(cached, caches=(*cached.caches, f"{name}.local"))
-    return [(cached, _index_of(cached, f"{name}.local"))]
+    The last of the inner tiles stands inside the unrolled loops, unlike in the published code: there it is a vector.
+    """
+    stage = stage_at(derivation, index)
+    tensor = stage.tensor
+    unrolled = hints.names(tensor, hints.SIMPLIFY_CONST_INDICES)
+    rest = [axis for axis in tensor.axes if axis.name not in unrolled]
+    holes = [HoleSpec(f"{stage.name}.{axis.name}", stage.name, TILE, axis.extent, 2) for axis in rest]
+    steps: list[Step] = [Split(stage.name, axis.name, Hole(hole.name)) for axis, hole in zip(rest, holes)]
+    outer, inner = ([f"{axis.name}.{part}" for axis in rest] for part in (0, 1))
+    kept = [name for name in stage.names() if name in unrolled]
+    steps.append(Reorder(stage.name, (*outer, *inner[:-1], *kept, *inner[-1:])))
+    steps += [Unroll(stage.name, name) for name in kept]
+    return [(derivation.then("simplify-constants", steps, holes), index - 1)]
 
 
 # Rule 6: reduction factorisation
 
+VECTOR_PARTIALS = 256  # most partial results that are kept as vectors
+
+
+def _tiles_with_consumer(context: Context, derivation: Derivation, index: int) -> bool:
+    return needs_tiling(context, derivation, index) and fusible_consumer(derivation, index) is not None
+
+
+def _more_reduction_parallel(context: Context, derivation: Derivation, index: int) -> bool:
+    name = stage_at(derivation, index).name
+    return facts.has_more_reduction_parallel(derivation.state.dag, name, context.machine.cores)
+
 
 def _rfactor_condition(context: Context, derivation: Derivation, index: int) -> Verdict:
-    stage = _stage(derivation, index)
-    if stage.name in derivation.caches or stage.name.endswith(".rf"):
+    """The published code's condition: never on a cache, and not twice."""
+    name = stage_at(derivation, index).name
+    if name in derivation.caches or name.endswith(".rf"):
         return SKIP
-    parallel = facts.has_more_reduction_parallel(derivation.state.dag, stage.name, context.machine.cores)
-    return APPLY if parallel else SKIP
+    return APPLY if _more_reduction_parallel(context, derivation, index) else SKIP
 
 
 def _rfactor(context: Context, derivation: Derivation, index: int) -> Next:
-    stage = _stage(derivation, index)
-    reduce = stage.names(REDUCE)
+    """Two variants: the outer part of the reduction becomes an axis, to run in parallel, or the inner one, a vector."""
+    stage = stage_at(derivation, index)
+    reduce, spatial = stage.names(REDUCE), stage.names(SPATIAL)
     extent = math.prod(axis.extent for axis in stage.tensor.reduce_axes)
+    fused, partial = "@".join(reduce), f"{stage.name}.rf"
     steps: list[Step] = [Fuse(stage.name, reduce)] if len(reduce) > 1 else []
-    fused = "@".join(reduce)
-    spatial = len(stage.iterators) - len(reduce)
     hole = HoleSpec(f"{stage.name}.{fused}", stage.name, TILE, extent, 2, reduce=True)
+    split = Split(stage.name, fused, Hole(hole.name))
+    outer: list[Step] = [split, Rfactor(stage.name, f"{fused}.0", len(spatial))]
+    inner: list[Step] = [split, Rfactor(stage.name, f"{fused}.1", len(spatial))]
+    inner.append(Reorder(partial, (*spatial, f"{fused}.0", f"{fused}.1")))
+    variants = ((outer, replace(hole, innermost=extent)), (inner, replace(hole, innermost=VECTOR_PARTIALS)))
     results = []
-    for part in (0, 1):
-        factored = derivation.then(
-            f"rfactor-{part}",
-            [*steps, Split(stage.name, fused, Hole(hole.name)), Rfactor(stage.name, f"{fused}.{part}", spatial)],
-            [hole],
-        )
-        results.append((factored, _index_of(factored, f"{stage.name}.rf") - 1))
+    for number, (own, limited) in enumerate(variants):
+        factored = derivation.then(f"rfactor-{number}", [*steps, *own], [limited])
+        results.append((factored, index_of(factored, partial) - 1))
     return results
 
 
-ALWAYS_INLINE = Rule("always-inline", _inlineable, _inline)
-TILE_AND_FUSE = Rule("multi-level-tiling-with-fusion", _fusion_condition, _tile_and_fuse)
-MULTI_LEVEL_TILING = Rule("multi-level-tiling", _tiling_condition, _tile)
-ADD_CACHE_STAGE = Rule("add-cache-stage", _cache_condition, _add_cache)
+ALWAYS_INLINE = Rule("always-inline", when(_inlineable, APPLY_AND_SKIP_REST), _inline)
+SIMPLIFY_CONSTANTS = Rule("simplify-constants", when(_reads_constants, APPLY_AND_SKIP_REST), _simplify_constants)
 RFACTOR = Rule("reduction-factorization", _rfactor_condition, _rfactor)
+ADD_CACHE_STAGE = Rule("add-cache-stage", cache_condition, add_cache)
+TILE_AND_FUSE = Rule("multi-level-tiling-with-fusion", fusion_condition, apply_fusion)
+MULTI_LEVEL_TILING = Rule("multi-level-tiling", tiling_condition, apply_tiling)
 SKIP_STAGE = Rule("skip", _always, _leave)
 
 # Tried in this order at every stage; a rule that says "skip the rest" hides those behind it.
-CPU_RULES = (ALWAYS_INLINE, ADD_CACHE_STAGE, TILE_AND_FUSE, MULTI_LEVEL_TILING, SKIP_STAGE)
-CPU_RULES_WITH_RFACTOR = (ALWAYS_INLINE, RFACTOR, *CPU_RULES[1:])
+CPU_RULES = (
+    ALWAYS_INLINE,
+    SIMPLIFY_CONSTANTS,
+    RFACTOR,
+    ADD_CACHE_STAGE,
+    TILE_AND_FUSE,
+    MULTI_LEVEL_TILING,
+    SKIP_STAGE,
+)
+CPU_RULES_WITH_RFACTOR = CPU_RULES
+
+# The table's rows. Each rule whose condition holds is applied: a stage with data reuse may also be left alone, and a
+# cache stage too.
+PAPER_RULES = (
+    SIMPLIFY_CONSTANTS,
+    Rule("skip", when(_not_inlineable), _leave),
+    Rule("always-inline", when(_inlineable), _inline),
+    Rule("multi-level-tiling", when(needs_tiling), apply_tiling),
+    Rule("multi-level-tiling-with-fusion", when(_tiles_with_consumer), apply_fusion),
+    Rule("add-cache-stage", when(wants_cache), add_cache),
+    Rule("reduction-factorization", when(_more_reduction_parallel), _rfactor),
+)
+
+RULE_SETS = {"published": CPU_RULES, "paper": PAPER_RULES}
