@@ -28,7 +28,8 @@ import numpy as np
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.layout_rewrite import pack_case
-from ansor_mini.records import Record, best_of, read_records
+from ansor_mini.record import Record, best_of
+from ansor_mini.records import read_records
 from ansor_mini.task_tuner import program_of
 from ansor_mini.workloads import parse_workload
 from runtime.compile_c import aligned_empty, build_library, load_kernel

@@ -17,7 +17,8 @@ import numpy as np
 from ansor_mini.annotation import complete
 from ansor_mini.holes import PARALLEL
 from ansor_mini.local_measurer import LocalMeasurer
-from ansor_mini.records import OK, Record, RecordFile, read_records, write_compact
+from ansor_mini.record import OK, Record
+from ansor_mini.records import RecordFile, read_records, write_records
 from ansor_mini.sketch import Program, derive
 from ansor_mini.task import SearchOptions, Task
 from ansor_mini.task_tuner import program_of
@@ -87,7 +88,7 @@ def tune_all(
                 continue
             with RecordFile(working) as sink:
                 print(tune_case(case, threads, trials, sink, earlier), file=sys.stderr, flush=True)
-    write_compact(read_records(working), target)
+    write_records(target, read_records(working))
 
 
 def main() -> int:
