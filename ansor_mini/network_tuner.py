@@ -1,12 +1,11 @@
-"""Tune all kernels of a network, spending the trials where they promise most.
+"""Tune all kernels of one network or several, spending the trials where they promise most.
 
 Paper: Ansor §6
 
-1. Every distinct subgraph is a task; its weight is how often the network runs it.
+1. Every distinct subgraph is a task; its weight is how often each network runs it. Networks share tasks.
 2. Warm-up: the default schedule of every task is measured once.
-3. The next round goes to the task with the largest optimistic gradient w_i · g_i / t_i: the latency that would vanish
-   if another t_i rounds brought task i's latency g_i to zero.
-4. Until the trials or the seconds are used up, or every task is exhausted. Ctrl-C keeps what was measured.
+3. The next round goes to the task that the scheduler chooses, under a strategy and an objective: both are arguments.
+4. Until the trials or the seconds are used up, or nothing promises more. Ctrl-C keeps what was measured.
 5. `confirm` measures the default and the best few programs of every task again, side by side.
 """
 
@@ -15,167 +14,144 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.cost_model import CostModel
 from ansor_mini.default_schedule import default_steps
 from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.network_task import NetworkTask, Part, case_of, constant_inputs, distinct_parts
+from ansor_mini.objectives import Make, TotalLatency, network_latencies
 from ansor_mini.operators import declare
-from ansor_mini.partition import Subgraph, task_weights
+from ansor_mini.partition import Subgraph
 from ansor_mini.records import Record
+from ansor_mini.similarity import Similarity, structure
 from ansor_mini.sketch import Program, Sketch
-from ansor_mini.task_tuner import RecordSink, SearchOptions, Task, TaskTuner, TuneResult
+from ansor_mini.task_scheduler import Candidate, SchedulerOptions, Strategy, TaskScheduler
+from ansor_mini.task_tuner import RecordSink, SearchOptions, Task, TaskTuner
+from runtime import debug
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
-from runtime.measure_case import MeasureCase
 from runtime.runner import Runner
 
+__all__ = ["FINALISTS", "ROUND", "NetworkTask", "NetworkTuner", "Scheduling"]
+
 ROUND = 8  # programs measured before the next task is chosen
-DRY_ROUNDS = 2  # rounds without a new program after which a task is left alone
 FINALISTS = 3  # programs of each task that are measured again in the end
-HOPELESS_ROUNDS = 4  # rounds without a correct program after which a task is left alone
 
 Observer = Callable[["NetworkTask", Record], None]
 
 
-@dataclass
-class NetworkTask:
-    """One subgraph being tuned. rounds: how many it had; dry: how many of the last found nothing new to measure."""
+@dataclass(frozen=True)
+class Scheduling:
+    """How trials are shared out; each may be replaced.
 
-    part: Subgraph
-    tuner: TaskTuner
-    rounds: int = 0
-    dry: int = 0
+    objective: makes the objective from the weights [networks, tasks]. strategy: a name in `STRATEGIES` or a function.
+    similarity: a task's group, from its computation.
+    """
 
-    @property
-    def weight(self) -> int:
-        """How often the network runs it."""
-        return self.tuner.task.weight
-
-    @property
-    def label(self) -> str:
-        """The fused operators and the shape of the result, for people."""
-        operators = "+".join(node.operator for node in self.part.nodes)
-        shape = "x".join(map(str, self.part.fragment.types[self.part.fragment.outputs[0]].shape))
-        return f"{operators} {shape}"
-
-    @property
-    def default_seconds(self) -> float:
-        """Latency under the default schedule, which is measured first."""
-        return next(iter(self.tuner.measured.values()), math.inf)
-
-    @property
-    def gain(self) -> float:
-        """The optimistic gradient, w · g / t; infinite before the first round, 0 for a task to leave alone."""
-        if self.rounds == 0:
-            return math.inf
-        hopeless = self.tuner.best is None and self.rounds >= HOPELESS_ROUNDS
-        return 0.0 if hopeless or self.dry >= DRY_ROUNDS else self.weight * self.tuner.best_seconds / self.rounds
-
-    def result(self, stopped: str) -> TuneResult:
-        """What was found so far."""
-        return self.tuner.result(stopped)
-
-    def best_nest(self) -> LoopNest | None:
-        """The fastest correct program, lowered; None when there is none."""
-        return self.tuner.best.lower() if self.tuner.best else None
-
-
-def case_of(part: Subgraph, dag: ComputeDAG, rng: np.random.Generator) -> MeasureCase:
-    """Inputs for a subgraph, and what its graph operators' NumPy references make of them."""
-    low, high = (-3, 4) if dag.exact else (1, 4)
-    feeds = {
-        name: rng.integers(low, high, kind.shape).astype(kind.dtype) for name, kind in part.fragment.inputs.items()
-    }
-    wanted = part.fragment.evaluate(feeds)
-    return MeasureCase(list(feeds.values()), [wanted[name] for name in part.fragment.outputs], exact=dag.exact)
-
-
-def constant_inputs(parts: Sequence[Subgraph], weights: Collection[str]) -> dict[str, frozenset[str]]:
-    """For each subgraph key, the fragment inputs that are weights wherever the subgraph occurs."""
-    found: dict[str, frozenset[str]] = {}
-    for part in parts:
-        own = frozenset(
-            name for name, value in zip(part.fragment.inputs, part.inputs, strict=True) if value in weights
-        )
-        found[part.key] = found.get(part.key, own) & own
-    return found
+    objective: Make = TotalLatency
+    strategy: str | Strategy = "gradient"
+    options: SchedulerOptions = field(default_factory=SchedulerOptions)
+    similarity: Similarity = structure
+    round_size: int = ROUND
 
 
 class NetworkTuner:
-    """The tuning of all distinct compute subgraphs of a partitioned network."""
+    """The tuning of all distinct compute subgraphs of partitioned networks.
+
+    Attributes: tasks: by subgraph key. weights: how often each network runs each task, [networks, tasks].
+    curve: (trials, objective) after each round.
+    """
 
     def __init__(
         self,
         parts: Sequence[Subgraph],
         *,
         weights: Collection[str] = (),
+        others: Sequence[Part] = (),
         machine: Machine,
         threads: int,
         seed: int = 0,
         records: RecordSink | None = None,
         resume: Iterable[Record] = (),
+        model: CostModel | None = None,
         options: SearchOptions | None = None,
+        scheduling: Scheduling | None = None,
         observer: Observer | None = None,
     ) -> None:
         """Declare the tasks; nothing is measured yet.
 
-        weights: names of the graph's constants, whose layout the kernels may choose; the rest as for `TaskTuner`.
+        weights: names of the graph's constants, whose layout the kernels may choose. others: further networks, each
+        its subgraphs and the names of its constants. model: shared by all tasks; without one each task has its own.
+        The rest as for `TaskTuner`.
         """
-        counts = task_weights(parts)
-        constants = constant_inputs(parts, weights)
-        earlier = list(resume)
+        networks = ((parts, weights), *others)
+        distinct, self.weights = distinct_parts([subgraphs for subgraphs, _ in networks])
+        constants, earlier = constant_inputs(networks), list(resume)
+        self.scheduling = scheduling or Scheduling()
+        self._machine, self._threads, self._seed = machine, threads, seed
+        self._records, self._model, self._observer = records, model, observer
+        self._options = replace(options or SearchOptions(), round_size=self.scheduling.round_size)
         self._runner = Runner()
         self.tasks: dict[str, NetworkTask] = {}
-        for part in parts:
-            if part.key in counts and part.key not in self.tasks:
-                fixed = constants[part.key]
-                self.tasks[part.key] = self._task(
-                    part, counts[part.key], fixed, machine, threads, seed, records, earlier, options, observer
-                )
-
-    def _task(
-        self,
-        part: Subgraph,
-        weight: int,
-        constants: Collection[str],
-        machine: Machine,
-        threads: int,
-        seed: int,
-        records: RecordSink | None,
-        resume: Sequence[Record],
-        options: SearchOptions | None,
-        observer: Observer | None,
-    ) -> NetworkTask:
-        dag = declare(part.fragment)
-        case = case_of(part, dag, np.random.default_rng(seed))
-        measurer = LocalMeasurer(dag, threads=threads, case=case, constants=constants, runner=self._runner)
-        tuner = TaskTuner(
-            Task(dag.key(), dag, weight, threads),
+        for part, weight in zip(distinct, self.weights.sum(axis=0).tolist(), strict=True):
+            self.tasks[part.key] = self._task(part, weight, constants[part.key], earlier)
+        self.scheduler = TaskScheduler(
+            [self._candidate(task) for task in self.tasks.values()],
+            self.scheduling.objective(self.weights),
             rng=np.random.default_rng(seed),
-            measurer=measurer,
-            records=records,
-            resume=resume,
-            seeds=[Program(Sketch(dag, default_steps(dag, machine, threads)))],
-            machine=machine,
-            options=replace(options or SearchOptions(), round_size=ROUND),
+            strategy=self.scheduling.strategy,
+            options=self.scheduling.options,
         )
-        task = NetworkTask(part, tuner, rounds=len(tuner.measured) // ROUND)
+        self.curve: list[tuple[int, float]] = []
+
+    def _task(self, part: Subgraph, weight: int, constants: Collection[str], resume: Sequence[Record]) -> NetworkTask:
+        dag = declare(part.fragment)
+        case = case_of(part, dag, np.random.default_rng(self._seed))
+        tuner = TaskTuner(
+            Task(dag.key(), dag, weight, self._threads),
+            rng=np.random.default_rng(self._seed),
+            measurer=LocalMeasurer(dag, threads=self._threads, case=case, constants=constants, runner=self._runner),
+            records=self._records,
+            resume=resume,
+            seeds=[Program(Sketch(dag, default_steps(dag, self._machine, self._threads)))],
+            model=self._model,
+            machine=self._machine,
+            options=self._options,
+        )
+        task, observer = NetworkTask(part, tuner), self._observer
         if observer is not None:
             tuner.observer = lambda _, record: observer(task, record)
         return task
+
+    def _candidate(self, task: NetworkTask) -> Candidate:
+        """The task as the scheduler sees it, with what earlier records tell."""
+        dag = task.tuner.task.dag
+        candidate = Candidate(task.label, dag.flops, self.scheduling.similarity(dag))
+        before = 0
+        for latency in task.best_after_rounds(self.scheduling.round_size):
+            count = 1 if not before else min(self.scheduling.round_size, len(task.tuner.measured) - before)
+            candidate.observe(latency, count)
+            before += count
+        return candidate
 
     @property
     def trials(self) -> int:
         """Programs measured, resumed ones included."""
         return sum(len(task.tuner.measured) for task in self.tasks.values())
 
+    @property
+    def latencies(self) -> np.ndarray:
+        """Seconds of one run of each network's kernels as tuned so far, float64 [networks]."""
+        return network_latencies(self.weights, self.scheduler.latencies)
+
     def run(self, *, trials: float = math.inf, budget_seconds: float = math.inf) -> str:
         """Tune until so many programs are measured or so many seconds have passed.
 
-        Returns why it stopped: "trials", "budget", "exhausted" or "interrupted".
+        Returns why it stopped: "trials", "budget", "exhausted" (every task is dead), "patience" (the objective has not
+        improved for so long) or "interrupted".
         """
         deadline = time.monotonic() + budget_seconds
         try:
@@ -184,15 +160,21 @@ class NetworkTuner:
                     return "trials"
                 if time.monotonic() >= deadline:
                     return "budget"
-                task = max(self.tasks.values(), key=lambda task: task.gain, default=None)
-                if task is None or task.gain <= 0:
-                    return "exhausted"
-                first = task.rounds == 0
-                measured = task.tuner.round(1 if first else int(min(ROUND, trials - self.trials)))
-                task.rounds += 1
-                task.dry = 0 if measured else task.dry + 1
+                number = self.scheduler.choose()
+                if number is None:
+                    return "patience" if self.scheduler.stagnant else "exhausted"
+                self._round(number, trials - self.trials)
         except KeyboardInterrupt:
             return "interrupted"
+
+    def _round(self, number: int, trials_left: float) -> None:
+        """One round of a task; the first measures its default schedule alone."""
+        candidate, task = self.scheduler.tasks[number], list(self.tasks.values())[number]
+        size = self.scheduling.round_size if candidate.rounds else 1
+        measured = task.tuner.round(int(min(size, trials_left)))
+        self.scheduler.observe(number, task.tuner.best_seconds, measured)
+        self.curve.append((self.trials, self.scheduler.value))
+        debug.say(2, lambda: f"{self.trials} trials, objective {self.scheduler.value:.4g}: a round of {task.label}")
 
     def confirm(self, finalists: int = FINALISTS) -> None:
         """Measure the best programs of every task, and its default schedule, once more; Ctrl-C ends it early."""
