@@ -25,3 +25,12 @@ def test_squeezenet_has_the_published_size():
     assert sum(array.size for array in graph.weights.values()) == 1_235_496
     assert graph.flops == pytest.approx(0.7e9, rel=0.02)
     assert sum(node.operator == "conv" for node in graph.nodes) == 26
+
+
+def test_mobilenet_v2_has_the_published_size():
+    """3.4 million weights and 300 million multiply-adds (Sandler et al., Table 4)."""
+    graph = MODELS["mobilenet_v2"](np.random.default_rng(0))
+    assert sum(array.size for array in graph.weights.values()) == 3_487_816, "3,470,760 and 17,056 folded biases"
+    assert graph.flops == pytest.approx(0.6e9, rel=0.05)
+    assert sum(node.operator == "conv" for node in graph.nodes) == 52
+    assert sum(node.operator == "add" for node in graph.nodes) == 10 + 1, "residuals, and the bias of the classifier"
