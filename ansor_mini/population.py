@@ -9,7 +9,7 @@ prediction are a few NumPy calls each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -73,24 +73,25 @@ class Population:
         object.__setattr__(self, "choices", np.asarray(self.choices, dtype=np.int32))
 
     @classmethod
-    def of(cls, sketch: Sketch, programs: Sequence[Program]) -> Population:
-        """The rows of some programs.
+    def of(cls, sketch: Sketch, programs: Iterable[Program], *, skip: bool = False) -> Population:
+        """The rows of some programs; skip: leave out those that have none instead of raising.
 
         Raises: ValueError: a program is of another sketch, or has a value that its hole does not allow.
         """
         tables = [(hole.name, hole_table(hole).index) for hole in sketch.holes]
-        choices = np.empty((len(programs), len(sketch.holes)), dtype=np.int32)
-        for row, program in enumerate(programs):
-            if program.sketch is not sketch and program.identity != sketch.key:
-                raise ValueError(f"every program must be of the given sketch, got one of another: {program}")
+        rows: list[list[int]] = []
+        for program in programs:
             annotation = dict(program.frozen)
+            if program.sketch is not sketch and program.identity != sketch.key:
+                if not skip:
+                    raise ValueError(f"every program must be of the given sketch, got one of another: {program}")
+                continue
             try:
-                choices[row] = [index[annotation[name]] for name, index in tables]
+                rows.append([index[annotation[name]] for name, index in tables])
             except KeyError as error:
-                raise ValueError(
-                    f"every value must be legal for its hole, got {error.args[0]!r} in {program}"
-                ) from None
-        return cls(sketch, choices)
+                if not skip:
+                    raise ValueError(f"every value must be legal for its hole, got {error} in {program}") from None
+        return cls(sketch, np.array(rows, dtype=np.int32).reshape(len(rows), len(sketch.holes)))
 
     def __len__(self) -> int:
         return len(self.choices)
