@@ -76,6 +76,7 @@ def evolve_populations(
     """
     options = options or EvolutionOptions()
     feasible = Feasibility() if feasible is None else feasible
+    breeding = Breeding(rng, options, threads, mutations, feasible)
     spaces = [Space(population.sketch) for population in populations]
     generation = [population.take(feasible.of_population(population)) for population in populations]
     best = [_Best(keep, _keys_of(seen, p), p.choices[:0]) for p in populations]
@@ -86,9 +87,7 @@ def evolve_populations(
         for kept, population, score in zip(best, generation, scores):
             kept.add(population, score)
         if number < options.generations:
-            generation = next_generation(
-                spaces, generation, scores, rng, options, threads=threads, mutations=mutations, feasible=feasible
-            )
+            generation = next_generation(spaces, generation, scores, breeding)
     return _merged(populations, best, keep)
 
 
@@ -108,23 +107,49 @@ def _merged(populations: Sequence[Population], best: Sequence[_Best], keep: int)
     return [rows[sketch[i]].program(row[i]) for i in np.argsort(-scores, kind="stable")[:keep]]
 
 
+@dataclass(frozen=True)
+class Breeding:
+    """What children are made with: rates, mutations, the threads to schedule for, and the check of each child."""
+
+    rng: np.random.Generator
+    options: EvolutionOptions = field(default_factory=EvolutionOptions)
+    threads: int = 1
+    mutations: Sequence[tuple[str, float, PopulationMutation]] = POPULATION_MUTATIONS
+    feasible: Feasibility = field(default_factory=Feasibility)
+
+    def children(self, space: Space, choices: np.ndarray, first: np.ndarray, mate: np.ndarray) -> np.ndarray:
+        """A child of each first parent (a row of `choices`), without those that cannot be replayed.
+
+        mate: the second parent of each, should it be a crossover; -1 for none of this sketch.
+        """
+        options, rejections = self.options, self.feasible.rejections
+        kind = self.rng.random(len(first))
+        children = choices[first]
+        mutated = np.flatnonzero(kind < options.mutation_rate)
+        crossing = (kind >= options.mutation_rate) & (kind < options.mutation_rate + options.crossover_rate)
+        crossed = np.flatnonzero(crossing)
+        mated = crossed[mate[crossed] >= 0]
+        if len(mated) < len(crossed):
+            rejections["crossover: parents of different sketches"] += len(crossed) - len(mated)
+        children[mated] = cross_rows(space, children[mated], choices[mate[mated]], self.rng, self.feasible)
+        keep = np.ones(len(first), dtype=bool)
+        children[mutated], keep[mutated] = mutate_rows(
+            space, children[mutated], self.rng, self.threads, self.mutations, rejections
+        )
+        children = children[keep]
+        return children[self.feasible.of_population(space.population(children))]
+
+
 def next_generation(
-    spaces: Sequence[Space],
-    parents: Sequence[Population],
-    scores: Sequence[np.ndarray],
-    rng: np.random.Generator,
-    options: EvolutionOptions,
-    *,
-    threads: int = 1,
-    mutations: Sequence[tuple[str, float, PopulationMutation]] = POPULATION_MUTATIONS,
-    feasible: Feasibility,
+    spaces: Sequence[Space], parents: Sequence[Population], scores: Sequence[np.ndarray], breeding: Breeding
 ) -> list[Population]:
     """Draw children until the population is full, or `TRIES` times its size has been tried."""
+    rng, size = breeding.rng, breeding.options.population
     chances = np.cumsum(selection_weights(np.concatenate(scores)))
     sketch_of = np.repeat(np.arange(len(parents)), [len(population) for population in parents])
     row_of = np.concatenate([np.arange(len(population)) for population in parents])
     children: list[list[np.ndarray]] = [[population.choices[:0]] for population in parents]
-    missing, tries = options.population, TRIES * options.population
+    missing, tries = size, TRIES * size
     while missing > 0 and tries > 0:
         count = min(tries, int(np.ceil(SURPLUS * missing)))
         tries -= count
@@ -134,9 +159,7 @@ def next_generation(
             first, second = drawn[:, sketch_of[drawn[0]] == number]
             # A second parent of another sketch has nothing to give.
             mate = np.where(sketch_of[second] == number, row_of[second], -1)
-            made.append(
-                _children(space, population.choices, row_of[first], mate, rng, options, threads, mutations, feasible)
-            )
+            made.append(breeding.children(space, population.choices, row_of[first], mate))
         for kept, rows in zip(children, _share(made, missing, rng)):
             kept.append(rows)
             missing -= len(rows)
@@ -161,31 +184,3 @@ def _share(made: Sequence[np.ndarray], wanted: int, rng: np.random.Generator) ->
     chosen = np.zeros(total, dtype=bool)
     chosen[rng.permutation(total)[:wanted]] = True
     return [rows[mask] for rows, mask in zip(made, np.split(chosen, np.cumsum([len(rows) for rows in made])[:-1]))]
-
-
-def _children(
-    space: Space,
-    choices: np.ndarray,
-    first: np.ndarray,
-    mate: np.ndarray,
-    rng: np.random.Generator,
-    options: EvolutionOptions,
-    threads: int,
-    mutations: Sequence[tuple[str, float, PopulationMutation]],
-    feasible: Feasibility,
-) -> np.ndarray:
-    """One child for each first parent, without those that cannot be replayed; mate: -1 for none of this sketch."""
-    kind = rng.random(len(first))
-    children = choices[first]
-    keep = np.ones(len(first), dtype=bool)
-    mutated = np.flatnonzero(kind < options.mutation_rate)
-    crossed = np.flatnonzero(~(kind < options.mutation_rate) & (kind < options.mutation_rate + options.crossover_rate))
-    children[mutated], keep[mutated] = mutate_rows(
-        space, children[mutated], rng, threads, mutations, feasible.rejections
-    )
-    mated = crossed[mate[crossed] >= 0]
-    if len(mated) < len(crossed):
-        feasible.rejections["crossover: parents of different sketches"] += len(crossed) - len(mated)
-    children[mated] = cross_rows(space, children[mated], choices[mate[mated]], rng, feasible)
-    children = children[keep]
-    return children[feasible.of_population(space.population(children))]
