@@ -2,9 +2,10 @@
 
 Paper: Ansor §5.2
 
-A `CostModel` scores programs, higher is better, and may learn from measurements. Two are here: `RandomModel`, the
-paper's stand-in before there is data, and `TrivialModel`, which learns nothing and estimates a time from five facts
-that an annotation shows without lowering: register-tile fit, vector use, reloads of the tile, parallel balance, bytes.
+A `CostModel` scores programs, higher is better, and may learn from measurements. The paper's is
+`learned_model.LearnedModel`. Two are here: `RandomModel`, the paper's stand-in before there is data, and
+`TrivialModel`, which learns nothing and estimates a time from five facts that an annotation shows without lowering:
+register-tile fit, vector use, reloads of the tile, parallel balance, bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from ansor_mini.annotation import is_inlined, is_root
 from ansor_mini.holes import PARALLEL, TILE, VECTORIZE, Annotation, HoleSpec
+from ansor_mini.population import Population
 from ansor_mini.sketch import Program, Sketch, StageFacts
 from runtime.machine import Machine
 
@@ -25,11 +27,15 @@ class CostModel(Protocol):
     """What the search asks of a model."""
 
     def predict(self, programs: Sequence[Program]) -> np.ndarray:
-        """A score per program, above 0, higher is better; shape (programs,)."""
+        """A score per program, higher is better, -inf for a program that cannot be lowered; shape (programs,)."""
+        ...
+
+    def predict_population(self, population: Population) -> np.ndarray:
+        """The same for the programs of one sketch, as arrays."""
         ...
 
     def update(self, programs: Sequence[Program], seconds: Sequence[float]) -> None:
-        """Learn from measured programs; failures have infinite seconds."""
+        """Learn from more measured programs; failures have infinite seconds."""
         ...
 
 
@@ -43,6 +49,10 @@ class RandomModel:
     def predict(self, programs: Sequence[Program]) -> np.ndarray:
         """A random score per program."""
         return self.rng.random(len(programs))
+
+    def predict_population(self, population: Population) -> np.ndarray:
+        """A random score per program."""
+        return self.rng.random(len(population))
 
     def update(self, programs: Sequence[Program], seconds: Sequence[float]) -> None:
         """Ignore the measurements."""
@@ -66,6 +76,10 @@ class TrivialModel:
     def predict(self, programs: Sequence[Program]) -> np.ndarray:
         """1 / estimated seconds of each program."""
         return np.array([1.0 / self.seconds(program) for program in programs])
+
+    def predict_population(self, population: Population) -> np.ndarray:
+        """1 / estimated seconds of each program."""
+        return self.predict(population.programs())
 
     def update(self, programs: Sequence[Program], seconds: Sequence[float]) -> None:
         """Ignore the measurements."""

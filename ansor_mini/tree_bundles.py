@@ -57,8 +57,10 @@ def bundle_columns(bins: Bins, limit: int = LIMIT) -> list[Bundle]:
     # The finest columns first: the coarser ones are often functions of them.
     for column in sorted(range(len(counts)), key=lambda c: (-counts[c], c)):
         width = counts[column]
-        added = [(count_codes(codes * width + sampled[column], size * width) - size, i)
-                 for i, (codes, size) in enumerate(sample_joint)]
+        added = [
+            (count_codes(codes * width + sampled[column], size * width) - size, i)
+            for i, (codes, size) in enumerate(sample_joint)
+        ]
         for extra, i in sorted(added)[:3]:
             if joint[i][1] + extra > limit:
                 continue

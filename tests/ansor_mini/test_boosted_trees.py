@@ -73,6 +73,7 @@ def test_all_trees_at_once_predict_what_one_at_a_time_does(table, by_column):
 
 def best_by_hand(bins, gradients, rows, l2):
     """The largest gain over all tests of one node, straight from the formula."""
+
     def score(chosen):
         return gradients.whole_g[chosen].sum() ** 2 / (gradients.whole_h[chosen].sum() + l2)
 
