@@ -118,9 +118,7 @@ def apply_fusion(context: Context, derivation: Derivation, index: int) -> Next:
     inner = [own for own, source in pairs if source in hints.names(stage.tensor, hints.NO_SPLIT_AT_INNER)]
     results = []
     for level in _fusion_levels(context):
-        follow: list[Step] = [
-            FollowSplit(consumer_name, own, (stage.name, source), level + 1) for own, source in split
-        ]
+        follow: list[Step] = [FollowSplit(consumer_name, own, (stage.name, source), level + 1) for own, source in split]
         parts = [[f"{own}.{part}" for own, _ in split] for part in range(level + 1)]
         order = (*outer, *(name for part in parts[:-1] for name in part), *inner, *parts[-1])
         attach = ComputeAt(stage.name, consumer_name, parts[level - 1][-1])

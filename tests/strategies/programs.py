@@ -10,29 +10,12 @@ from hypothesis import strategies as st
 from ansor_mini.annotation import register_tiles, sample, uniform_tiles
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.sketch import Program, derive
-from ansor_mini.sketch_rules import CPU_RULES, CPU_RULES_WITH_RFACTOR
-from ansor_mini.tensor_expression import compute, placeholder, reduce_axis, reduce_max, reduce_min
+from ansor_mini.sketch_rules import CPU_RULES, PAPER_RULES
 from ansor_mini.workloads import WORKLOADS
 from runtime.machine import Machine
 
 # A machine with short vectors, so that tiny shapes have register tiles too.
 SMALL_MACHINE = Machine("test", 4, 16, 32 << 10, 512 << 10, 8 << 20, 64)
-
-
-def max_pool(size: int, channels: int, kernel: int = 3) -> ComputeDAG:
-    """Max pooling, stride 2, over unpadded images."""
-    x = placeholder((1, size, size, channels), "X")
-    kh, kw = reduce_axis(kernel, "kh"), reduce_axis(kernel, "kw")
-    out = (size - kernel) // 2 + 1
-    axes = ("n", "h", "w", "c")
-    body = lambda n, h, w, c: reduce_max(x[n, h * 2 + kh, w * 2 + kw, c], (kh, kw))  # noqa: E731
-    return ComputeDAG([compute((1, out, out, channels), body, "pool", axes=axes)])
-
-
-def row_minimum(rows: int, columns: int) -> ComputeDAG:
-    """The smallest number of each row."""
-    x, k = placeholder((rows, columns), "X"), reduce_axis(columns, "k")
-    return ComputeDAG([compute((rows,), lambda i: reduce_min(x[i, k], k), "smallest")])
 
 
 # Small shapes of every workload with awkward sizes: primes, ones, and more channels in than out.
@@ -48,8 +31,11 @@ SMALL_WORKLOADS: dict[str, Callable[[], ComputeDAG]] = {
     "transposed convolution": lambda: WORKLOADS["T2D"].dag(3, 3, 2, 4, 4, 2, 1),
     "capsule convolution": lambda: WORKLOADS["CAP"].dag(4, 3, 2, 2, 3, 2, 1),
     "conv layer": lambda: WORKLOADS["ConvLayer"].dag(5, 6, 3, 8, 3, 2, 1),
-    "max pool": lambda: max_pool(7, 4),
-    "row minimum": lambda: row_minimum(3, 20),
+    "max pool": lambda: WORKLOADS["maxpool"].dag(7, 7, 4, 3, 2, 1),
+    "row minimum": lambda: WORKLOADS["rowmin"].dag(3, 20),
+    "sum of everything": lambda: WORKLOADS["total"].dag(37),
+    "two matmuls": lambda: WORKLOADS["matmuls"].dag(3, 4, 5, 6),
+    "winograd": lambda: WORKLOADS["winograd"].dag(4, 3, 2, 4, 1, 2),
 }
 
 
@@ -57,7 +43,7 @@ SMALL_WORKLOADS: dict[str, Callable[[], ComputeDAG]] = {
 def programs(draw: st.DrawFn, names: tuple[str, ...] = tuple(SMALL_WORKLOADS)) -> Program:
     """A random program; it may be infeasible, as the search's own random programs may."""
     dag = SMALL_WORKLOADS[draw(st.sampled_from(names))]()
-    rules = draw(st.sampled_from((CPU_RULES, CPU_RULES_WITH_RFACTOR)))
+    rules = draw(st.sampled_from((CPU_RULES, PAPER_RULES)))
     structure = draw(st.sampled_from(("SSRSRS", "SRS", "SSRS")))
     sketch = draw(st.sampled_from(derive(dag, rules, SMALL_MACHINE, structure=structure)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

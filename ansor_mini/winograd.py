@@ -1,0 +1,132 @@
+"""Winograd's convolution: fewer multiplications, after transforms by small constant matrices.
+
+Paper: Ansor §4.1
+
+With outputs in tiles of m x m and kernels 3 x 3, each tile of (m + 2) x (m + 2) inputs becomes V = Bᵀ d B, each kernel
+U = G g Gᵀ (`transform_weights`, once), and the tile of outputs is Aᵀ (Σ_ci U · V) A. The sum over channels is a batch
+of matrix products; the two transforms read constant matrices, which the hint `SIMPLIFY_CONST_INDICES` makes vanish.
+
+Matrices: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ansor_mini.sketch_hints import SIMPLIFY_CONST_INDICES
+from ansor_mini.tensor_expression import Tensor, compute, placeholder, reduce_axis, reduce_sum
+from runtime.expr import Const, Expr, equal, select
+
+KERNEL = 3
+Matrix = tuple[tuple[float, ...], ...]
+
+# For each tile size m: Bᵀ, Aᵀ and G.
+MATRICES: dict[int, tuple[Matrix, Matrix, Matrix]] = {
+    2: (
+        ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        ((1, 1, 1, 0), (0, 1, -1, -1)),
+        ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
+    ),
+    4: (
+        ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
+         (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
+        ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+        ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
+         (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
+    ),
+}  # fmt: skip
+
+
+def constant(matrix: Sequence[Sequence[float]], name: str) -> Tensor:
+    """A matrix as a tensor that reads nothing: element by element, chosen by the indices."""
+
+    def body(i: Expr, j: Expr) -> Expr:
+        value: Expr = Const(0.0, "float32")
+        for row, numbers in enumerate(matrix):
+            for column, number in enumerate(numbers):
+                if number:
+                    value = select(equal(i, row) & equal(j, column), Const(float(number), "float32"), value)
+        return value
+
+    return compute((len(matrix), len(matrix[0])), body, name)
+
+
+def transform_weights(weights: np.ndarray, tile: int = 4) -> np.ndarray:
+    """G g Gᵀ of each kernel: (3, 3, ci, co) → (tile + 2, tile + 2, ci, co), in the weights' dtype."""
+    g = np.array(MATRICES[tile][2], weights.dtype)
+    return np.einsum("ei,nj,ijcd->encd", g, g, weights)
+
+
+def winograd(batch: int, h: int, w: int, ci: int, co: int, padding: int, tile: int) -> Tensor:
+    """Convolution 3 x 3 of stride 1, channels last, with weights W[tile + 2, tile + 2, ci, co] already transformed.
+
+    Raises: ValueError: no matrices for this tile size.
+    """
+    if tile not in MATRICES:
+        raise ValueError(f"tile: expected one of {sorted(MATRICES)}, got {tile}")
+    size = tile + KERNEL - 1
+    rows, columns = (extent + 2 * padding - KERNEL + 1 for extent in (h, w))
+    tiles_h, tiles_w = -(-rows // tile), -(-columns // tile)
+    tiles = batch * tiles_h * tiles_w
+    x = placeholder((batch, h, w, ci), "X")
+
+    def pad_body(n: Expr, i: Expr, j: Expr, c: Expr) -> Expr:
+        inside = (i >= padding) & (i < h + padding) & (j >= padding) & (j < w + padding)
+        return select(inside, x[n, i - padding, j - padding, c], 0.0)
+
+    shape = (batch, tiles_h * tile + KERNEL - 1, tiles_w * tile + KERNEL - 1, ci)
+    pad = compute(shape, pad_body, "pad", axes=("n", "h", "w", "c"))
+    input_tile = compute(
+        (size, size, tiles, ci),
+        lambda e, v, p, c: pad[p // (tiles_h * tiles_w), p // tiles_w % tiles_h * tile + e, p % tiles_w * tile + v, c],
+        "input_tile",
+        axes=("e", "v", "p", "c"),
+    )
+    products = _products(_transformed_input(input_tile, tile), co)
+    inverse = _inverse(products, tile)
+    return compute(
+        (batch, rows, columns, co),
+        lambda n, i, j, c: inverse[i % tile, j % tile, (n * tiles_h + i // tile) * tiles_w + j // tile, c],
+        "conv",
+        axes=("n", "h", "w", "c"),
+    )
+
+
+def _transformed_input(d: Tensor, tile: int) -> Tensor:
+    """V[e, v, p, c] = Σ_ab Bᵀ[e, a] · d[a, b, p, c] · Bᵀ[v, b]."""
+    b = constant(MATRICES[tile][0], "B")
+    ra, rb = reduce_axis(d.shape[0], "ra"), reduce_axis(d.shape[1], "rb")
+    return compute(
+        d.shape,
+        lambda e, v, p, c: reduce_sum(d[ra, rb, p, c] * b[e, ra] * b[v, rb], (ra, rb)),
+        "data_pack",
+        axes=("e", "v", "p", "c"),
+        attributes={SIMPLIFY_CONST_INDICES: ("e", "v", "ra", "rb")},
+    )
+
+
+def _products(v: Tensor, co: int) -> Tensor:
+    """M[e, v, p, co] = Σ_ci V[e, v, p, ci] · W[e, v, ci, co]."""
+    size, _, tiles, ci = v.shape
+    weight, rc = placeholder((size, size, ci, co), "W"), reduce_axis(ci, "ci")
+    return compute(
+        (size, size, tiles, co),
+        lambda e, u, p, c: reduce_sum(v[e, u, p, rc] * weight[e, u, rc, c], rc),
+        "bgemm",
+        axes=("e", "v", "p", "c"),
+    )
+
+
+def _inverse(m: Tensor, tile: int) -> Tensor:
+    """Y[i, j, p, c] = Σ_ab Aᵀ[i, a] · M[a, b, p, c] · Aᵀ[j, b]."""
+    a = constant(MATRICES[tile][1], "A")
+    ra, rb = reduce_axis(m.shape[0], "ra"), reduce_axis(m.shape[1], "rb")
+    return compute(
+        (tile, tile, *m.shape[2:]),
+        lambda i, j, p, c: reduce_sum(m[ra, rb, p, c] * a[i, ra] * a[j, rb], (ra, rb)),
+        "inverse",
+        axes=("i", "j", "p", "c"),
+        attributes={SIMPLIFY_CONST_INDICES: ("i", "j", "ra", "rb")},
+    )
