@@ -129,6 +129,8 @@ def build_library(source: str, *, compiler: Compiler | None = None, timeout: flo
     Args: timeout: seconds the compiler may take.
     Raises: CompileError: the compiler refused the text or ran out of time.  CompilerNotFound: there is none.
     """
+    from runtime.compiler_process import run_compiler
+
     compiler = compiler or find_compiler()
     openmp = ("-fopenmp",) if "#pragma omp" in source and compiler.openmp else ()
     command = (*compiler.command, *compiler.flags, *openmp)
@@ -142,14 +144,7 @@ def build_library(source: str, *, compiler: Compiler | None = None, timeout: flo
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         text, built = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
         text.write_text(source)
-        try:
-            result = subprocess.run(
-                [*command, str(text), "-o", str(built), *LINK_FLAGS], capture_output=True, timeout=timeout, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise CompileError(f"{compiler.command[0]} took longer than {timeout} s") from None
-        if result.returncode != 0:
-            raise CompileError(result.stderr.decode(errors="replace").strip() or f"exit status {result.returncode}")
+        run_compiler([*command, str(text), "-o", str(built), *LINK_FLAGS], timeout=timeout)
         built.replace(target)  # atomic, so that a reader never sees half a library
     return target
 

@@ -13,18 +13,18 @@ Paper: Ansor §3
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from runtime.compile_c import LINK_FLAGS, CompileError, find_compiler
 from runtime.compiler_process import CompileTimeout, run_compiler, stop_compilers
 from runtime.emit_c import emit_library, workspace_bytes
 from runtime.loop_nest import LoopNest
-from runtime.machine import usable_cores
+from runtime.machine import detect, usable_cores
 from runtime.measure_case import MeasureCase, MeasureResult
 from runtime.runner import BuiltKernel, Runner
 
@@ -36,6 +36,7 @@ OnResult = Callable[[int, MeasureResult], None]
 
 # Starting a compiler costs about as much as compiling a small kernel, so several share a file.
 KERNELS_PER_FILE = 4
+FLUSH = 2  # times the largest cache that is written to between calls with cold caches
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def measure(
     run_timeout: float = 10.0,
     min_repeat_seconds: float = 0.002,
     repeats: int = 10,
+    cold_caches: bool = False,
     on_result: OnResult | None = None,
 ) -> list[MeasureResult]:
     """Measure programs that all compute `case`; one result each, in order.
@@ -73,14 +75,15 @@ def measure(
         run_timeout: seconds one program's checks and timing may take together.
         min_repeat_seconds: calls are grouped until a group lasts this long.
         repeats: groups that are timed; a slow program is content with fewer.
+        cold_caches: write to more memory than the caches hold before every call, and time each call alone; a group of
+            calls finds its data where the call before has left it.
         on_result: called with each program's number and result as soon as it is known.
 
     Raises: CompilerNotFound: there is no C compiler.
     """
+    timing = _timing(run_timeout, min_repeat_seconds, repeats, cold_caches)
     cases = [case] * len(programs) if isinstance(case, MeasureCase) else list(case)
-    signatures = [
-        tuple((array.shape, str(array.dtype)) for array in (*own.inputs, *own.expected)) for own in cases
-    ]
+    signatures = [tuple((array.shape, str(array.dtype)) for array in (*own.inputs, *own.expected)) for own in cases]
     size = max(1, min(KERNELS_PER_FILE, -(-len(programs) // usable_cores())))
     numbered = list(zip(range(len(programs)), programs, signatures, strict=True))
     with tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as folder:
@@ -89,7 +92,7 @@ def measure(
             for start in range(0, len(programs), size)
         ]
         built = _run_jobs(jobs, executor)
-        return _run_built(built, cases, runner, run_timeout, min_repeat_seconds, repeats, on_result)
+        return _run_built(built, cases, runner, timing, on_result)
 
 
 def measure_sources(
@@ -102,6 +105,7 @@ def measure_sources(
     run_timeout: float = 10.0,
     min_repeat_seconds: float = 0.002,
     repeats: int = 10,
+    cold_caches: bool = False,
     on_result: OnResult | None = None,
 ) -> list[MeasureResult]:
     """Measure kernels given as C text; otherwise like `measure`."""
@@ -111,8 +115,8 @@ def measure_sources(
             for number, source in enumerate(sources)
         ]
         built = _run_jobs(jobs, executor)
-        cases = [case] * len(sources)
-        return _run_built(built, cases, runner, run_timeout, min_repeat_seconds, repeats, on_result)
+        timing = _timing(run_timeout, min_repeat_seconds, repeats, cold_caches)
+        return _run_built(built, [case] * len(sources), runner, timing, on_result)
 
 
 def repeat_function(name: str, arguments: int) -> str:
@@ -157,13 +161,28 @@ def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor
             pool.shutdown(cancel_futures=True)
 
 
+def _timing(run_timeout: float, min_repeat_seconds: float, repeats: int, cold_caches: bool) -> dict[str, Any]:
+    """What `Runner.run` is told.  Raises: ValueError: a number that cannot be."""
+    for name, value in (("run_timeout", run_timeout), ("repeats", repeats)):
+        if not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value}")
+    if not min_repeat_seconds >= 0:
+        raise ValueError(f"min_repeat_seconds must not be negative, got {min_repeat_seconds}")
+    machine = detect()
+    flush = FLUSH * max(machine.l1_bytes, machine.l2_bytes, machine.l3_bytes) if cold_caches else 0
+    return {
+        "run_timeout": run_timeout,
+        "min_repeat_seconds": min_repeat_seconds,
+        "repeats": repeats,
+        "flush_bytes": flush,
+    }
+
+
 def _run_built(
     built: Sequence[Built],
     cases: Sequence[MeasureCase],
     runner: Runner | None,
-    run_timeout: float,
-    min_repeat_seconds: float,
-    repeats: int,
+    timing: Mapping[str, Any],
     on_result: OnResult | None,
 ) -> list[MeasureResult]:
     results = []
@@ -173,9 +192,7 @@ def _run_built(
             if isinstance(item, BuiltKernel):
                 runner = runner or stack.enter_context(Runner())
                 runner.load(case)
-                result = runner.run(
-                    item, run_timeout=run_timeout, min_repeat_seconds=min_repeat_seconds, repeats=repeats
-                )
+                result = runner.run(item, **timing)
             assert isinstance(result, MeasureResult)
             results.append(result)
             if on_result is not None:

@@ -135,8 +135,11 @@ class Runner:
         run_timeout: float = 10.0,
         min_repeat_seconds: float = 0.002,
         repeats: int = 10,
+        flush_bytes: int = 0,
     ) -> MeasureResult:
         """Check and time one kernel on the loaded case. Never raises for what the kernel does.
+
+        flush_bytes: other memory that is written to before every timed call.
 
         A child that dies under a kernel after it ran others may be the others' doing, so the kernel gets a second
         chance in a fresh one; so does one whose child was killed from outside.
@@ -155,6 +158,7 @@ class Runner:
             "run_timeout": run_timeout,
             "min_repeat_seconds": min_repeat_seconds,
             "repeats": repeats,
+            "flush_bytes": flush_bytes,
         }
         result, second_chance = self._attempt(request)
         return self._attempt(request)[0] if second_chance else result

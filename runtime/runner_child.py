@@ -5,7 +5,8 @@ each request it
 
 1. maps the case's inputs (read-only) and allocates outputs and workspace, poisoned, with a guard on both sides;
 2. runs the kernel once and compares every output, and looks whether a guard was written to;
-3. times it: calls are grouped until a group lasts long enough, then the groups are repeated;
+3. times it: calls are grouped until a group lasts long enough, then the groups are repeated; with cold caches, when
+   asked for, each call is timed alone and other memory is written to before it;
 4. compares again, for kernels that are right only at first.
 
 The time-out is a timer of the operating system that ends this process, even when nobody listens any more.
@@ -22,6 +23,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ GUARD, POISON, GUARD_BYTE = 4096, 0xFF, 0xA5
 # Groups are not repeated any more after this many times the time that was asked for, but not before ENOUGH_SECONDS: a
 # slow kernel needs fewer. A first call of SLOW_SECONDS is the only one.
 ENOUGH, ENOUGH_SECONDS, SLOW_SECONDS = 10, 0.25, 1.0
+DIGITS = 6  # significant ones of a time; a group of milliseconds against a clock of nanoseconds has no more
 
 
 class GuardedMemory:
@@ -60,6 +63,12 @@ class GuardedMemory:
         """Nothing was written outside."""
         outside = (self._bytes[:GUARD], self._bytes[GUARD + self.nbytes :])
         return all(bool((guard == GUARD_BYTE).all()) for guard in outside)
+
+
+@lru_cache(maxsize=1)
+def other_memory(nbytes: int) -> np.ndarray:
+    """So many bytes that no kernel uses."""
+    return np.zeros(-(-nbytes // 8), np.int64)
 
 
 def sample(run: Callable[[int], float], first: float, min_seconds: float, repeats: int) -> list[float]:
@@ -110,15 +119,25 @@ def run_kernel(request: dict[str, Any], case: MeasureCase) -> MeasureResult:
         repeat(arguments, calls)
         return time.perf_counter() - start
 
+    def run_cold(calls: int) -> float:
+        seconds = 0.0
+        for _ in range(calls):
+            other_memory(request["flush_bytes"])[:] += 1
+            seconds += run(1)
+        return seconds
+
     first = run(1)
     mistake = _mistake(case, outputs, memories)
     if mistake:
         return MeasureResult("wrong_answer", (), mistake)
-    seconds = sample(run, first, request["min_repeat_seconds"], request["repeats"])
+    if request["flush_bytes"]:  # alone, since a group would cost as many floods of the caches as it has calls
+        seconds = sample(run_cold, first, 0.0, request["repeats"])
+    else:
+        seconds = sample(run, first, request["min_repeat_seconds"], request["repeats"])
     mistake = _mistake(case, outputs, memories)
     if mistake:
         return MeasureResult("wrong_answer", (), f"right at first, but after more calls {mistake}")
-    return MeasureResult("ok", tuple(seconds))
+    return MeasureResult("ok", tuple(float(f"{second:.{DIGITS}g}") for second in seconds))
 
 
 def _mistake(case: MeasureCase, outputs: list[np.ndarray], memories: list[GuardedMemory]) -> str:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from runtime.compile_c import CompileError
+from runtime.compile_c import CompileError, Compiler, build_library
 from runtime.compiler_process import CompilerStopped, CompileTimeout, run_compiler, stop_compilers
 
 
@@ -66,3 +66,17 @@ def test_commands_under_way_can_be_stopped_from_another_thread(tmp_path) -> None
     stop_compilers()
     thread.join(timeout=20)
     assert len(caught) == 1 and gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_library_that_takes_too_long_leaves_no_compiler(tmp_path, monkeypatch) -> None:
+    """gcc is a driver: what eats the time is its child."""
+    monkeypatch.setenv("MINI_CACHE", str(tmp_path / "cache"))
+    driver = tmp_path / "cc"
+    driver.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {tmp_path}/pid; wait\n")
+    driver.chmod(0o755)
+    slow = Compiler((str(driver),), "slow", (), openmp=False, vector_bytes=16, target="")
+    with pytest.raises(CompileTimeout, match="0.3 s"):
+        build_library("int x;", compiler=slow, timeout=0.3)
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert list((tmp_path / "cache").iterdir()) == []

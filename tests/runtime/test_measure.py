@@ -174,6 +174,20 @@ def test_a_slow_kernel_is_called_only_a_few_times(case, runner) -> None:
     assert result.ok and len(result.seconds) == 1 and result.cost > 0.3
 
 
+def test_with_cold_caches_other_memory_is_written_to_between_calls(case, runner) -> None:
+    """The kernel sees how often it is called; the first call and the second check are not timed."""
+    text = HEAD + "static float n; for (int i = 0; i < 64; ++i) b[i] = a[i] + 1; ++n; if (n > 8) *b = n; }"
+    result = outcome(text, case, runner, repeats=5, cold_caches=True)
+    assert result.ok and len(result.seconds) == 5, str(result)
+    assert outcome(text, case, runner, repeats=50).kind == "wrong_answer"
+
+
+@pytest.mark.parametrize("option", [{"repeats": 0}, {"run_timeout": 0}, {"min_repeat_seconds": -1}])
+def test_numbers_that_cannot_be_are_refused(option, case) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))):
+        measure([], case, **option)
+
+
 # Loop nests
 
 
