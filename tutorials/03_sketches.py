@@ -41,11 +41,11 @@ print(dag)
 
 def answers(dag: ComputeDAG) -> None:
     """The four predicates for each stage."""
-    print(f"{'stage':10} {'inlineable':>10} {'data reuse':>10} {'fusible consumer':>16} {'more reduction parallel':>23}")
+    print(f"{'stage':10} {'inlineable':>10} {'data reuse':>10} {'fusible consumer':>16} {'reduction parallel':>18}")
     for op in dag.ops:
         inline, reuse = facts.is_strictly_inlineable(dag, op.name), facts.needs_multi_level_tiling(dag, op.name)
         consumer, parallel = facts.fusible_consumer(dag, op.name), facts.has_more_reduction_parallel(dag, op.name, 4)
-        print(f"{op.name:10} {inline!s:>10} {reuse!s:>10} {consumer or 'none':>16} {parallel!s:>23}")
+        print(f"{op.name:10} {inline!s:>10} {reuse!s:>10} {consumer or 'none':>16} {parallel!s:>18}")
 
 
 answers(dag)
