@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,7 @@ class GradientBoostedTrees:
             if self.rng is not None and options.columns < 1:
                 allowed = self._share(len(bins.columns), options.columns)[column_of]
             tree, leaf = grow(bins, gradients, allowed, splitter, options.growth)
-            tree = Tree(tree.column, tree.threshold, tree.left, tree.value * options.shrinkage)
+            tree = replace(tree, value=tree.value * options.shrinkage)
             score = score + np.bincount(program, weights=tree.value[leaf], minlength=len(y))
             trees.append(tree)
             if len(tree) == 1 and options.rows == options.columns == 1:
@@ -170,6 +170,11 @@ class GradientBoostedTrees:
         if X.ndim != 2 or X.shape[1] != self.width:
             raise ValueError(f"X must have shape (rows, {self.width}), as it had in fit, got {X.shape}")
         return tree_forest.predict(self.forest, X) + self.base
+
+    def importance(self) -> np.ndarray:
+        """The share of each column in the gain of all tests, float64 [columns]; zeros when there is no test."""
+        total = np.bincount(self.forest.column, weights=self.forest.gain, minlength=self.width)
+        return total / max(total.sum(), 1e-30)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one .npz file: plain arrays and numbers, nothing that runs when it is read."""

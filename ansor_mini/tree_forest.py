@@ -23,14 +23,15 @@ CHUNK = 512  # rows walked together
 class Forest:
     """All nodes of all trees; a prediction is the sum over the trees of the value of the leaf a row falls into.
 
-    column, threshold, left, value: as in `Tree`, with `left` counted over all trees. roots: where each tree begins.
-    depth: tests on the longest path.
+    column, threshold, left, value, gain: as in `Tree`, with `left` counted over all trees. roots: where each
+    tree begins. depth: tests on the longest path.
     """
 
     column: np.ndarray
     threshold: np.ndarray
     left: np.ndarray
     value: np.ndarray
+    gain: np.ndarray
     roots: np.ndarray
     depth: int
 
@@ -47,6 +48,7 @@ class Forest:
             joined([tree.threshold for tree in trees], np.float32),
             joined([tree.left + root for tree, root in zip(trees, roots)], np.int64),
             joined([tree.value for tree in trees], np.float64),
+            joined([tree.gain for tree in trees], np.float64),
             roots,
             max((_depth(tree) for tree in trees), default=0),
         )

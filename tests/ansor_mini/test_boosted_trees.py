@@ -249,6 +249,14 @@ def test_bad_training_data(arguments, words):
         GradientBoostedTrees().fit(**{**good, **arguments})
 
 
+def test_importance_names_the_column_that_matters():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 9, (200, 3))
+    importance = GradientBoostedTrees(trees=5).fit(X, X[:, 1] ** 2).importance()
+    assert importance.argmax() == 1 and importance.sum() == pytest.approx(1.0)
+    assert GradientBoostedTrees(trees=0).fit(X, X[:, 1]).importance().tolist() == [0, 0, 0]
+
+
 def test_predicting_another_width_is_refused():
     model = GradientBoostedTrees().fit(np.eye(3), np.arange(3.0))
     with pytest.raises(ValueError, match=r"\(rows, 3\), as it had in fit, got \(2, 4\)"):
