@@ -38,13 +38,21 @@ def hole_table(hole: HoleSpec) -> HoleTable:
     return HoleTable(values, numbers, {value: number for number, value in enumerate(values)})
 
 
-@lru_cache(maxsize=4096)
-def _words(column: int, count: int) -> np.ndarray:
-    """A well-mixed 64-bit word for each value of a column (the splitmix64 generator, which needs no state)."""
-    word = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(column << 32)) * np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+def _mixed(word: np.ndarray) -> np.ndarray:
+    """64-bit words in which every bit of the result depends on every bit of the argument (splitmix64's mixer)."""
+    word = (word + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return word ^ (word >> np.uint64(31))
+
+
+@lru_cache(maxsize=4096)
+def _words(column: int, hole: HoleSpec) -> np.ndarray:
+    """A 64-bit word for each value of a column, uint64 [values]."""
+    numbers = hole_table(hole).numbers
+    word = np.full(numbers.shape[1], column, dtype=np.uint64)
+    for row in numbers:
+        word = _mixed(word ^ _mixed(row.astype(np.uint64)))
+    return _mixed(word)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +133,12 @@ class Population:
     def keys(self, columns: Sequence[int] | None = None) -> np.ndarray:
         """A number for each program, uint64 [programs]: equal for equal programs (in some columns: in those).
 
-        The numbers are 64-bit hashes; different programs having the same one is not a practical matter.
+        It depends on the values alone, so a sketch with fewer values for a hole gives the same numbers. They are 64-bit
+        hashes; different programs having the same one is not a practical matter.
         """
         total = np.zeros(len(self), dtype=np.uint64)
-        for column in range(len(self._tables)) if columns is None else columns:
-            total += _words(column, len(self._tables[column].values))[self.choices[:, column]]
+        for column in range(len(self.sketch.holes)) if columns is None else columns:
+            total += _words(column, self.sketch.holes[column])[self.choices[:, column]]
         return total
 
     def take(self, rows: np.ndarray | Sequence[int]) -> Population:
