@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ansor_mini.ablations import FULL, Strategy
 from ansor_mini.annotation import TilePolicy, register_tiles
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.evolution import MUTATIONS, EvolutionOptions, Mutation
+from ansor_mini.evolution import EvolutionOptions
 from ansor_mini.records import Record
 from ansor_mini.sketch import Program
 from ansor_mini.sketch_rules import CPU_RULES, Rule
@@ -45,13 +46,14 @@ class Task:
 class SearchOptions:
     """The policies of a search; each may be replaced.
 
-    round_size: programs measured between two evolutions. local: share of a round spent on mutations of the best
-    measured programs, which matters as long as the cost model does not learn.
+    strategy: how programs are proposed, and in which part of the space (`ablations.STRATEGIES`). round_size: programs
+    measured between two proposals. local: share of a round spent on mutations of the best measured programs, which
+    matters while the cost model has seen little.
     """
 
     rules: Sequence[Rule] = CPU_RULES
     structure: str = "SSRSRS"
-    mutations: Sequence[tuple[str, float, Mutation]] = MUTATIONS
+    strategy: Strategy = FULL
     tiles: TilePolicy = register_tiles
     evolution: EvolutionOptions = field(default_factory=EvolutionOptions)
     round_size: int = 16

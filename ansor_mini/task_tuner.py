@@ -18,10 +18,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ansor_mini.annotation import sample
+from ansor_mini.ablations import Search
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
-from ansor_mini.evolution import Feasibility, evolve, mutate, pick, spread
+from ansor_mini.evolution import pick, spread
+from ansor_mini.feasibility import Feasibility
+from ansor_mini.population import Population
+from ansor_mini.population_evolution import scores_of
+from ansor_mini.population_mutations import mutate_rows
+from ansor_mini.population_space import Space
 from ansor_mini.records import OK, Record, now, versions
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, Sketch, derive
@@ -47,6 +52,7 @@ __all__ = [
 Observer = Callable[["TaskTuner", Record], None]
 
 LOCAL_LIMIT = 192 << 10  # bytes of scratch buffers beyond which a program is not worth building
+ANCESTORS = 4  # best measured programs whose neighbours are looked at
 ELITE = 0.2  # share of the initial population taken from the best measured programs
 
 
@@ -80,8 +86,11 @@ class TaskTuner:
         self.task, self.rng, self.measurer, self.records, self.observer = task, rng, measurer, records, observer
         self.machine = machine or detect()
         self.options = options or SearchOptions()
-        self.model = model or TrivialModel(self.machine, task.threads)
-        self.sketches = derive(task.dag, self.options.rules, self.machine, structure=self.options.structure)
+        strategy = self.options.strategy
+        self.model = strategy.model(model or TrivialModel(self.machine, task.threads), rng)
+        structure = strategy.structure or self.options.structure
+        derived = derive(task.dag, self.options.rules, self.machine, structure=structure)
+        self.sketches = tuple(map(strategy.space, derived))
         self.seeds = list(seeds)
         self.feasible = Feasibility()
         self.failures: Counter[str] = Counter()
@@ -137,29 +146,24 @@ class TaskTuner:
     def _candidates(self, count: int) -> tuple[list[Program], list[Program]]:
         """Programs in the order in which to try them, and random ones to fall back on."""
         options = self.options
-        fresh = [self._sample() for _ in range(options.evolution.population)]
-        elite = self._elite(int(ELITE * options.evolution.population))
-        evolved = evolve(
-            fresh + elite,
-            model=self.model,
-            rng=self.rng,
-            keep=8 * count,
-            options=options.evolution,
+        search = Search(
+            self.sketches,
+            self.model,
+            self.rng,
+            self.machine,
             threads=self.task.threads,
+            options=options.evolution,
+            tiles=options.tiles,
+            elite=self._elite(int(ELITE * options.evolution.population)),
             seen=self._seen,
-            mutations=options.mutations,
             feasible=self.feasible,
         )
-        evolved = spread(evolved, each=2)
+        proposed = spread(options.strategy.propose(search, 8 * count), each=2)
+        others = search.random_programs(count)
         local = self._neighbours(4 * count)
-        others = [program for program in fresh if program not in self._seen and self.feasible(program)]
         share = min(len(local), round(options.local * count))
-        greedy = pick([*evolved[: count - share], *local[:share]], others, count, options.evolution.epsilon)
-        return [*greedy, *evolved[count - share :], *local[share:]], others
-
-    def _sample(self) -> Program:
-        sketch = self.sketches[int(self.rng.integers(len(self.sketches)))]
-        return sample(sketch, self.rng, self.machine, threads=self.task.threads, tiles=self.options.tiles)
+        greedy = pick([*proposed[: count - share], *local[:share]], others, count, options.evolution.epsilon)
+        return [*greedy, *proposed[count - share :], *local[share:]], others
 
     def _elite(self, count: int) -> list[Program]:
         """The best measured programs that have holes to change."""
@@ -172,20 +176,21 @@ class TaskTuner:
 
     def _neighbours(self, count: int) -> list[Program]:
         """Unmeasured mutations, one or two steps away, of the few best measured programs; the model's order."""
-        children: dict[Program, None] = {}
-        elite = self._elite(4)
-        for _ in range(4 * count if elite else 0):
-            child: Program | None = elite[int(self.rng.integers(len(elite)))]
-            for _ in range(int(self.rng.integers(1, 3))):
-                changed = child and mutate(child, self.rng, self.task.threads, self.options.mutations, self.rejections)
-                child = changed or child
-            if child is not None and child not in self._seen and self.feasible(child):
-                children[child] = None
-        ranked = list(children)
-        if not ranked:
-            return []
-        order = np.argsort(-self.model.predict(ranked), kind="stable")
-        return [ranked[i] for i in order][:count]
+        elite = self._elite(ANCESTORS) if self.options.local else []
+        children: dict[Program, float] = {}
+        for sketch in self.sketches:
+            parents = Population.of(sketch, elite, skip=True)
+            if not len(parents):
+                continue
+            space = Space(sketch)
+            rows = parents.choices[self.rng.integers(len(parents), size=4 * count * len(parents) // len(elite))]
+            once, _ = mutate_rows(space, rows, self.rng, self.task.threads)
+            twice, _ = mutate_rows(space, once, self.rng, self.task.threads)
+            both = space.population(np.where(self.rng.random(len(rows))[:, None] < 0.5, once, twice))
+            legal = both.take(self.feasible.of_population(both))
+            children.update(zip(legal.programs(), scores_of(self.model, legal).tolist()))
+        fresh = [program for program in children if program not in self._seen]
+        return sorted(fresh, key=lambda program: -children[program])[:count]
 
     def _admit(self, programs: Iterable[Program], count: int, chosen: dict[Program, LoopNest]) -> None:
         """Lower programs until `count` are chosen; drop, counted by reason, what cannot be lowered or is not new."""
