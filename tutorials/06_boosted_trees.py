@@ -47,7 +47,8 @@ assert (column, threshold) == (0, 5.5)
 stump = GradientBoostedTrees(trees=1, depth=1, shrinkage=1.0).fit(X, y)
 assert stump.forest.column[0] == column and np.isclose(stump.forest.gain[0], largest, rtol=1e-3)
 above = X[:, 0] > 5
-by_hand = base - np.where(above, gradient[above].sum() / (above.sum() + 1), gradient[~above].sum() / ((~above).sum() + 1))
+left, right = (gradient[side].sum() / (side.sum() + 1) for side in (~above, above))
+by_hand = base - np.where(above, right, left)
 assert np.allclose(stump.predict(X), by_hand, atol=1e-3)
 
 # %% [markdown]

@@ -10,7 +10,7 @@ Papers: Ansor §6 (Table 2, Appendix A). Time: under one minute on a laptop. Rea
 # %% [markdown]
 # ## 1. A network as tasks
 # A network has some dozens of different subgraphs, each run w times. Tuning one is a curve: its best latency after so
-# many rounds. Here are six such curves, made up: heavy and light ones, some that are soon flat, some that fall for long.
+# many rounds. Here are six such curves, made up: heavy and light, some soon flat, some that fall for long.
 
 # %%
 import math
