@@ -9,7 +9,6 @@ there is work for all threads, and the innermost loops are vectorised. `uniform_
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from ansor_mini.holes import (
+    HEIGHTS,
     LOCATION,
     PARALLEL,
     TILE,
@@ -72,17 +72,52 @@ def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -
 
 @lru_cache(maxsize=1024)
 def _inner_tiles(extents: tuple[tuple[int, ...], ...], longest: int, lanes: int) -> tuple[tuple[int, ...], ...]:
-    """Innermost lengths whose accumulators fit, with as many whole vectors along the last axis as it allows."""
-    lengths = [sorted({n for extent in axis for n in divisors(extent) if n <= longest}) for axis in extents]
-    last = lengths[-1]
+    """Innermost lengths whose accumulators fit, with as many whole vectors along the last axis as it allows.
+
+    extents: of each axis, itself and what it may be rounded to. Good tiles occur several times, to be drawn oftener.
+    """
+    lengths = [
+        sorted({n for extent in axis for n in divisors(extent) if n <= min(longest, axis[0])}) for axis in extents
+    ]
+    last = [n for extent in extents[-1] for n in divisors(extent) if n <= longest]
     width = next(width for width in (lanes, lanes // 2, lanes // 4, 1) if width and any(n % width == 0 for n in last))
-    tiles = list(itertools.product(*lengths[:-1], [length for length in last if length % width == 0]))
+    vectors = sorted({length // width for length in last if length % width == 0})
+    tiles = [
+        (*rows, columns * width)
+        for columns in vectors
+        for rows in _products(tuple(map(tuple, lengths[:-1])), max(1, (ACCUMULATORS.stop - 1) // columns))
+    ]
     counts = [math.prod(tile) // width for tile in tiles]
     fitting = [tile for tile, count in zip(tiles, counts) if count in ACCUMULATORS]
-    if fitting:
-        return tuple(fitting)
-    most = max((count for count in counts if count < ACCUMULATORS.stop), default=0)
-    return tuple(tile for tile, count in zip(tiles, counts) if count == most)
+    if not fitting:
+        most = max((count for count in counts if count < ACCUMULATORS.stop), default=0)
+        return tuple(tile for tile, count in zip(tiles, counts) if count == most) or tuple(tiles[:1])
+    whole = tuple(axis[0] for axis in extents)
+    return tuple(tile for tile in fitting for _ in range(_weight(tile, whole, width, lanes)))
+
+
+def _products(axes: tuple[tuple[int, ...], ...], most: int) -> list[tuple[int, ...]]:
+    """All choices of one number for each axis whose product is at most `most`; the smallest of each if there is none.
+
+    >>> _products(((1, 2, 3), (1, 2)), 3)
+    [(1, 1), (1, 2), (2, 1), (3, 1)]
+    """
+    found: list[tuple[int, ...]] = [()]
+    for lengths in axes:
+        found = [(*rest, n) for rest in found for n in lengths if math.prod(rest) * n <= most] or [
+            (*found[0], lengths[0])
+        ]
+    return found
+
+
+def _weight(tile: tuple[int, ...], whole: tuple[int, ...], width: int, lanes: int) -> int:
+    """How often a tile is drawn: tall ones that leave registers for their operands, and those that divide the axes."""
+    columns = tile[-1] // width
+    rows = math.prod(tile[:-1])
+    registers = 32 if lanes >= 16 else 16
+    good = rows in HEIGHTS and rows * columns >= 10 and rows * columns + columns + 1 <= registers
+    exact = all(extent % length == 0 for extent, length in zip(whole, tile))
+    return 1 + 2 * good + 3 * (good and exact)
 
 
 def parallel_width(hole: HoleSpec, annotation: Mapping[str, Value], threads: int) -> int:

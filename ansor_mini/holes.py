@@ -132,17 +132,54 @@ def tilings(extents: tuple[int, ...], parts: int, innermost: int = MAX_INNERMOST
     return tuple(dict.fromkeys(tile for extent in extents for tile in factorizations(extent, parts, innermost)))
 
 
-def rounded_extents(extent: int, lanes: int) -> tuple[int, ...]:
-    """Larger extents worth tiling instead of an awkward one: whole vectors, or an axis without tiles of medium length.
+HEIGHTS = range(5, 15)  # rows of a register tile that keep the multiply-add units busy
+WIDTHS = range(2, 5)  # vectors in such a row
+MOST_ROUNDED = 3
 
-    >>> rounded_extents(1000, 16), rounded_extents(512, 16), rounded_extents(73, 1), rounded_extents(56, 1)
-    ((1008, 1024), (), (80,), ())
+
+@lru_cache(maxsize=4096)
+def rounded_extents(extent: int, lanes: int) -> tuple[int, ...]:
+    """Larger extents worth tiling instead of an awkward one, so that a good register tile can always be reached.
+
+    Along the vectors (lanes > 1): whole vectors, in rows of 2, 3 and 4. Along the rows (lanes = 1): multiples of
+    heights that do not divide the extent and still leave no tiny tile over; those that add most heights come first.
+    Nothing is computed beyond the axis: the last tile is cut short.
+
+    >>> rounded_extents(1000, 16), rounded_extents(512, 16), rounded_extents(8, 16)
+    ((1008, 1024), (528,), ())
+    >>> rounded_extents(47, 1), rounded_extents(56, 1), rounded_extents(7, 1)
+    ((48, 56, 50), (60, 65), ())
     """
-    if lanes > 1:
-        wide = (-(-extent // lanes) * lanes, -(-extent // (2 * lanes)) * 2 * lanes)
-        return tuple(dict.fromkeys(wide)) if extent > lanes and extent % lanes else ()
-    medium = any(extent % length == 0 for length in range(4, 17))
-    return () if medium or extent <= 16 else (-(-extent // 8) * 8,)
+    return _whole_vectors(extent, lanes) if lanes > 1 else _whole_rows(extent)
+
+
+def _whole_vectors(extent: int, lanes: int) -> tuple[int, ...]:
+    if extent <= lanes:
+        return ()
+    vectors = -(-extent // lanes)
+    found = dict.fromkeys([vectors] if extent % lanes else [])
+    for width in WIDTHS:
+        rounded = -(-vectors // width) * width
+        if rounded * 8 <= vectors * 9 and rounded != vectors:
+            found[rounded] = None
+    return tuple(vectors * lanes for vectors in found)
+
+
+def _whole_rows(extent: int) -> tuple[int, ...]:
+    heights = {height for height in HEIGHTS if extent % height and height < extent and _leaves_little(extent, height)}
+    found: list[int] = []
+    while heights and len(found) < MOST_ROUNDED:
+        rounded = {-(-extent // height) * height for height in heights}
+        best = max(rounded, key=lambda whole: (sum(whole % height == 0 for height in heights), -whole))
+        heights = {height for height in heights if best % height}
+        found.append(best)
+    return tuple(found)
+
+
+def _leaves_little(extent: int, height: int) -> bool:
+    """Whether cutting an axis into tiles of a height loses at most 5 %: a small last tile takes as long as a larger."""
+    rest = extent % height
+    return extent >= 0.95 * (extent - rest + max(rest, HEIGHTS.start))
 
 
 @lru_cache(maxsize=65536)

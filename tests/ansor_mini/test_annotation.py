@@ -6,12 +6,14 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansor_mini.annotation import ACCUMULATORS, parallel_width, register_tiles, sample, uniform_tiles
-from ansor_mini.holes import LOCATION, PARALLEL, VECTORIZE
+from ansor_mini.holes import LOCATION, PARALLEL, TILE, VECTORIZE
 from ansor_mini.sketch import Program, derive
+from ansor_mini.sketch_rules import MULTI_LEVEL_TILING, SKIP_STAGE
 from ansor_mini.workloads import WORKLOADS
 from runtime.machine import detect
 from tests.strategies.programs import programs
@@ -53,6 +55,32 @@ def test_register_tiles_of_awkward_shapes_are_legal(seed: int, shape: tuple[int,
     sketch = derive(WORKLOADS["C2D"].dag(*shape))[0]
     for name, value in register_tiles(sketch, np.random.default_rng(seed), WIDE).items():
         assert value in sketch.hole[name].values
+
+
+@given(st.integers(5, 300), st.integers(16, 300), st.integers(0, 2**32 - 1))
+def test_any_extents_have_register_tiles_that_keep_the_units_busy(rows: int, columns: int, seed: int) -> None:
+    sketch = derive(WORKLOADS["matmul"].dag(rows, columns, 3), (MULTI_LEVEL_TILING, SKIP_STAGE))[0]
+    high, wide = (
+        {value[-1] for value in sketch.hole[name].values if isinstance(value, tuple)} for name in ("C.i", "C.j")
+    )
+    assert high & set(range(5, 15))
+    assert any(length % 16 == 0 for length in wide)
+    tiles = register_tiles(sketch, np.random.default_rng(seed), WIDE)
+    assert all(tiles[hole.name] in hole.values for hole in sketch.holes if hole.kind == TILE)
+
+
+@pytest.mark.parametrize("shape", [(7, 7, 512), (14, 14, 256), (49, 1, 512), (13, 11, 24), (56, 56, 64), (8, 8, 3)])
+def test_most_drawn_tiles_of_a_layer_are_tall_and_fit(shape: tuple[int, int, int]) -> None:
+    h, w, co = shape
+    sketch = derive(WORKLOADS["C2D"].dag(h, w, 16, co, 1, 1, 0))[0]
+    ((spatial, _),) = sketch.tiled.values()
+    rng, good = np.random.default_rng(0), 0
+    for _ in range(100):
+        tiles = register_tiles(sketch, rng, WIDE)
+        inner = [value[-1] for hole in spatial if isinstance(value := tiles[hole.name], tuple)]
+        vectors = -(-inner[-1] // 16)
+        good += math.prod(inner[:-1]) >= 5 and math.prod(inner[:-1]) * vectors <= 28
+    assert good > 60
 
 
 def test_parallel_loops_are_fused_until_there_is_work_for_all_threads() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansor_mini.holes import LoopExtent, factorizations, tile_neighbours
+from ansor_mini.holes import HEIGHTS, LoopExtent, factorizations, rounded_extents, tile_neighbours, tilings
 
 
 @given(st.integers(1, 60), st.integers(1, 4), st.sampled_from((4, 16, 64)))
@@ -42,6 +42,21 @@ def test_every_tiling_can_be_reached_by_mutation() -> None:
         frontier = [n for lengths in frontier for n in tile_neighbours((24,), lengths) if n not in reached]
         reached.update(frontier)
     assert reached == set(factorizations(24, 3))
+
+
+@given(st.integers(1, 2000), st.sampled_from((1, 4, 8, 16)), st.integers(2, 4))
+def test_every_tiling_covers_its_axis_and_little_more(extent: int, lanes: int, parts: int) -> None:
+    rounded = rounded_extents(extent, lanes)
+    assert all(whole > extent for whole in rounded) and len(set(rounded)) == len(rounded)
+    for lengths in tilings((extent, *rounded), parts):
+        outermost = LoopExtent(extent, "x", 0, 1).of({"x": lengths})
+        assert (outermost - 1) * math.prod(lengths) < extent <= outermost * math.prod(lengths)
+
+
+@given(st.integers(5, 2000))
+def test_every_axis_has_a_register_tile_of_good_height(extent: int) -> None:
+    reachable = {height for height in HEIGHTS for whole in (extent, *rounded_extents(extent, 1)) if whole % height == 0}
+    assert len(reachable) >= (2 if extent > 20 else 1)
 
 
 def test_loop_extents_of_a_tiling() -> None:
