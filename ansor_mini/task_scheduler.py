@@ -139,6 +139,8 @@ class TaskScheduler:
         self.tasks, self.objective, self.rng = list(tasks), objective, rng
         self.strategy = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
         self.options = options or SchedulerOptions()
+        groups = {task.group: [k for k, other in enumerate(tasks) if other.group == task.group] for task in tasks}
+        self._groups = [members for group, members in groups.items() if group and len(members) > 1]
         self._best_value = self.value
         self._improved_at = self.trials
 
@@ -184,8 +186,9 @@ class TaskScheduler:
     def observe(self, task: int, latency: float, measured: int) -> None:
         """Tell that a round of `task` measured so many programs and that its best is now `latency` seconds."""
         self.tasks[task].observe(latency, measured)
-        if self.value < self._best_value:
-            self._best_value, self._improved_at = self.value, self.trials
+        value = self.value
+        if value < self._best_value:
+            self._best_value, self._improved_at = value, self.trials
 
     def slopes(self) -> np.ndarray:
         """∂f/∂g_i [tasks]; tasks without a correct program count as free."""
@@ -193,42 +196,58 @@ class TaskScheduler:
         known = np.where(np.isfinite(latencies), latencies, 0.0)
         return self.objective.slopes(known, [task.history for task in self.tasks])
 
-    def neighbours(self, i: int) -> list[Candidate]:
-        """N(i): the tasks of i's group that i can be compared with, itself excluded.
+    def fastest_relatives(self) -> np.ndarray:
+        """max V_k over the tasks k in N(i), operations per second [tasks]; 0 for a task without relatives.
 
         Paper: Ansor §6.2
 
         As in the published code, a task that is slower than 1/beta of its group's best after `LEAVE_AFTER` more rounds
         than any other member is not like them after all.
         """
-        task = self.tasks[i]
-        if not task.group:
-            return []
-        others = [other for other in self.tasks if other is not task and other.group == task.group and other.history]
-        if not others:
-            return []
-        slow = task.speed < max(other.speed for other in others) / self.options.beta
-        return [] if slow and task.rounds > LEAVE_AFTER + max(other.rounds for other in others) else others
+        speeds = np.array([task.speed for task in self.tasks])
+        rounds = np.array([task.rounds for task in self.tasks], float)
+        fastest = np.zeros(len(self.tasks))
+        for members in self._groups:
+            others, longest = largest_other(speeds[members]), largest_other(rounds[members])
+            unlike = (speeds[members] < others / self.options.beta) & (rounds[members] > LEAVE_AFTER + longest)
+            fastest[members] = np.where(unlike, 0.0, others)
+        return fastest
 
 
-def latency_change(scheduler: TaskScheduler, i: int) -> float:
-    """∂g_i/∂t_i: seconds that one more round is expected to add to the latency, at most 0.
+def largest_other(values: np.ndarray) -> np.ndarray:
+    """For each of at least two values the largest of the others.
+
+    >>> largest_other(np.array([3.0, 5.0, 4.0])).tolist()
+    [5.0, 4.0, 5.0]
+    """
+    second, first = np.argsort(values, kind="stable")[-2:]
+    others = np.full(len(values), values[first])
+    others[first] = values[second]
+    return others
+
+
+def latency_changes(scheduler: TaskScheduler) -> np.ndarray:
+    """∂g_i/∂t_i: seconds that one more round is expected to add to each latency, at most 0, float64 [tasks].
 
     Paper: Ansor §6.2, App. A
 
     α · (g(t) − g(t − Δt)) / Δt + (1 − α) · min(−g(t) / t, β · C / max V − g(t)): what the last rounds brought, and the
     bolder of two forecasts: another t rounds bring the latency to 0; one round brings the task to a β-th of the speed
-    of its fastest relative.
+    of its fastest relative. Tasks without a correct program have NaN.
     """
-    task, options = scheduler.tasks[i], scheduler.options
-    now, window = task.latency, options.window
-    past = (now - task.history[-1 - window]) / window if task.rounds > window else 0.0
-    past = past if math.isfinite(past) else 0.0
-    forecast = -now / task.rounds
-    fastest = max((other.speed for other in scheduler.neighbours(i)), default=0.0)
-    if fastest > 0:
-        forecast = min(forecast, options.beta * task.flops / fastest - now)
-    return options.alpha * past + (1 - options.alpha) * forecast
+    options, fastest, changes = scheduler.options, scheduler.fastest_relatives(), []
+    for task, speed in zip(scheduler.tasks, fastest.tolist()):
+        if not math.isfinite(task.latency):
+            changes.append(math.nan)
+            continue
+        now, before = task.latency, task.history[-1 - options.window :][0]
+        known = task.rounds > options.window and math.isfinite(before)
+        past = (now - before) / options.window if known else 0.0
+        forecast = -now / task.rounds
+        if speed > 0:
+            forecast = min(forecast, options.beta * task.flops / speed - now)
+        changes.append(options.alpha * past + (1 - options.alpha) * forecast)
+    return np.array(changes, float)
 
 
 def _largest(scheduler: TaskScheduler, living: Sequence[int], promises: Sequence[float]) -> int:
@@ -239,8 +258,8 @@ def _largest(scheduler: TaskScheduler, living: Sequence[int], promises: Sequence
 
 def gradient(scheduler: TaskScheduler, living: Sequence[int]) -> int:
     """The task of the largest |∂f/∂t_i| = |∂f/∂g_i · ∂g_i/∂t_i|.  Paper: Ansor §6.2"""
-    slopes = scheduler.slopes()
-    return _largest(scheduler, living, [-slopes[i] * latency_change(scheduler, i) for i in living])
+    promises = -scheduler.slopes() * latency_changes(scheduler)
+    return _largest(scheduler, living, promises[list(living)].tolist())
 
 
 def optimistic(scheduler: TaskScheduler, living: Sequence[int]) -> int:

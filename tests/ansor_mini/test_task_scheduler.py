@@ -15,7 +15,7 @@ from ansor_mini.task_scheduler import (
     Candidate,
     SchedulerOptions,
     TaskScheduler,
-    latency_change,
+    latency_changes,
 )
 from ansor_mini.workloads import parse_workload
 
@@ -59,10 +59,10 @@ def test_the_gradient_is_the_papers_formula():
     ]
     made = scheduler(tasks, options=SchedulerOptions(alpha=0.25, beta=1.5, window=3))
     # a: fell by 3 in 3 rounds; halves to 0 in 5 rounds; b achieves 3 per second, so 6 operations take 1.5 * 6 / 3 = 3.
-    assert latency_change(made, 0) == 0.25 * -1.0 + 0.75 * min(-4.0 / 5, 3.0 - 4.0)
+    assert latency_changes(made)[0] == 0.25 * -1.0 + 0.75 * min(-4.0 / 5, 3.0 - 4.0)
     # b: no round 3 rounds ago; a achieves 1.5 per second, which forecasts more seconds than b takes.
-    assert latency_change(made, 1) == 0.75 * -3.0 / 3
-    assert latency_change(made, 2) == 0.75 * -2.0
+    assert latency_changes(made)[1] == 0.75 * -3.0 / 3
+    assert latency_changes(made)[2] == 0.75 * -2.0
     assert made.choose() == 2
 
 
@@ -82,10 +82,11 @@ def test_a_relative_that_is_faster_draws_trials_until_it_proves_unlike():
     slow, fast = Candidate("slow", 10.0, "g", [10.0] * 5), Candidate("fast", 10.0, "g", [1.0])
     other = Candidate("other", 10.0, "", [7.0])
     made = scheduler([slow, fast, other])
-    assert latency_change(made, 0) == 0.8 * (2.0 - 10.0) and made.choose() == 0
+    assert made.fastest_relatives().tolist() == [10.0, 1.0, 0.0]
+    assert latency_changes(made)[0] == 0.8 * (2.0 - 10.0) and made.choose() == 0
     slow.history = [10.0] * 7
-    assert made.neighbours(0) == [] and made.neighbours(1) == [slow]
-    assert latency_change(made, 0) == pytest.approx(0.8 * -10.0 / 7) and made.choose() == 2
+    assert made.fastest_relatives().tolist() == [0.0, 1.0, 0.0]
+    assert latency_changes(made)[0] == pytest.approx(0.8 * -10.0 / 7) and made.choose() == 2
 
 
 def test_tasks_without_a_program_come_first_until_they_are_hopeless():

@@ -1,0 +1,79 @@
+"""Replayed tuning curves: what is written is read, and strategies differ as they should."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ansor_mini.objectives import TotalLatency
+from ansor_mini.task_scheduler import SchedulerOptions
+from tests.benchmarks.task_scheduler import VARIANTS, compare, objectives
+from tests.benchmarks.tuning_curves import (
+    RecordedTask,
+    Recording,
+    read_recording,
+    replay,
+    trials_to_reach,
+    write_recording,
+)
+
+
+def made_up(seed: int = 0, programs: int = 65) -> Recording:
+    """Two networks of ten tasks: programs get faster and never below half; most of the time is in few tasks."""
+    rng = np.random.default_rng(seed)
+    tasks = []
+    for number in range(10):
+        size = 2.0 ** -rng.integers(0, 8)
+        times = size * (0.5 + 0.5 * 0.95 ** np.arange(programs) + rng.gamma(1.0, 0.1, programs))
+        seconds = tuple(None if rng.random() < 0.05 and i else float(value) for i, value in enumerate(times))
+        names = ("squeezenet", "mobilenet_v2")[:: 1 if number % 2 else -1][: 1 + number % 3]
+        group = {"structure": "conv" if number % 2 else "", "structure-and-size": "", "none": ""}
+        weights = {name: int(rng.integers(1, 4)) for name in names}
+        tasks.append(RecordedTask(f"task {number}", int(1e9 * size), group, weights, seconds))
+    return Recording("made up", tuple(tasks))
+
+
+def test_a_recording_is_read_back(tmp_path):
+    write_recording(tmp_path / "curves.jsonl", made_up())
+    assert read_recording(tmp_path / "curves.jsonl") == made_up()
+    (tmp_path / "other.jsonl").write_text("[1, 2]\n")
+    with pytest.raises(ValueError, match="other.jsonl holds no recorded tuning curves"):
+        read_recording(tmp_path / "other.jsonl")
+
+
+def test_a_network_has_its_own_tasks():
+    recording = made_up()
+    alone = recording.of("squeezenet")
+    assert 0 < len(alone.tasks) < len(recording.tasks)
+    assert (alone.weights("squeezenet") > 0).all()
+    assert recording.weights("squeezenet", "mobilenet_v2").shape == (2, 10)
+
+
+def test_a_replay_ends_with_the_best_of_everything():
+    recording = made_up()
+    curve = replay(recording, TotalLatency, ["squeezenet"], strategy="gradient", trials=10**6)
+    assert curve[-1][0] == 650 and curve[0] == (1, math.inf)
+    best = np.array([task.best_after(65) for task in recording.tasks])
+    assert curve[-1][1] == pytest.approx((recording.weights("squeezenet") @ best)[0])
+    values = [value for _, value in curve]
+    assert values == sorted(values, reverse=True)
+    assert trials_to_reach(curve, curve[-1][1]) <= 650 and trials_to_reach(curve, 0.0) == math.inf
+
+
+def test_round_robin_is_even_and_stops_at_its_trials():
+    recording = made_up()
+    options = SchedulerOptions(epsilon=0.0)
+    curve = replay(recording, TotalLatency, ["squeezenet"], strategy="round-robin", trials=170, options=options)
+    assert [trials for trials, _ in curve[:11]] == [*range(1, 11), 18] and curve[-1][0] == 170
+    after = np.array([task.best_after(17) for task in recording.tasks])
+    assert curve[-1][1] == pytest.approx((recording.weights("squeezenet") @ after)[0])
+
+
+def test_the_gradient_saves_trials_where_few_tasks_take_the_time():
+    shares = {name: compare(*what, budget=25) for name, what in objectives(made_up()).items()}
+    assert set(shares) == {"squeezenet f1", "mobilenet_v2 f1", "both f1", "both f3"}
+    for column in shares.values():
+        assert set(column) == set(VARIANTS) and column["round-robin"] <= 1
+        assert column["gradient"] < column["round-robin"]
