@@ -262,4 +262,4 @@ def _curve(nest: Nest) -> list[float]:
     operations = [one * nest.inside[p] for p in levels]
     intensity = [count / sum(nest.bytes(p)) for count, p in zip(operations, levels)]
     x = np.log2(np.array(operations) + 1.0)
-    return [float(np.interp(x[-1] * (k + 1) / SAMPLES, x, intensity)) for k in range(SAMPLES)]
+    return [float(np.interp(x[-1] * ((k + 1) / SAMPLES), x, intensity)) for k in range(SAMPLES)]
