@@ -1,0 +1,81 @@
+"""Sample efficiency: what is recorded, what is left to record, and what the figures say about made-up runs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.benchmarks.efficiency_runs import (
+    LAST_CONV2D,
+    NETWORK,
+    VARIANTS,
+    Run,
+    append_run,
+    median_curve,
+    read_runs,
+    share_within,
+)
+from tests.benchmarks.record_efficiency import record, wanted
+from tests.benchmarks.sample_efficiency import ablation, cases
+
+
+def run(case="C1D:1", variant="full", seed=0, trials=1000, curve=((1, 4.0), (100, 2.0), (500, 1.0))):
+    return Run(case, variant, seed, 1, trials, curve, "made up")
+
+
+def test_runs_are_read_back_and_only_missing_ones_are_made(tmp_path, monkeypatch):
+    path, made = tmp_path / "runs.jsonl", []
+    assert read_runs(path) == []
+    append_run(path, run(LAST_CONV2D, "full"))
+    assert read_runs(path) == [run(LAST_CONV2D, "full")]
+
+    def fake(case, variant, seed, threads, trials):
+        made.append((case, variant, seed))
+        return run(case, variant, seed, trials)
+
+    monkeypatch.setattr("tests.benchmarks.record_efficiency.tune_case", fake)
+    record(["conv"], seeds=2, threads=1, trials=1000, budget_seconds=math.inf, path=path)
+    expected = [triple for triple in wanted(["conv"], 2) if triple != (LAST_CONV2D, "full", 0)]
+    assert made == expected and len(read_runs(path)) == 1 + len(expected)
+    record(["conv"], seeds=2, threads=1, trials=1000, budget_seconds=math.inf, path=path)
+    assert made == expected, "nothing is run twice"
+    record(["conv"], seeds=2, threads=1, trials=1001, budget_seconds=0.0, path=path)
+    assert made == expected, "no run is begun when the time is over"
+
+
+def test_another_file_is_refused(tmp_path):
+    path = tmp_path / "other.jsonl"
+    path.write_text('{"case": 1}\n')
+    with pytest.raises(ValueError, match="holds no tuning runs"):
+        read_runs(path)
+
+
+def test_every_run_that_is_wanted_has_a_variant():
+    runs = list(wanted(["conv", "network", "cases"], 1))
+    assert {variant for _, variant, _ in runs} == set(VARIANTS) and len(runs) == len(set(runs))
+    assert len({case for case, _, _ in runs}) == 40 + 2
+
+
+def test_only_fine_tuning_mutates_what_was_measured():
+    assert VARIANTS["full"].options.local > 0 == VARIANTS["no-fine-tuning"].options.local
+    assert VARIANTS["beam-search"].options.local == 0
+
+
+def test_short_runs_say_nothing_about_a_thousand_trials(capsys):
+    early, late = ((1, 1.0),), ((1, 4.0), (500, 1.0))
+    assert share_within([run(curve=early), run("b", curve=late)]) == 0.5
+    assert math.isnan(share_within([run(trials=200)]))
+    assert cases([run(trials=200)])["cases_within_5_percent_at_200"] is None
+    assert cases([run(curve=early)])["cases_within_5_percent_at_200"] == 1.0
+    assert cases([]) == cases([run(NETWORK)])
+
+
+def test_medians_and_the_order_of_variants(capsys):
+    three = [run(seed=seed, curve=((1, 9.0), (10, value))) for seed, value in enumerate((3.0, 1.0, 2.0))]
+    assert median_curve(three, [1, 10]) == [(1, 9.0), (10, 2.0)]
+    found = ablation(NETWORK, [run(NETWORK, name, curve=((1, 2.0 + n),)) for n, name in enumerate(VARIANTS)])
+    assert found["relative_throughput"]["full"] == 1.0
+    assert found["order"] == ["full", "no-fine-tuning", "limited-space", "no-task-scheduler"]
+    assert "the paper's order: full > no-task-scheduler > no-fine-tuning > limited-space" in capsys.readouterr().out
+    assert ablation(LAST_CONV2D, []) == {}
