@@ -1,0 +1,139 @@
+"""`tune`: search for a fast program of one workload, measure on the way, keep a record of everything measured.
+
+Paper: Ansor §3
+"""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from ansor_mini.ablations import FULL, STRATEGIES, strategy
+from ansor_mini.commands.base import (
+    Command,
+    add_json,
+    add_workload,
+    say_json,
+    workload_constants,
+    workload_dag,
+    workload_text,
+)
+from ansor_mini.commands.measuring import add_measuring, measuring_options
+from ansor_mini.commands.models import MODELS, named_model
+from ansor_mini.commands.progress import Shown
+from ansor_mini.curve import draw_curves, save_plot, time_text
+from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.records import RecordFile, read_records, versions
+from ansor_mini.task import SearchOptions, TuneResult
+from ansor_mini.tuner import Task, tune
+from runtime import debug
+from runtime.command_line import DONE, INTERRUPTED, NOTHING_FOUND
+from runtime.compile_c import find_compiler
+from runtime.machine import detect
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_workload(parser)
+    parser.add_argument("--trials", type=int, default=64, help="programs to measure, resumed ones included")
+    parser.add_argument("--budget-seconds", type=float, default=math.inf, help="stop after this long")
+    parser.add_argument("--threads", type=int, default=1, help="cores that a program may use (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
+    parser.add_argument("--out", type=Path, help="append a record per measured program to this file")
+    parser.add_argument("--resume", action="store_true", help="count what --out already holds, and go on from there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="save the curve of the best so far as a picture")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no curve")
+    parser.add_argument("--strategy", default=FULL.name, choices=[s.name for s in STRATEGIES], help="how to search")
+    parser.add_argument("--model", help=f"cost model: {', '.join(MODELS)}, or a file that `train` has written")
+    add_measuring(parser)
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Tune a workload and print what was found."""
+    text = workload_text(arguments.workload, arguments.batch)
+    dag = workload_dag(text)
+    if arguments.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {arguments.threads}")
+    if arguments.resume and arguments.out is None:
+        raise ValueError("--resume needs --out FILE, the records to resume from")
+    options = measuring_options(arguments)
+    search = np.random.default_rng(arguments.seed)
+    model = named_model(arguments.model, search, arguments.threads) if arguments.model else None
+    find_compiler()
+    earlier = read_records(arguments.out) if arguments.resume and arguments.out.is_file() else []
+    task = Task(dag.key(), dag, threads=arguments.threads)
+    with ExitStack() as stack:
+        records = stack.enter_context(RecordFile(arguments.out, workload=text)) if arguments.out else None
+        rng = np.random.default_rng(arguments.seed)
+        constants = workload_constants(text)
+        measurer = stack.enter_context(
+            LocalMeasurer(dag, threads=task.threads, rng=rng, constants=constants, **options)
+        )
+        observer = stack.enter_context(Shown(arguments.trials, arguments.quiet or arguments.json))
+        result = tune(
+            task,
+            trials=arguments.trials,
+            budget_seconds=arguments.budget_seconds,
+            rng=search,
+            measurer=measurer,
+            records=records,
+            resume=earlier,
+            model=model,
+            options=SearchOptions(strategy=strategy(arguments.strategy)),
+            observer=observer,
+        )
+    report(arguments, text, result)
+    if arguments.plot is not None and result.best:
+        path = save_plot(arguments.plot, {f"seed {arguments.seed}": result.curve}, result.trials, title=text)
+        if not arguments.json:
+            print(f"curve: {path}")
+    return INTERRUPTED if result.stopped == "interrupted" else DONE if result.best else NOTHING_FOUND
+
+
+def report(arguments: Namespace, text: str, result: TuneResult) -> None:
+    """Print a result for people or for machines."""
+    if arguments.json:
+        say_json(
+            {
+                "workload": text,
+                "seed": arguments.seed,
+                "machine": detect().line,
+                "versions": versions(),
+                "threads": result.task.threads,
+                "trials": result.trials,
+                "stopped": result.stopped,
+                "seconds": result.best_seconds if result.best else None,
+                "gflops": round(result.gflops, 2) if result.best else None,
+                "program": result.best.annotation if result.best else None,
+                "curve": result.curve,
+                "failures": dict(result.failures),
+                "rejections": dict(result.rejections.most_common()),
+            }
+        )
+        return
+    best = f"{time_text(result.best_seconds)}, {result.gflops:.1f} GFLOP/s" if result.best else "no correct program"
+    print(f"{text}: {best} after {result.trials} trials ({result.stopped}), seed {arguments.seed}")
+    print(f"machine: {detect().line}; threads: {result.task.threads}")
+    if result.best:
+        print(f"program: {result.best}")
+    for title, counts in (("failed", result.failures), ("dropped before measuring", result.rejections)):
+        for reason, count in counts.most_common(5):
+            print(f"{title}: {count} x {reason}")
+    if result.best and not arguments.quiet and arguments.plot is None and len(result.curve) > 1:
+        print(draw_curves({"best so far": result.curve}, result.trials))
+    if result.best and debug.shows(1):
+        debug.say(1, str(result.best.lower()))
+
+
+COMMAND = Command(
+    "tune",
+    "search for a fast program and measure",
+    "python -m ansor_mini tune matmul:512,512,512 --trials 100 --out records.jsonl",
+    add_arguments,
+    run,
+)
