@@ -2,8 +2,8 @@
 
 Paper: Ansor App. B
 
-The array form of `features._access`: every walk over the loops, inner to outer, carries a mask of the programs for which
-it has not come to an end.
+The array form of `features._access`: every walk over the loops, inner to outer, carries a mask of the programs for
+which it has not come to an end.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from ansor_mini.feature_names import (
     ANNOTATIONS,
     COUNT,
     FIRST_ALLOCATION,
-    FIRST_OUTER,
     FIRST_SAMPLE,
     FIRST_SLOT,
     LOOPS,

@@ -69,7 +69,7 @@ class Statement:
     """A stage that is not inlined.
 
     loops: all around it, outer to inner; the first `outer` belong to other stages. start: position of its outermost
-    reduction loop, right before which its buffer is initialised; None without a reduction. axes: the value of each axis.
+    reduction loop, right before which its buffer is initialised; None without one. axes: the value of each axis.
     operations: of one iteration, as in `feature_names.OPERATIONS`. uses: how often an index names each axis.
     """
 
@@ -119,7 +119,8 @@ class _Statements:
             if isinstance(stage.location, At):
                 place = stage.location
                 loops = self._loops_around(self.state[place.stage])
-                last = max(p for p, loop in enumerate(loops) if (loop.key[0], loop.leaf) == (place.stage, place.iterator))
+                place_of = [(loop.key[0], loop.leaf) for loop in loops]
+                last = max(p for p, found in enumerate(place_of) if found == (place.stage, place.iterator))
                 around = loops[: last + 1]
             self.loops[stage.name] = around + self._own_loops(stage)
         return self.loops[stage.name]

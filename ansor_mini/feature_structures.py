@@ -3,8 +3,8 @@
 Paper: Ansor §5.2
 
 Programs that differ only in tile sizes, fused widths and unroll limits have the same stages, loops and places. A
-`Structure` is such a group's schedule with tile lengths left open and widths left out; putting a population's numbers in
-gives a schedule whose split lengths are arrays, from which bound inference finds the extents of all programs at once.
+`Structure` is such a group's schedule with tile lengths left open and widths left out; putting a population's numbers
+in gives a schedule whose split lengths are arrays, from which bound inference finds the extents of all programs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ansor_mini.sketch import Sketch
 from ansor_mini.steps import (
     AutoUnroll,
     ComputeInline,
-    FollowSplit,
     FuseParallel,
     FuseVectorize,
     Hole,

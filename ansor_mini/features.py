@@ -112,7 +112,7 @@ class Nest:
     def of(statement: Statement, unrolled: set[IteratorKey]) -> Nest:
         """Leave out loops that run once, and measure the regions from every loop."""
         loops = tuple(loop for loop in statement.loops if loop.extent > 1)
-        kinds = tuple(UNROLL if (l.key[0], l.leaf) in unrolled else l.annotation for l in loops)
+        kinds = tuple(UNROLL if (loop.key[0], loop.leaf) in unrolled else loop.annotation for loop in loops)
         inside = tuple(math.prod(loop.extent for loop in loops[p:]) for p in range(len(loops) + 1))
         widths = []
         for p in range(len(loops) + 1):
@@ -205,7 +205,7 @@ def _access(nest: Nest, number: int, touches: Touches, line: int) -> list[float]
             stride = step
             break
         passed *= loop.extent
-    numbers = [total * access.item, math.prod(widths) * access.item]
+    numbers: list[float] = [total * access.item, math.prod(widths) * access.item]
     numbers.append(max(total / passed * min(1.0, stride * access.item / line), 1.0))
     numbers.append(max(numbers[1] / min(_contiguous(access, widths), line), 1.0))
     reuse = _reuse(nest, access, [step is not None for step in moved], touches)

@@ -1,0 +1,62 @@
+"""A population's features are those of its programs, one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansor_mini.annotation import register_tiles, sample, uniform_tiles
+from ansor_mini.feature_arrays import population_features, raw_population_features
+from ansor_mini.features import features, raw_features
+from ansor_mini.population import Population
+from ansor_mini.schedule import ScheduleError
+from ansor_mini.sketch import Sketch, derive
+from ansor_mini.sketch_rules import CPU_RULES, CPU_RULES_WITH_RFACTOR
+from tests.strategies.dags import dags
+from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS
+
+
+@st.composite
+def populations(draw: st.DrawFn) -> Population:
+    """Random programs of a sketch of a small workload or a random DAG, feasible or not."""
+    if draw(st.booleans()):
+        dag = SMALL_WORKLOADS[draw(st.sampled_from(sorted(SMALL_WORKLOADS)))]()
+    else:
+        dag = draw(dags())
+    rules = draw(st.sampled_from((CPU_RULES, CPU_RULES_WITH_RFACTOR)))
+    structure = draw(st.sampled_from(("SSRSRS", "SRS", "SSRS")))
+    sketch = draw(st.sampled_from(derive(dag, rules, SMALL_MACHINE, structure=structure)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return Population.of(sketch, [_program(sketch, rng, draw) for _ in range(draw(st.integers(1, 6)))])
+
+
+def _program(sketch: Sketch, rng: np.random.Generator, draw: st.DrawFn):
+    if draw(st.booleans()):
+        return sketch.program({hole.name: hole.values[rng.integers(len(hole.values))] for hole in sketch.holes})
+    tiles = draw(st.sampled_from((uniform_tiles, register_tiles)))
+    return sample(sketch, rng, SMALL_MACHINE, threads=draw(st.sampled_from((1, 2))), tiles=tiles)
+
+
+@settings(max_examples=120, deadline=None)
+@given(populations())
+def test_batched_features_equal_those_of_each_program(population: Population):
+    batch = raw_population_features(population)
+    for row, program in enumerate(population.programs()):
+        try:
+            expected = raw_features(program)
+        except ScheduleError:
+            continue
+        got = batch.values[batch.present[:, row], :, row]
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=0)
+
+
+def test_scaled_features_have_the_shape_that_the_model_wants():
+    sketch = derive(SMALL_WORKLOADS["convolution"](), CPU_RULES, SMALL_MACHINE)[0]
+    rng = np.random.default_rng(0)
+    programs = [sample(sketch, rng, SMALL_MACHINE) for _ in range(20)]
+    batch = population_features(Population.of(sketch, programs))
+    assert batch.values.dtype == np.float32 and batch.values.shape == (len(batch.stages), 164, 20)
+    for row, program in enumerate(programs):
+        got = batch.values[batch.present[:, row], :, row]
+        np.testing.assert_allclose(got, features(program), rtol=1e-6)
