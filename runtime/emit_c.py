@@ -1,7 +1,7 @@
 """Loop nests as C for gcc and clang, written so that the compiler cannot spoil what the nest decided.
 
 A nest is first cut at its borders and brought to registers (`borders`, `vector_loops`, `register_tiles`,
-`operand_rows`), then printed as directly as that form allows:
+`guard_loops`, `bounded_unrolling`, `operand_rows`), then printed as directly as that form allows:
 
 - `vectorize` loops are vector types; one value per lane, loads and stores at any alignment.
 - register buffers are arrays of vectors whose indices are constants once the loops around are unrolled by pragma.
@@ -17,6 +17,7 @@ from runtime.c_text.prelude import prelude
 from runtime.c_text.statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
 from runtime.passes.borders import split_borders
+from runtime.passes.bounded_unrolling import bound_unrolling
 from runtime.passes.guard_loops import clear_guards
 from runtime.passes.operand_rows import share_rows
 from runtime.passes.register_tiles import register_tiles
@@ -57,7 +58,7 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
     """
     whole = split_borders(nest)
     tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
-    return share_rows(clear_guards(tiled))
+    return share_rows(bound_unrolling(clear_guards(tiled)))
 
 
 def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:

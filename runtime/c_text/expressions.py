@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from runtime.expr import COMPARISONS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
 from runtime.expr_tree import free_variables, loads, substitute
@@ -52,12 +52,20 @@ class ScalarText:
 
     Args: extents: of the loops around.  lanes: how many elements one item of a vector array holds, by buffer name.
         lane: the loop over the lanes of a vector when the text stands inside `EACH_LANE`, which names it `lane`.
+        place: rewrites the position of an element in memory.
     """
 
-    def __init__(self, extents: Mapping[str, int], lanes: Mapping[str, int], lane: For | None = None) -> None:
+    def __init__(
+        self,
+        extents: Mapping[str, int],
+        lanes: Mapping[str, int],
+        lane: For | None = None,
+        place: Callable[[Expr], Expr] | None = None,
+    ) -> None:
         self.extents = extents
         self.lanes = lanes
         self.lane = lane
+        self.place = place
 
     def text(self, expr: Expr, precedence: int = 0) -> str:
         """C text of an expression, in brackets where an operator of this precedence around it needs them."""
@@ -93,9 +101,10 @@ class ScalarText:
 
     def offset(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """The row-major position of an element; 64 bits wide when the buffer needs that."""
-        text = self.text(flat_index(indices, buffer.shape))
         if buffer.size < 2**31:
-            return text
+            flat = flat_index(indices, buffer.shape)
+            memory = self.place is not None and buffer.scope != "register"
+            return self.text(self.place(flat) if memory and self.place is not None else flat)
         stride, terms = buffer.size, []
         for index, extent in zip(indices, buffer.shape):
             stride //= extent
@@ -135,9 +144,15 @@ class VectorText:
     What has one value for all lanes stays scalar; what has no vector form is computed lane by lane.
     """
 
-    def __init__(self, extents: Mapping[str, int], lanes: Mapping[str, int], lane: For) -> None:
-        self.scalar = ScalarText(extents, lanes)
-        self.one_lane = ScalarText(extents, lanes, lane)
+    def __init__(
+        self,
+        extents: Mapping[str, int],
+        lanes: Mapping[str, int],
+        lane: For,
+        place: Callable[[Expr], Expr] | None = None,
+    ) -> None:
+        self.scalar = ScalarText(extents, lanes, place=place)
+        self.one_lane = ScalarText(extents, lanes, lane, place)
         self.lanes = lanes
         self.lane = lane
 

@@ -95,6 +95,8 @@ def _scalar_helper(name: str, short: str) -> str | None:
     is_float = short.startswith("f")
     two = f"static inline {kind} {name}_{short}({kind} a, {kind} b) {{ "
     one = f"static inline {kind} {name}_{short}({kind} a) {{ "
+    if name == "opaque":
+        return f'{one}__asm__("" : "+r"(a)); return a; }}'
     if name in ("min", "max"):
         return f"{two}return a {'<' if name == 'min' else '>'} b ? a : b; }}"
     if name == "floordiv":
@@ -120,16 +122,11 @@ def _vector_helper(name: str, short: str, count: int) -> str | None:
     if short == "f32" and name in POLYNOMIALS:
         return polynomial(name, count)
     if name in ("min", "max") and short != "b8":
-        # A compare and a blend: C has no `?:` on vectors, and inlined lane loops quadruple the time to compile a tile.
+        # A compare and a blend: C has no `?:` on vectors, and a lane loop takes gcc ten times longer to compile.
         mask = f"i{short[1:]}x{count}"
         pick = f"({kind})((m & ({mask})a) | (~m & ({mask})b))"
         sign = "<" if name == "min" else ">"
         return f"static inline {kind} {name}_{kind}({kind} a, {kind} b) {{ {mask} m = a {sign} b; return {pick}; }}"
-    if name in ("min", "max") and short != "b8":
-        # Compare and blend on bits: a lane loop gives the same instructions but takes gcc ten times longer to compile.
-        mask, order = f"i{short[1:]}x{count}", "<" if name == "min" else ">"
-        blend = f"{mask} m = a {order} b; return ({kind})((m & ({mask})a) | (~m & ({mask})b));"
-        return f"static inline {kind} {name}_{kind}({kind} a, {kind} b) {{ {blend} }}"
     scalar = f"{name}{'f' if short == 'f32' else ''}" if name in _LIBM else f"{name}_{short}"
     two = name in ("min", "max", "pow")
     if name not in _LIBM and _scalar_helper(name, short) is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
-from runtime.expr import ITEM_SIZE, Binary, Buffer, Load, Select
+from runtime.c_text.places import fixed_parts, with_fixed_part
+from runtime.expr import ITEM_SIZE, Binary, Buffer, Expr, Load, Select, Var
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -18,6 +19,7 @@ from runtime.loop_nest import (
     Store,
     walk_stmts,
 )
+from runtime.names import Names
 from runtime.passes.visits import accesses, vector_layout
 
 WORKSPACE_ALIGNMENT = 64
@@ -32,6 +34,7 @@ class KernelText:
     """Prints one nest; `text` is the only entry.
 
     lane: the vectorised loop around the statement being printed.  one_lane: whether its lanes run one after the other.
+    outer, fixed: the variables of the loops around the register tile being printed, and what `places` made of them.
     """
 
     def __init__(self, nest: LoopNest, threads: int) -> None:
@@ -45,6 +48,9 @@ class KernelText:
         self.loops: tuple[For, ...] = ()
         self.lane: For | None = None
         self.one_lane = False
+        self.outer: frozenset[str] = frozenset()
+        self.fixed: dict[Expr, Var] = {}
+        self.names = Names.of(nest)
 
     def text(self) -> str:
         """The functions of the kernel, its entry point last."""
@@ -64,12 +70,16 @@ class KernelText:
 
     def scalars(self) -> ScalarText:
         """The printer of expressions outside vectors, or in one lane of them."""
-        return ScalarText(self.extents, self.lanes, self.lane if self.one_lane else None)
+        return ScalarText(self.extents, self.lanes, self.lane if self.one_lane else None, self.place)
 
     def vectors(self) -> VectorText:
         """The printer of expressions for all lanes at once."""
         assert self.lane is not None
-        return VectorText(self.extents, self.lanes, self.lane)
+        return VectorText(self.extents, self.lanes, self.lane, self.place)
+
+    def place(self, place: Expr) -> Expr:
+        """A position in memory, written with what was computed before the register tile."""
+        return with_fixed_part(place, self.outer, self.fixed) if self.fixed else place
 
     def stmt(self, stmt: Stmt, depth: int, workspace: int, stack: int) -> None:
         """Print a statement; `workspace` and `stack` are the bytes in use around it."""
@@ -103,7 +113,11 @@ class KernelText:
         if outlined:
             self.line(depth, f"#pragma omp parallel for num_threads({self.threads}) schedule(static)")
         name = c_name(stmt.var.name)
-        self.line(depth, f"for (int32_t {name} = 0; {name} < {stmt.extent}; {name}++) {{")
+        end, hidden = str(stmt.extent), ""
+        if stmt.kind == SERIAL and stmt.extent == 2 and any(isinstance(part, For) for part in walk_stmts(stmt.body)):
+            # gcc writes such a loop out twice, whatever the pragma says, and a nest of n of them 2ⁿ times.
+            end, hidden = f"{name}_i2", f", {name}_i2 = opaque_i32(2)"
+        self.line(depth, f"for (int32_t {name} = 0{hidden}; {name} < {end}; {name}++) {{")
         if outlined:
             self.line(depth + 1, self.outline(stmt))
         else:
@@ -195,10 +209,23 @@ class KernelText:
         else:
             stack += self.declare(stmt, depth + 1, stack)
         self.alive[buffer.name] = buffer
+        starts_tile = buffer.scope == "register" and not self.fixed and self.lane is None
+        if starts_tile:
+            self.fix_places(stmt.body, depth + 1)
         self.stmt(stmt.body, depth + 1, workspace, stack)
+        if starts_tile:
+            self.fixed = {}
         del self.alive[buffer.name]
         self.lanes.pop(buffer.name, None)
         self.line(depth, "}")
+
+    def fix_places(self, tile: Stmt, depth: int) -> None:
+        """Print what the loops around a register tile fix of the places that it touches, see `places`."""
+        outer = frozenset(loop.var.name for loop in self.loops)
+        fixed = fixed_parts(tile, outer, self.names)
+        for part, variable in fixed.items():
+            self.line(depth, f"int32_t {c_name(variable.name)} = opaque_i32({self.scalars().text(part)});")
+        self.outer, self.fixed = outer, fixed
 
     def declare(self, stmt: Allocate, depth: int, stack: int) -> int:
         """Declare a thread's own buffer and return its bytes: an array of vectors, or plain memory."""

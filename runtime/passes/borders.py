@@ -12,7 +12,8 @@ iterations. So the nest below the innermost loop that base depends on is written
                                                         for i1 in range(1):
                                                             C[i0 * 4 + i1] = 0.0
 
-Whole tiles then run without guards, and vectors and register tiles of the last one are as short as it is.
+Whole tiles then run without guards, and vectors and register tiles of the last one are as short as it is. Where tiles
+divide the axis but there are more of them than it holds, the guard asks for the tile's base alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from runtime.expr import Binary, Const, Expr, Var
 from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
-from runtime.indices.index_forms import multiple_of
+from runtime.indices.index_forms import interval, multiple_of
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
 from runtime.passes.visits import conjuncts
@@ -65,7 +66,24 @@ def split_borders(nest: LoopNest) -> LoopNest:
                 for i1 in vectorize(1):
                     C[i0 * 4 + i1] = 0.0
     """
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _split(nest.body, {}, 1))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _split(_ask_bases(nest.body, ()), {}, 1))
+
+
+def _ask_bases(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
+    """Replace guards `base + v < end` by `base < end` where tiles are either whole or beyond the end."""
+    if isinstance(stmt, For):
+        loops = (*loops, stmt)
+    parts = tuple(_ask_bases(part, loops) for part in sub_stmts(stmt))
+    if isinstance(stmt, If):
+        asked: list[Expr] = []
+        for conjunct in conjuncts(stmt.condition):
+            border = border_of(conjunct, loops, divides=True)
+            asked.append(conjunct if border is None else Binary("<", border.base, Const(border.end)))
+        condition = asked[0]
+        for part in asked[1:]:
+            condition = Binary("and", condition, part)
+        return If(condition, parts[0])
+    return rebuild_stmt(stmt, parts) if parts else stmt
 
 
 def _split(stmt: Stmt, extents: dict[str, int], copies: int) -> Stmt:
@@ -84,7 +102,10 @@ def _split_body(body: Stmt, var: str, extents: dict[str, int], copies: int) -> S
     whole = _split_body(_without(body, border, border.tile), var, extents, 2 * copies)
     last = _split_body(_without(body, border, border.end % border.tile), var, extents, 2 * copies)
     limit = Const(border.last_whole)
-    return block(If(Binary("<=", border.base, limit), whole), If(Binary(">", border.base, limit), last))
+    short = Binary(">", border.base, limit)
+    if interval(border.base, extents)[1] >= border.end:  # some tiles lie beyond the end of the axis
+        short = Binary("and", short, Binary("<", border.base, Const(border.end)))
+    return block(If(Binary("<=", border.base, limit), whole), If(short, last))
 
 
 def _borders(stmt: Stmt, var: str, fixed: set[str], loops: tuple[For, ...] = ()) -> Iterator[Border]:
@@ -100,8 +121,11 @@ def _borders(stmt: Stmt, var: str, fixed: set[str], loops: tuple[For, ...] = ())
         yield from _borders(part, var, fixed, loops)
 
 
-def border_of(condition: Expr, loops: tuple[For, ...]) -> Border | None:
-    """The border that a guard `base + v < end` guards, where v is the variable of one of the loops."""
+def border_of(condition: Expr, loops: tuple[For, ...], divides: bool = False) -> Border | None:
+    """The border that a guard `base + v < end` guards, where v is the variable of one of the loops.
+
+    divides: look for tiles that divide the axis instead of those that do not.
+    """
     if not (isinstance(condition, Binary) and condition.op == "<" and isinstance(condition.b, Const)):
         return None
     if condition.a.dtype != "int32":
@@ -112,7 +136,8 @@ def border_of(condition: Expr, loops: tuple[For, ...]) -> Border | None:
         if form.terms.get(loop.var) == 1:
             base = form.plus(Affine(0, {loop.var: 1}), -1)
             tile = loop.extent
-            if base.terms and end % tile and end > tile and multiple_of(base.to_expr()) % tile == 0:
+            fits = end % tile == 0 if divides else end % tile and end > tile
+            if base.terms and fits and multiple_of(base.to_expr()) % tile == 0:
                 return Border(base.to_expr(), tile, end)
     return None
 
@@ -141,9 +166,7 @@ def _guards(loop: For, border: Border) -> bool:
     return isinstance(stmt, If) and any(border_of(part, (loop,)) == border for part in conjuncts(stmt.condition))
 
 
-def _keep_guards(
-    stmt: If, border: Border, loops: tuple[For, ...], body: Stmt, guarded: set[int], extent: int
-) -> Stmt:
+def _keep_guards(stmt: If, border: Border, loops: tuple[For, ...], body: Stmt, guarded: set[int], extent: int) -> Stmt:
     """The body under the conditions still needed; where its loop could not be shortened, v alone is compared."""
     kept: list[Expr] = []
     for part in conjuncts(stmt.condition):

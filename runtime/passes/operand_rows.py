@@ -15,6 +15,7 @@ of B, kept in registers by the emitter, stops that. Taller tiles do not need it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from runtime.expr import Binary, Buffer, Expr, Load
 from runtime.expr_tree import free_variables, substitute, transform
@@ -29,44 +30,46 @@ def share_rows(nest: LoopNest) -> LoopNest:
     return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, Names.of(nest)))
 
 
-def _below(stmt: Stmt, names: Names) -> Stmt:
-    if isinstance(stmt, For) and stmt.kind == UNROLL and 1 < stmt.extent <= MAX_ROWS:
-        staged = _stage(stmt, names)
+def _below(stmt: Stmt, names: Names, outer: tuple[For, ...] = ()) -> Stmt:
+    """Stage below a statement; `outer` are the unrolled loops directly around it."""
+    if isinstance(stmt, For) and stmt.kind == UNROLL:
+        staged = _stage(stmt, outer, names)
         if staged is not None:
             return staged
+    outer = (*outer, stmt) if isinstance(stmt, For) and stmt.kind == UNROLL else ()
     parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_below(part, names) for part in parts)) if parts else stmt
+    return rebuild_stmt(stmt, tuple(_below(part, names, outer) for part in parts)) if parts else stmt
 
 
-def _stage(rows: For, names: Names) -> Stmt | None:
-    """The loop over rows with the loads that do not depend on the row before it; None when it has none."""
-    columns: list[For] = []
-    stmt = rows.body
+def _stage(first: For, outer: tuple[For, ...], names: Names) -> Stmt | None:
+    """A loop over rows with the loads that no row changes before it; None when it has none."""
+    tile: list[For] = [first]
+    stmt = first.body
     while isinstance(stmt, For) and stmt.kind in (UNROLL, VECTORIZE):
-        columns.append(stmt)
+        tile.append(stmt)
         stmt = stmt.body
-    if not isinstance(stmt, Store) or stmt.buffer.scope != "register" or not columns:
+    if not isinstance(stmt, Store) or stmt.buffer.scope != "register" or tile[-1].kind != VECTORIZE:
         return None
-    if columns[-1].kind != VECTORIZE or stmt.buffer.name in {load.buffer.name for load in shared(stmt, rows, columns)}:
-        return None
-    result: Stmt = rows
-    for load in dict.fromkeys(shared(stmt, rows, columns)):
-        result = _with_row(result, load, [loop for loop in columns if loop.var.name in _variables(load)], names)
-    return result if result is not rows else None
+    result: Stmt = first
+    for load in dict.fromkeys(shared(stmt, tile[-1])):
+        rows = [loop.extent for loop in (*outer, *tile) if loop.var.name not in _variables(load)]
+        # Further out the same load is shared by more rows; where they are many, gcc keeps it in a register by itself.
+        if first.var.name not in _variables(load) and all(loop.var.name in _variables(load) for loop in outer):
+            if 1 < prod(rows) <= MAX_ROWS:
+                columns = [loop for loop in tile if loop.var.name in _variables(load)]
+                result = _with_row(result, load, columns, names)
+    return result if result is not first else None
 
 
-def shared(store: Store, rows: For, columns: list[For]) -> Iterator[Load]:
-    """The loads that each row repeats: over lanes, not of the row, and evaluated whatever happens."""
-    lane = columns[-1].var.name
+def shared(store: Store, lane: For) -> Iterator[Load]:
+    """The vectors in memory that a statement reads whatever happens."""
     factors = [store.value]
     while factors:
         expr = factors.pop()
         if isinstance(expr, Binary):
             factors += [expr.b, expr.a]
-        elif isinstance(expr, Load) and expr.buffer.scope != "register":
-            used = _variables(expr)
-            if lane in used and rows.var.name not in used:
-                yield expr
+        elif isinstance(expr, Load) and expr.buffer.scope != "register" and lane.var.name in _variables(expr):
+            yield expr
 
 
 def _variables(load: Load) -> set[str]:

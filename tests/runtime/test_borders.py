@@ -17,15 +17,15 @@ def conditions(nest: LoopNest) -> list[str]:
     return [str(stmt.condition) for stmt in walk_stmts(nest.body) if isinstance(stmt, If)]
 
 
-def tiled_sum(n: int, m: int, k: int, ti: int, tj: int) -> LoopNest:
-    """C = A @ B in tiles of ti x tj, guarded where they do not divide."""
-    guard_i = f"if i0 * {ti} + i1 < {n}:" if n % ti else "if 0 <= i1:"
-    guard_j = f"if j0 * {tj} + j1 < {m}:" if m % tj else "if 0 <= j1:"
+def tiled_sum(n: int, m: int, k: int, ti: int, tj: int, beyond: int = 0) -> LoopNest:
+    """C = A @ B in tiles of ti x tj, guarded where they do not divide; `beyond` more tiles than each axis holds."""
+    guard_i = f"if i0 * {ti} + i1 < {n}:" if n % ti or beyond else "if 0 <= i1:"
+    guard_j = f"if j0 * {tj} + j1 < {m}:" if m % tj or beyond else "if 0 <= j1:"
     store = f"C[i0 * {ti} + i1, j0 * {tj} + j1]"
     return parse(f"""
 def f(A: float32[{n}, {k}], B: float32[{k}, {m}]) -> (C: float32[{n}, {m}]):
-    for i0 in range({-(-n // ti)}):
-        for j0 in range({-(-m // tj)}):
+    for i0 in range({-(-n // ti) + beyond}):
+        for j0 in range({-(-m // tj) + beyond}):
             for i1 in range({ti}):
                 {guard_i}
                     for j1 in vectorize({tj}):
@@ -43,9 +43,9 @@ def f(A: float32[{n}, {k}], B: float32[{k}, {m}]) -> (C: float32[{n}, {m}]):
 sizes = st.integers(1, 9)
 
 
-@given(sizes, sizes, st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
-def test_split_nests_compute_the_same(n: int, m: int, k: int, ti: int, tj: int) -> None:
-    nest = tiled_sum(n, m, k, ti, tj)
+@given(sizes, sizes, st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 2))
+def test_split_nests_compute_the_same(n: int, m: int, k: int, ti: int, tj: int, beyond: int) -> None:
+    nest = tiled_sum(n, m, k, ti, tj, beyond)
     split = split_borders(nest)
     note(str(split))
     verify(split)
@@ -58,6 +58,11 @@ def test_split_nests_compute_the_same(n: int, m: int, k: int, ti: int, tj: int) 
 def test_inner_loops_lose_their_guards() -> None:
     split = split_borders(tiled_sum(13, 10, 2, 4, 8))
     assert all("i1" not in condition and "j1" not in condition for condition in conditions(split))
+
+
+def test_tiles_that_divide_the_axis_are_whole_or_beyond_it() -> None:
+    split = split_borders(tiled_sum(8, 16, 2, 4, 8, beyond=1))
+    assert set(conditions(split)) == {"i0 * 4 < 8", "j0 * 8 < 16"}
 
 
 def test_a_fused_outer_loop_is_seen_through() -> None:

@@ -1,0 +1,62 @@
+"""What the loops around a register tile contribute to the places in memory that it touches, computed once per tile.
+
+A place is a sum: what outer loops fix, and what moves inside the tile. gcc follows every place through all loops
+around it, which in a deep nest takes most of the time to compile. The fixed part therefore becomes an integer of which
+gcc does not know where it comes from:
+
+    conv_tile[w] += X[h0 * 1792 + h1 * 896 + (w + kw) * 64 + ci] * ...     ->
+
+    int32_t at = opaque_i32(h0 * 1792 + h1 * 896);
+    ... conv_tile[w] += X[at + ((w + kw) * 64 + ci)] * ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from runtime.expr import Const, Expr, Var
+from runtime.expr_tree import free_variables
+from runtime.indices.affine import Affine
+from runtime.indices.index_forms import flat_index
+from runtime.indices.simplify import Simplifier
+from runtime.loop_nest import PARALLEL, SERIAL, For, Stmt, walk_stmts
+from runtime.names import Names
+from runtime.passes.visits import accesses
+
+INT32_LIMIT = 2**31  # elements from which on places take 64 bits and are left alone
+
+
+def split_place(place: Expr, outer: Collection[str]) -> tuple[Expr, Expr]:
+    """The parts of an integer expression that move with the variables `outer` alone, and the rest.
+
+    >>> fixed, moving = split_place((Var("h0") * 8 + Var("h1") + 1) * 10 + Var("w"), {"h0"})
+    >>> print(fixed, "|", moving)
+    h0 * 80 | h1 * 10 + w + 10
+    """
+    form = Simplifier({}).affine(place)
+    fixed = {atom: factor for atom, factor in form.terms.items() if free_variables(atom) <= set(outer)}
+    moving = {atom: factor for atom, factor in form.terms.items() if atom not in fixed}
+    return Affine(0, fixed).to_expr(), Affine(form.const, moving).to_expr()
+
+
+def fixed_parts(tile: Stmt, outer: Collection[str], names: Names) -> dict[Expr, Var]:
+    """A new variable for each fixed part of the places in memory below a tile; none when nothing repeats inside."""
+    kinds = {stmt.kind for stmt in walk_stmts(tile) if isinstance(stmt, For)}
+    if not outer or SERIAL not in kinds or PARALLEL in kinds:
+        return {}
+    found: dict[Expr, Var] = {}
+    for access in accesses(tile):
+        if access.buffer.scope != "register" and access.buffer.size < INT32_LIMIT:
+            fixed, _ = split_place(flat_index(access.indices, access.buffer.shape), outer)
+            if not isinstance(fixed, Const) and fixed not in found:
+                found[fixed] = names.variable("at")
+    return found
+
+
+def with_fixed_part(place: Expr, outer: Collection[str], known: Mapping[Expr, Var]) -> Expr:
+    """The place written with the variable of its fixed part, or as it is where that has none."""
+    fixed, moving = split_place(place, outer)
+    variable = known.get(fixed)
+    if variable is None:
+        return place
+    return variable if moving == Const(0) else variable + moving
