@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ansor_mini.objectives import LatencyRequirements, TotalLatency
-from ansor_mini.task_scheduler import Candidate, SchedulerOptions, TaskScheduler, latency_change
+from ansor_mini.task_scheduler import Candidate, SchedulerOptions, TaskScheduler, latency_changes
 
 ROUNDS = 40
 
@@ -78,7 +78,7 @@ def fresh(curves: Sequence[Curve] = CURVES) -> list[Candidate]:
 
 options = SchedulerOptions(alpha=0.2, window=3, epsilon=0.0)
 scheduler = TaskScheduler(fresh(), f1, rng=np.random.default_rng(0), options=options)
-promise = [curve.weight * latency_change(scheduler, i) for i, curve in enumerate(CURVES)]
+promise = (weights[0] * latency_changes(scheduler)).tolist()
 for curve, value in zip(CURVES, promise):
     print(f"{curve.name:>11} {1e3 * value:8.2f} ms per round")
 # There is no past yet, so all is hope: -(1 - alpha) · w · g / t with t = 1.
