@@ -52,8 +52,8 @@ class Packing:
         index = []
         for (constant, terms), extent in zip(self.original, weight.shape, strict=True):
             place = constant + sum((grid[dimension] * factor for dimension, factor in terms), np.zeros((), np.intp))
-            inside = inside & (place < extent)
-            index.append(np.minimum(place, extent - 1))
+            inside = inside & (place >= 0) & (place < extent)
+            index.append(np.clip(place, 0, extent - 1))
         return np.where(inside, weight[tuple(index)], weight.dtype.type(0)).reshape(self.shape)
 
 
@@ -126,9 +126,7 @@ def _loads(stmt: Stmt, argument: str, loops: tuple[For, ...]) -> Iterator[tuple[
 def _atoms(forms: list[Affine], order: list[str]) -> list[Expr] | None:
     """The variables (or their quotients and remainders) in the indices, outer loops first; None if one comes twice."""
     atoms = [atom for form in forms for atom in form.terms]
-    if len(set(atoms)) != len(atoms) or any(form.const < 0 for form in forms):
-        return None
-    if any(factor < 0 for form in forms for factor in form.terms.values()):
+    if len(set(atoms)) != len(atoms):
         return None
     if any(isinstance(node, Load) for atom in atoms for node in walk(atom)):
         return None

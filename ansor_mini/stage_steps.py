@@ -59,7 +59,7 @@ class CacheWrite(Step):
         indices = tuple(Var(axis.name) for axis in old.axes)
         attributes = {**old.attributes, CACHE_COPY: True}
         copy = replace(old, reduce_axes=(), combiner=None, body=local[indices], attributes=attributes)
-        return _replace_stage(state, old.name, untouched_stage(local), untouched_stage(copy))
+        return replace_stage(state, old.name, untouched_stage(local), untouched_stage(copy))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Rfactor(Step):
         )
         indices = tuple(Var(axis.name) for axis in axes)
         final = replace(old, reduce_axes=(factored,), body=partial[indices])
-        return _replace_stage(state, old.name, untouched_stage(partial), untouched_stage(final))
+        return replace_stage(state, old.name, untouched_stage(partial), untouched_stage(final))
 
     def _check(self, state: State, stage: Stage, position: int) -> None:
         if state.iterator(self.stage, self.iterator).kind != REDUCE:
@@ -165,7 +165,8 @@ def iterator_values(
     return values
 
 
-def _replace_stage(state: State, name: str, *stages: Stage) -> State:
+def replace_stage(state: State, name: str, *stages: Stage) -> State:
+    """The state with a stage replaced by several, the last of which keeps its name."""
     dag = state.dag.replace(name, *(stage.tensor for stage in stages))
     # readers keep the old tensor in their loads; tensors compare by name, shape and dtype, so lookups go by name
     new = tuple(part for stage in state.stages for part in (stages if stage.name == name else (stage,)))

@@ -30,6 +30,7 @@ from ansor_mini.location_steps import (
     candidate_locations,
 )
 from ansor_mini.loop_steps import FollowSplit, Fuse, Hole, Reorder, Split
+from ansor_mini.residue_steps import ResidueClasses
 from ansor_mini.schedule import ScheduleError, Step
 from ansor_mini.stage_steps import CacheWrite, Rfactor
 
@@ -37,7 +38,7 @@ STEPS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
         Split, FollowSplit, Fuse, Reorder, Parallel, Vectorize, Unroll, AutoUnroll, ComputeAt, ComputeInline,
-        ComputeRoot, CacheWrite, Rfactor, FuseParallel, FuseVectorize, Locate,
+        ComputeRoot, CacheWrite, Rfactor, ResidueClasses, FuseParallel, FuseVectorize, Locate,
     )
 }  # fmt: skip
 

@@ -38,9 +38,9 @@ import math
 from collections.abc import Sequence
 
 from ansor_mini.dag_analysis import needs_multi_level_tiling
+from ansor_mini.rule_types import APPLY_AND_SKIP_REST, SKIP, Context, Next, Rule, Verdict
 from ansor_mini.schedule import REDUCE, SPATIAL, Stage
 from ansor_mini.sketch import Derivation
-from ansor_mini.sketch_rules import APPLY_AND_SKIP_REST, SKIP, Context, Next, Rule, Verdict
 from ansor_mini.steps import ComputeAt, Fuse, Parallel, Reorder, Rfactor, Split, Step
 from ansor_mini.tensor_expression import Tensor
 from runtime.expr import ITEM_SIZE, Expr, Var
