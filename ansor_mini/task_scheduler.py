@@ -191,9 +191,10 @@ class TaskScheduler:
             self._best_value, self._improved_at = value, self.trials
 
     def slopes(self) -> np.ndarray:
-        """∂f/∂g_i [tasks]; tasks without a correct program count as free."""
+        """∂f/∂g_i [tasks]; a task without a correct program counts like the slowest of the others."""
         latencies = self.latencies
-        known = np.where(np.isfinite(latencies), latencies, 0.0)
+        finite = np.isfinite(latencies)
+        known = np.where(finite, latencies, np.max(latencies, where=finite, initial=0.0) or 1.0)
         return self.objective.slopes(known, [task.history for task in self.tasks])
 
     def fastest_relatives(self) -> np.ndarray:

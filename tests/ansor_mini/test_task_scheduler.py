@@ -97,6 +97,17 @@ def test_tasks_without_a_program_come_first_until_they_are_hopeless():
     assert made.value == math.inf and made.tasks[1].dead(NO_CHANCE)
 
 
+def test_a_hopeless_network_does_not_hide_what_the_others_gain():
+    tasks = [
+        Candidate("hopeless", history=[math.inf] * 4),
+        Candidate("a", history=[4.0]),
+        Candidate("b", history=[2.0]),
+    ]
+    f3 = GeometricMeanSpeedup(np.array([[1, 0, 0], [0, 1, 1]]), references=(1.0, 1.0))
+    made = TaskScheduler(tasks, f3, rng=np.random.default_rng(0), options=NO_CHANCE)
+    assert np.isfinite(made.slopes()).all() and made.choose() == 1 and made.value == math.inf
+
+
 def test_exhausted_tasks_are_left_alone_and_the_end_is_the_end():
     made = scheduler([Candidate("long"), Candidate("short")], [1, 100])
     chosen = play(made, [falling(9, 1, 6), [5.0, 4.0]], 100)
