@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini import tree_forest
-from ansor_mini.tree_bins import MAX_BINS, Bins, bin_columns
+from ansor_mini.tree_bins import MAX_BINS, Bins, bin_columns, distinct_rows
 from ansor_mini.tree_forest import Forest
 from ansor_mini.tree_growth import Gradients, GrowthOptions, PlainSplitter, Splitter, Tree, grow
 from ansor_mini.tree_histograms import PackedSplitter
@@ -134,21 +134,24 @@ class GradientBoostedTrees:
         options = self.options
         if not len(bins.columns):
             return []
+        first, row = distinct_rows(bins.codes)
+        bins = bins.take(first)
         splitter = SPLITTERS[self.splitter](bins)
         column_of, _ = bins.candidates
-        everything = np.ones(len(column_of), bool)
-        hessian = weights[program]
+        allowed = np.ones(len(column_of), bool)
+        sampled = np.ones(len(y))
         trees = []
         for _ in range(options.trees):
-            gradients = Gradients.of((weights * (score - y))[program], hessian)
-            allowed = everything
             if self.rng is not None and options.rows < 1:
-                gradients = gradients.restricted(self._share(len(y), options.rows)[program])
+                sampled = self._share(len(y), options.rows)
             if self.rng is not None and options.columns < 1:
                 allowed = self._share(len(bins.columns), options.columns)[column_of]
+            hessian = sampled * weights
+            gradient = hessian * (score - y)
+            gradients = Gradients.of(*(np.bincount(row, weights=of[program]) for of in (gradient, hessian)))
             tree, leaf = grow(bins, gradients, allowed, splitter, options.growth)
             tree = replace(tree, value=tree.value * options.shrinkage)
-            score = score + np.bincount(program, weights=tree.value[leaf], minlength=len(y))
+            score = score + np.bincount(program, weights=tree.value[leaf][row], minlength=len(y))
             trees.append(tree)
             if len(tree) == 1 and options.rows == options.columns == 1:
                 break  # no test gains anything any more
@@ -183,7 +186,7 @@ class GradientBoostedTrees:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The model as named arrays, as `save` writes them."""
-        arrays = {f"forest_{name}": np.asarray(value) for name, value in vars(self.forest).items()}
+        arrays = {f"forest_{part.name}": np.asarray(getattr(self.forest, part.name)) for part in fields(Forest)}
         arrays |= {f"option_{name}": np.asarray(value) for name, value in asdict(self.options).items()}
         return {"format": np.asarray(FORMAT), "base": np.asarray(self.base), "width": np.asarray(self.width)} | arrays
 

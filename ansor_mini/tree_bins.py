@@ -6,11 +6,13 @@ Paper: Ansor §5.2
 2. Choose cuts: between neighbouring values when they are few, else at quantiles of the rows.
 3. The code of a value is how many cuts lie below it, so `code > b` says the same as `value > cuts[b]`.
 4. Of columns with equal codes keep the first: they divide the training rows in the same ways.
+5. Of rows with equal codes keep the first: every tree puts them into the same leaf (`distinct_rows`). Of the rows of
+   programs' statements half are like this, since an element-wise statement sees few of the choices.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +36,10 @@ class Bins:
     def rows(self) -> int:
         """Number of rows."""
         return int(self.codes.shape[1])
+
+    def take(self, rows: np.ndarray) -> Bins:
+        """The same columns of some rows."""
+        return replace(self, codes=np.ascontiguousarray(self.codes[:, rows]))
 
     @cached_property
     def candidates(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,3 +105,22 @@ def count_below(values: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     for cut in cuts:  # few passes of vector compares are faster than a binary search per value
         code += values > cut
     return code
+
+
+def distinct_rows(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a table [columns, rows] without repetitions, and for each row which of these it is.
+
+    Rows are compared by a random combination of their numbers; it is then checked that those taken for equal are.
+
+    >>> distinct_rows(np.array([[1, 2, 1, 2], [5, 5, 5, 6]]))
+    (array([0, 1, 3]), array([0, 1, 0, 2]))
+    """
+    rows = columns.shape[1]
+    key = np.random.default_rng(0).standard_normal(len(columns)) @ columns.astype(np.float64)
+    _, first, number = np.unique(key, return_index=True, return_inverse=True)
+    if not all(np.array_equal(column, column[first][number]) for column in columns):
+        return np.arange(rows), np.arange(rows)
+    order = np.argsort(first)
+    rank = np.empty(len(first), np.int64)
+    rank[order] = np.arange(len(first))
+    return first[order], rank[number]

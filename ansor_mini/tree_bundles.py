@@ -16,7 +16,7 @@ import numpy as np
 
 from ansor_mini.tree_bins import Bins
 
-LIMIT = 256  # combinations per bundle: more make the matrix product dear, fewer the histograms
+LIMIT = 128  # combinations per bundle: more make the matrix product dear, fewer the histograms
 SAMPLE = 1024  # rows that decide which columns to try to join
 
 

@@ -2,18 +2,19 @@
 
 Paper: Ansor §5.2
 
-`predict_plainly` walks one tree at a time and is the definition. `predict` walks all trees at once, level by level,
-for a chunk of rows whose values stay in the cache. The values may lie in memory in any order: rows of features, or
-features of rows as `feature_arrays` gives them, are read where they are.
+`predict_plainly` walks one tree at a time and is the definition. `predict` first merges the rows that agree in all
+tested columns, then walks all trees at once, level by level, for a chunk of rows whose values stay in the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from ansor_mini.tree_bins import distinct_rows
 from ansor_mini.tree_growth import Tree
 
 CHUNK = 512  # rows walked together
@@ -34,6 +35,11 @@ class Forest:
     gain: np.ndarray
     roots: np.ndarray
     depth: int
+
+    @cached_property
+    def tested(self) -> np.ndarray:
+        """The columns that some test looks at, ascending."""
+        return np.unique(self.column[self.left != np.arange(len(self.left))])
 
     @staticmethod
     def of(trees: Sequence[Tree]) -> Forest:
@@ -76,30 +82,28 @@ def predict_plainly(forest: Forest, X: np.ndarray) -> np.ndarray:
 
 
 def predict(forest: Forest, X: np.ndarray) -> np.ndarray:
-    """The same as `predict_plainly`, all trees at once.  Cost: some 25 ns per row and tree of depth 6."""
-    rows, columns = X.shape
-    flat, row_step, column_step = _flat(X)
-    column = forest.column * column_step
-    trees = len(forest.roots)
+    """The same as `predict_plainly`, all trees at once.  Cost: some 25 ns per different row and tree of depth 6."""
+    if not len(forest.tested) or not len(X):
+        return np.full(len(X), forest.value.sum())
+    # Feature by feature, as trees ask for it, whatever the order of X was.
+    tested = np.ascontiguousarray(X.T[forest.tested])
+    first, row = distinct_rows(tested)
+    return _walk(forest, tested[:, first] if len(first) < len(row) else tested)[row]
+
+
+def _walk(forest: Forest, columns: np.ndarray) -> np.ndarray:
+    """The sum of the trees for each row of the tested columns [tested, rows]."""
+    flat, rows, trees = columns.reshape(-1), columns.shape[1], len(forest.roots)
+    column = np.searchsorted(forest.tested, forest.column) * rows  # a leaf's column 0 becomes position 0
     total = np.zeros(rows)
-    if not trees:
-        return total
     for first in range(0, rows, CHUNK):
-        start = np.arange(first, min(first + CHUNK, rows)) * row_step
-        node = np.repeat(forest.roots, len(start)).reshape(trees, len(start))
+        row = np.arange(first, min(first + CHUNK, rows))
+        node = np.repeat(forest.roots, len(row)).reshape(trees, len(row))
         for _ in range(forest.depth):
             where = column.take(node)
-            where += start
+            where += row
             goes_right = flat.take(where) > forest.threshold.take(node)
             node = forest.left.take(node)
             node += goes_right
         total[first : first + CHUNK] = forest.value.take(node).sum(axis=0)
     return total
-
-
-def _flat(X: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """X as a flat array, and how far apart in it neighbouring rows and neighbouring columns are."""
-    if X.flags.f_contiguous:
-        return X.T.reshape(-1), 1, len(X)
-    X = np.ascontiguousarray(X)
-    return X.reshape(-1), X.shape[1], 1

@@ -80,10 +80,6 @@ class Gradients:
         whole_h, unit_h = quantise(h)
         return Gradients(g, h, whole_g, whole_h, (unit_g, unit_h))
 
-    def restricted(self, sampled: np.ndarray) -> Gradients:
-        """These gradients with zeros for the rows that are not sampled."""
-        return Gradients.of(self.g * sampled, self.h * sampled)
-
 
 def quantise(values: np.ndarray) -> tuple[np.ndarray, float]:
     """Values as integers, and the unit they are counted in: a power of two, so that counting loses only the rounding.

@@ -19,6 +19,9 @@ from ansor_mini.tree_growth import Gradients, GrowthOptions, best_gains, split_s
 
 SHIFT = 2.0**26
 CHUNK = 1 << 17  # codes counted at once, so that the temporaries stay in the cache
+# Multiplications in one matrix product: OpenBLAS runs up to 2¹⁸ on the calling thread, and beyond that its threads wait
+# longer for each other than they work.
+SERIAL = 1 << 18
 
 
 class PackedSplitter:
@@ -52,7 +55,10 @@ class PackedSplitter:
         for i, bundle in enumerate(self.bundles):
             codes = slice(self.starts[i], self.starts[i + 1])
             tests = slice(self.test_starts[i], self.test_starts[i + 1])
-            np.matmul(self.histogram[:, codes], bundle.below, out=left[:, tests])
+            step = max(1, SERIAL // bundle.below.size)
+            for first in range(0, count, step):
+                nodes = slice(first, first + step)
+                np.matmul(self.histogram[nodes, codes], bundle.below, out=left[nodes, tests])
         total_g, total_h = unpack(self.histogram[:, : self.starts[1]].sum(axis=1, keepdims=True))
         below_g, below_h = unpack(left)
         scores = split_scores(below_g, below_h, total_g, total_h, self.gradients, options)[:, self.place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import product
 
 import numpy as np
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansor_mini.boosted_trees import GradientBoostedTrees, TreeOptions
-from ansor_mini.tree_bins import bin_columns, choose_cuts, count_below
+from ansor_mini.tree_bins import bin_columns, choose_cuts, count_below, distinct_rows
 from ansor_mini.tree_bundles import bundle_columns
-from ansor_mini.tree_forest import predict, predict_plainly
+from ansor_mini.tree_forest import Forest, predict, predict_plainly
 from ansor_mini.tree_growth import Gradients, GrowthOptions, PlainSplitter, grow, quantise
 from ansor_mini.tree_histograms import PackedSplitter
 
@@ -45,8 +46,8 @@ def loss(model, table):
 
 
 def assert_same_forest(first, second):
-    for name, value in vars(first.forest).items():
-        assert np.array_equal(value, vars(second.forest)[name]), name
+    for part in fields(Forest):
+        assert np.array_equal(getattr(first.forest, part.name), getattr(second.forest, part.name)), part.name
     assert first.base == second.base
 
 
@@ -178,6 +179,14 @@ def test_bundles_hold_every_column_once_and_lose_nothing(table):
         below = bins.codes[column_of[bundle.tests]] <= cut_of[bundle.tests][:, None]
         assert np.array_equal(bundle.below[bundle.codes].T, below)
         assert len(bundle.members) == 1 or bundle.size <= 100
+
+
+@given(tables())
+def test_distinct_rows_give_back_the_table(table):
+    columns = table[0].T
+    first, number = distinct_rows(columns)
+    assert np.array_equal(columns[:, first][:, number], columns)
+    assert len(first) == len(np.unique(columns, axis=1).T) and np.all(np.diff(first) > 0)
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=80), st.integers(2, 64))

@@ -1,0 +1,187 @@
+"""The learned cost model: gradient-boosted trees over features of a program's statements.
+
+Paper: Ansor §5.2
+
+1. Featurise each measured program once: a row of 164 numbers per statement.
+2. Label it with the least time of its task over its own time: 1 for the best, near 0 for slow ones, 0 for failures.
+3. Fit the trees to all programs of all tasks, again after every batch. A program's score is the sum of its statements'
+   scores, and its weight in the loss is its label: telling fast programs apart matters more than telling slow ones.
+4. Score new programs. Before `warmup` programs are measured the scores are random.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ansor_mini.boosted_trees import GradientBoostedTrees
+from ansor_mini.feature_arrays import population_features
+from ansor_mini.population import Population
+from ansor_mini.program_features import featurise
+from ansor_mini.sketch import Program
+from runtime.machine import Machine
+
+
+@dataclass
+class TrainingData:
+    """Measured programs as a cost model sees them.
+
+    rows: of each program, float32 [statements, 164]. tasks: of each program, the key of its task. seconds: infinite for
+    a failure.
+    """
+
+    rows: list[np.ndarray] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def labels(self) -> np.ndarray:
+        """Least seconds of the task / seconds, 0 for a failure; float64 [programs].
+
+        >>> TrainingData([], ["a", "a", "b", "b"], [2.0, 4.0, 3.0, math.inf]).labels().tolist()
+        [1.0, 0.5, 1.0, 0.0]
+        """
+        least: dict[str, float] = {}
+        for task, seconds in zip(self.tasks, self.seconds):
+            least[task] = min(seconds, least.get(task, math.inf))
+        return np.array([least[t] / s if math.isfinite(s) else 0.0 for t, s in zip(self.tasks, self.seconds)])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features of all statements [rows, 164], label of each program, program of each row."""
+        counts = [len(rows) for rows in self.rows]
+        return np.concatenate(self.rows), self.labels(), np.repeat(np.arange(len(self)), counts)
+
+
+def label_weights(labels: np.ndarray) -> np.ndarray:
+    """The weight of a program in the loss is its label.  Paper: Ansor §5.2"""
+    return labels
+
+
+class LearnedModel:
+    """The paper's cost model; keeps everything it was told, and is trained anew when it is told more.
+
+    Attributes: data: what it learned from; trees: the fitted model, None before there is one.
+    One model may serve all tasks of a machine and thread count: labels are relative to the best of each task.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        machine: Machine | None = None,
+        warmup: int = 64,
+        retrain: float = 0.0,
+        weights: Callable[[np.ndarray], np.ndarray] = label_weights,
+        **options: int | float,
+    ) -> None:
+        """A model without data.
+
+        rng: gives the scores of the warm-up, and samples rows and columns when asked to. machine: what the features
+        assume about caches. warmup: programs measured before scores mean something (the paper's code waits for 100).
+        retrain: train again only when the programs have grown by this share (the paper trains every time, its code
+        offers 1/5). weights: from labels to weights in the loss. options: of the trees, see `TreeOptions`.
+        """
+        self.rng, self.machine, self.warmup, self.retrain = rng, machine, warmup, retrain
+        self.weights, self.options = weights, options
+        self.data = TrainingData()
+        self.trees: GradientBoostedTrees | None = None
+        self._trained = 0
+
+    def predict(self, programs: Sequence[Program]) -> np.ndarray:
+        """A score per program, random during the warm-up, -inf for what cannot be lowered."""
+        if self.trees is None:
+            return self.rng.random(len(programs))
+        return self._scores(featurise(programs, self.machine))
+
+    def predict_population(self, population: Population) -> np.ndarray:
+        """The same for the programs of one sketch."""
+        if self.trees is None:
+            return self.rng.random(len(population))
+        batch = population_features(population, self.machine)
+        scores = np.zeros(len(population))
+        for values, present in zip(batch.values, batch.present):
+            scores += np.where(present, self.trees.predict(values.T), 0.0)
+        scores[~batch.present.any(axis=0)] = -np.inf
+        return scores
+
+    def statement_scores(self, program: Program) -> np.ndarray:
+        """The score of each statement, which add up to the program's; zeros during the warm-up."""
+        rows = featurise([program], self.machine)[0]
+        if rows is None:
+            raise ValueError(f"program cannot be lowered, so it has no features: {program}")
+        return self.trees.predict(rows) if self.trees is not None else np.zeros(len(rows))
+
+    def update(self, programs: Sequence[Program], seconds: Sequence[float]) -> None:
+        """Learn from more measured programs."""
+        if len(programs) != len(seconds):
+            raise ValueError(f"seconds must have one entry per program, got {len(seconds)} for {len(programs)}")
+        keys: dict[int, str] = {}
+        for program, rows, cost in zip(programs, featurise(programs, self.machine), seconds):
+            if rows is None:
+                continue
+            dag = program.sketch.dag
+            if id(dag) not in keys:
+                keys[id(dag)] = dag.key()
+            self.data.rows.append(rows)
+            self.data.tasks.append(keys[id(dag)])
+            self.data.seconds.append(float(cost))
+        if len(self.data) >= self.warmup and len(self.data) > self._trained * (1 + self.retrain):
+            self.train()
+
+    def train(self) -> None:
+        """Fit the trees to everything known."""
+        X, labels, program = self.data.arrays()
+        self.trees = GradientBoostedTrees(rng=self.rng, **self.options)  # type: ignore[arg-type]
+        self.trees.fit(X, labels, program=program, weights=self.weights(labels))
+        self._trained = len(self.data)
+
+    def _scores(self, features: Sequence[np.ndarray | None]) -> np.ndarray:
+        assert self.trees is not None
+        known = [rows for rows in features if rows is not None]
+        if not known:
+            return np.full(len(features), -np.inf)
+        predicted = self.trees.predict(np.concatenate(known))
+        starts = np.cumsum([0, *(len(rows) for rows in known)])[:-1]
+        scores = np.full(len(features), -np.inf)
+        scores[[rows is not None for rows in features]] = np.add.reduceat(predicted, starts)
+        return scores
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trees and the data they were fitted to into one .npz file, plain arrays throughout."""
+        tasks, seconds = np.array(self.data.tasks, str), np.array(self.data.seconds)
+        arrays: dict[str, np.ndarray] = {"tasks": tasks, "seconds": seconds}
+        if len(self.data):
+            arrays["X"], _, arrays["program"] = self.data.arrays()
+        if self.trees is not None:
+            arrays |= {f"trees_{name}": values for name, values in self.trees.arrays().items()}
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    def restore(self, path: str | os.PathLike[str]) -> LearnedModel:
+        """Add the data of a saved model and take over its trees; returns self.
+
+        Raises: ValueError: the file is not a saved model; OSError: it cannot be read.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            tasks, seconds = arrays["tasks"].tolist(), arrays["seconds"].tolist()
+            rows = []
+            if tasks:
+                rows = np.split(arrays["X"], np.searchsorted(arrays["program"], np.arange(1, len(tasks))))
+            trees = {name[len("trees_") :]: values for name, values in arrays.items() if name.startswith("trees_")}
+            model = GradientBoostedTrees.from_arrays(trees) if trees else self.trees
+        except (ValueError, KeyError, EOFError, TypeError) as error:
+            raise ValueError(f"{path} is not a saved LearnedModel: {error}") from None
+        self.data.rows += rows
+        self.data.tasks += tasks
+        self.data.seconds += seconds
+        self.trees, self._trained = model, len(self.data)
+        return self

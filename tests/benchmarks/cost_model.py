@@ -1,0 +1,209 @@
+"""The learned cost model against xgboost: the same measured programs, features, loss, folds and tree settings.
+
+Paper: Ansor §7.5
+
+The programs are those that tuning the forty operator cases measured on one thread. They are split by program into five
+parts; each part is scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken
+within each task over all its programs, then averaged over the tasks; the pooled figures take all tasks as one, as if
+labels of different tasks could be compared. Both libraries run on one thread, in turns; times are medians.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ansor_mini.boosted_trees import GradientBoostedTrees, TreeOptions
+from ansor_mini.cost_model import TrivialModel
+from ansor_mini.learned_model import TrainingData
+from ansor_mini.measured_programs import measured_programs
+from ansor_mini.program_features import featurise
+from ansor_mini.ranking import pairwise_accuracy, recall_at
+from ansor_mini.records import Record, read_records
+from ansor_mini.sketch import derive
+from ansor_mini.workloads import parse_workload
+from runtime.machine import detect
+from runtime.timing import interleaved
+from tests.benchmarks.command import main
+from tests.benchmarks.operator_cases import RECORDS
+
+FOLDS = 5
+TOP = 30
+SEED = 0
+PREDICTED = 2048  # programs scored at once in the comparison of times
+LEAST = 2 * TOP  # a task with fewer programs says little about its 30 best
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measured programs as numbers.
+
+    X: features, float32 [rows, 164]. program: of each row. labels: of each program, 1 for the best of its task.
+    task: number of each program's task. names: of the tasks. analytic: each program's score by `TrivialModel`.
+    """
+
+    X: np.ndarray
+    program: np.ndarray
+    labels: np.ndarray
+    task: np.ndarray
+    names: tuple[str, ...]
+    analytic: np.ndarray
+
+    def rows(self, programs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The features, labels and program numbers of a part of the programs (bool [programs])."""
+        chosen = programs[self.program]
+        number = np.cumsum(programs) - 1
+        return self.X[chosen], self.labels[programs], number[self.program[chosen]]
+
+
+def load(path: Path, threads: int = 1) -> Measured:
+    """Read records and featurise their programs; tasks with few correct programs are left out."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; python -m tests.benchmarks.tune_operators makes it")
+    by_task: dict[str, list[Record]] = {}
+    for record in read_records(path):
+        if record.threads == threads:
+            by_task.setdefault(record.workload or record.task, []).append(record)
+    machine, data, names, analytic = detect(), TrainingData(), [], []
+    for name, records in by_task.items():
+        dag = parse_workload(name)
+        seconds = measured_programs(records, dag, derive(dag, machine=machine))
+        good = [program for program, cost in seconds.items() if np.isfinite(cost)]
+        rows = [(program, found) for program, found in zip(good, featurise(good, machine)) if found is not None]
+        if len(rows) < LEAST:
+            continue
+        names.append(name)
+        data.rows += [found for _, found in rows]
+        data.tasks += [name] * len(rows)
+        data.seconds += [seconds[program] for program, _ in rows]
+        known = [program if program.sketch.stages else None for program, _ in rows]
+        model = TrivialModel(machine, threads)
+        analytic += [float(model.predict([program])[0]) if program else 0.0 for program in known]
+    if not names:
+        raise ValueError(f"{path} has no task with {LEAST} correct programs on {threads} threads")
+    X, labels, program = data.arrays()
+    task = np.array([names.index(name) for name in data.tasks])
+    return Measured(X, program, labels, task, tuple(names), np.array(analytic))
+
+
+def fit_ours(X: np.ndarray, labels: np.ndarray, program: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit the trees of this project, with their default settings."""
+    return GradientBoostedTrees().fit(X, labels, program=program, weights=labels).predict
+
+
+def fit_xgboost(X: np.ndarray, labels: np.ndarray, program: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit xgboost with the same settings and the same loss, on one thread."""
+    import xgboost
+
+    options = TreeOptions()
+    rows = np.bincount(program)
+    base = float((labels * rows) @ labels / ((labels * rows) @ rows))
+    settings = {
+        "tree_method": "hist",
+        "nthread": 1,
+        "max_depth": options.depth,
+        "max_bin": options.bins,
+        "eta": options.shrinkage,
+        "gamma": options.gamma,
+        "lambda": options.l2,
+        "min_child_weight": options.min_child_weight,
+        "base_score": base,
+    }
+    hessian = labels[program]
+
+    def loss(predicted: np.ndarray, _: Any) -> tuple[np.ndarray, np.ndarray]:
+        score = np.bincount(program, weights=predicted, minlength=len(labels))
+        return (labels * (score - labels))[program], hessian
+
+    matrix = xgboost.DMatrix(X, label=hessian, nthread=1)
+    booster = xgboost.train(settings, matrix, options.trees, obj=loss)
+    return lambda rows: booster.inplace_predict(rows)  # faster than predict, which copies into a matrix first
+
+
+def cross_validated(data: Measured, fit: Fit, fold: np.ndarray) -> np.ndarray:
+    """The score of each program by the model that has not seen its part; float64 [programs]."""
+    scores = np.zeros(len(data.labels))
+    for part in range(FOLDS):
+        predict = fit(*data.rows(fold != part))
+        X, labels, program = data.rows(fold == part)
+        scores[fold == part] = np.bincount(program, weights=predict(X), minlength=len(labels))
+    return scores
+
+
+def quality(data: Measured, scores: np.ndarray) -> dict[str, float]:
+    """Pairwise accuracy and recall, averaged over the tasks and pooled."""
+    groups = [data.task == number for number in range(len(data.names))]
+    return {
+        "pairwise_accuracy": float(np.nanmean([pairwise_accuracy(scores[g], data.labels[g]) for g in groups])),
+        "recall_at_30": float(np.mean([recall_at(TOP, scores[g], data.labels[g]) for g in groups])),
+        "pooled_pairwise_accuracy": pairwise_accuracy(scores, data.labels),
+        "pooled_recall_at_30": recall_at(TOP, scores, data.labels),
+    }
+
+
+def times(data: Measured, fold: np.ndarray, models: Mapping[str, Fit], rounds: int) -> dict[str, tuple[float, float]]:
+    """Seconds to fit to four fifths of the programs, and to score `PREDICTED` programs, of each model."""
+    part = data.rows(fold != 0)
+    scored = np.isin(data.program, np.resize(np.arange(len(data.labels)), min(PREDICTED, len(data.labels))))
+    X = np.ascontiguousarray(data.X[scored])
+    fitting = interleaved({name: lambda fit=fit: fit(*part) for name, fit in models.items()}, rounds=rounds, settle=0.0)
+    fitted = {name: fit(*part) for name, fit in models.items()}
+    predicting = interleaved({name: lambda p=p: p(X) for name, p in fitted.items()}, rounds=3 * rounds, settle=0.0)
+    return {name: (fitting[name], predicting[name]) for name in models}
+
+
+def cost_model(quick: bool) -> dict[str, Any]:
+    """Compare, and print a table."""
+    return compare(load(RECORDS), quick)
+
+
+def compare(data: Measured, quick: bool) -> dict[str, Any]:
+    """Scores, figures and the table of some measured programs."""
+    rng = np.random.default_rng(SEED)
+    fold = rng.permutation(np.arange(len(data.labels)) % FOLDS)
+    models: dict[str, Fit] = {"ours": fit_ours}
+    try:
+        import xgboost  # noqa: F401
+
+        models["xgboost"] = fit_xgboost
+    except ImportError:
+        print("xgboost is not installed (pip install xgboost); no comparison", file=sys.stderr)
+    scores = {name: cross_validated(data, fit, fold) for name, fit in models.items()}
+    results = {name: quality(data, found) for name, found in scores.items()}
+    results["tile sizes"] = quality(data, data.analytic)
+    results["random"] = quality(data, rng.random(len(data.labels)))
+    spent = times(data, fold, models, 3 if quick else 9)
+    print(f"{len(data.labels)} programs of {len(data.names)} tasks, {len(data.X)} statements, {FOLDS} folds")
+    headings = f"{'pairwise':>9} {'recall@30':>9} {'pooled: pairwise':>17} {'recall@30':>9}"
+    print(f"{'':12} {headings} {'fit s':>7} {'score ms':>9}")
+    for name, found in results.items():
+        fit, score = spent.get(name, (float("nan"), float("nan")))
+        numbers = "{:9.3f} {:9.3f} {:17.3f} {:9.3f}".format(*found.values())
+        print(f"{name:12} {numbers} {fit:7.3f} {score * 1e3:9.2f}")
+    _print_tasks(data, scores)
+    figures: dict[str, Any] = {name: round(value, 4) for name, value in results["ours"].items()}
+    figures |= {"programs": len(data.labels), "tasks": len(data.names)}
+    if "xgboost" in results:
+        figures |= {f"xgboost_{name}": round(value, 4) for name, value in results["xgboost"].items()}
+        figures["train_time_over_xgboost"] = round(spent["ours"][0] / spent["xgboost"][0], 3)
+        figures["predict_time_over_xgboost"] = round(spent["ours"][1] / spent["xgboost"][1], 3)
+    return figures
+
+
+def _print_tasks(data: Measured, scores: Mapping[str, np.ndarray]) -> None:
+    print(f"\n{'task':34} {'programs':>8} " + " ".join(f"{name:>9}" for name in scores) + "   pairwise accuracy")
+    for number, name in enumerate(data.names):
+        group = data.task == number
+        accuracies = [pairwise_accuracy(found[group], data.labels[group]) for found in scores.values()]
+        print(f"{name:34} {np.count_nonzero(group):8d} " + " ".join(f"{a:9.3f}" for a in accuracies))
+
+
+if __name__ == "__main__":
+    sys.exit(main("cost_model", cost_model, __doc__ or ""))
