@@ -21,8 +21,7 @@ TILE, PARALLEL, VECTORIZE, UNROLL, LOCATION = "tile", "parallel", "vectorize", "
 KINDS = (TILE, PARALLEL, VECTORIZE, UNROLL, LOCATION)
 
 MAX_INNERMOST = 64  # longest innermost tile, in elements
-# The paper's code also tries 512; here register tiles are unrolled anyway, and longer bodies only compile slowly.
-UNROLL_STEPS = (0, 16, 64)
+UNROLL_STEPS = (0, 16, 64, 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,10 @@ class HoleSpec:
     kind: one of `KINDS`.
     A tile hole holds `parts - 1` inner lengths, outer to inner, of an axis of `extent` elements whose innermost length
     is at most `innermost`; `reduce` tells a reduction axis. Tilings are exact, or exact for one of `rounded`, larger
-    (the last tile is then cut short by a guard). The other kinds hold an int out of `choices`: for parallel
-    and vectorize the number of `loops` fused, counted from the outermost and from the innermost; for unroll the longest
-    body to unroll; for location 0 (inline), 1 (root) or 2 + i (at the i-th candidate loop).
+    (the last tile is then cut short by a guard), with an innermost length that is a multiple of `step`: whole vectors.
+    The other kinds hold an int out of `choices`: for parallel and vectorize the number of `loops` fused, counted from
+    the outermost and from the innermost; for unroll the longest body to unroll; for location 0 (inline), 1 (root) or
+    2 + i (at the i-th candidate loop).
     """
 
     name: str
@@ -71,18 +71,19 @@ class HoleSpec:
     rounded: tuple[int, ...] = ()
     choices: tuple[int, ...] = ()
     loops: tuple[LoopExtent, ...] = ()
+    step: int = 1
 
     @property
     def values(self) -> tuple[Value, ...]:
         """Every legal value, in a fixed order."""
         if self.kind == TILE:
-            return tilings((self.extent, *self.rounded), self.parts, self.innermost)
+            return tilings((self.extent, *self.rounded), self.parts, self.innermost, self.step)
         return self.choices
 
     @property
     def neighbours(self) -> Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]]:
         """The function from a tiling to those one move away."""
-        return lambda lengths: tile_neighbours((self.extent, *self.rounded), lengths, self.innermost)
+        return lambda lengths: tile_neighbours((self.extent, *self.rounded), lengths, self.innermost, self.step)
 
     def __str__(self) -> str:
         what = f"{self.extent} in {self.parts} parts" if self.kind == TILE else f"one of {self.choices}"
@@ -123,13 +124,19 @@ def factorizations(extent: int, parts: int, innermost: int = MAX_INNERMOST) -> t
 
 
 @lru_cache(maxsize=4096)
-def tilings(extents: tuple[int, ...], parts: int, innermost: int = MAX_INNERMOST) -> tuple[tuple[int, ...], ...]:
-    """The exact tilings of any of the extents, each once.
+def tilings(
+    extents: tuple[int, ...], parts: int, innermost: int = MAX_INNERMOST, step: int = 1
+) -> tuple[tuple[int, ...], ...]:
+    """The exact tilings of any of the extents, each once; but for the first only those in steps of `step`.
 
-    >>> tilings((5, 6), 2)
-    ((1,), (5,), (2,), (3,), (6,))
+    >>> tilings((5, 6), 2), tilings((5, 6), 2, step=3)
+    (((1,), (5,), (2,), (3,), (6,)), ((1,), (5,), (3,), (6,)))
     """
-    return tuple(dict.fromkeys(tile for extent in extents for tile in factorizations(extent, parts, innermost)))
+    first, *rounded = extents
+    found = dict.fromkeys(factorizations(first, parts, innermost))
+    for extent in rounded:
+        found.update((tile, None) for tile in factorizations(extent, parts, innermost) if tile[-1] % step == 0)
+    return tuple(found)
 
 
 HEIGHTS = range(5, 15)  # rows of a register tile that keep the multiply-add units busy
@@ -184,7 +191,7 @@ def _leaves_little(extent: int, height: int) -> bool:
 
 @lru_cache(maxsize=65536)
 def tile_neighbours(
-    extents: tuple[int, ...], lengths: tuple[int, ...], innermost: int = MAX_INNERMOST
+    extents: tuple[int, ...], lengths: tuple[int, ...], innermost: int = MAX_INNERMOST, step: int = 1
 ) -> tuple[tuple[int, ...], ...]:
     """The tilings reached by moving one divisor from one level to another, the implicit outermost level included.
 
@@ -197,9 +204,15 @@ def tile_neighbours(
     found: dict[tuple[int, ...], None] = {}
     for extent in extents:
         if extent % tile == 0:
-            found.update(dict.fromkeys(_moves([extent // tile, *lengths], innermost)))
+            moves = _moves([extent // tile, *lengths], innermost)
+            found.update((other, None) for other in moves if _is_tiling(extents[0], other, step))
     found.pop(lengths, None)
     return tuple(found)
+
+
+def _is_tiling(extent: int, lengths: tuple[int, ...], step: int) -> bool:
+    """Whether lengths that are exact for an axis or for what it is rounded to are legal."""
+    return lengths[-1] % step == 0 or extent % math.prod(lengths) == 0
 
 
 def _moves(levels: list[int], innermost: int) -> Iterator[tuple[int, ...]]:

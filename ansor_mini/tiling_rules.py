@@ -52,7 +52,7 @@ def _tile_hole(context: Context, tensor: Tensor, axis: Axis, letter: str) -> Hol
     if letter == "R":
         return hole
     lanes = context.machine.lanes if axis == tensor.axes[-1] else 1
-    return replace(hole, rounded=rounded_extents(axis.extent, lanes))
+    return replace(hole, rounded=rounded_extents(axis.extent, lanes), step=lanes)
 
 
 def tile(context: Context, stage: Stage) -> tuple[list[Step], list[HoleSpec]]:
