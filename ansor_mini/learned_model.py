@@ -6,7 +6,7 @@ Paper: Ansor §5.2
 2. Label it with the least time of its task over its own time: 1 for the best, near 0 for slow ones, 0 for failures.
 3. Fit the trees to all programs of all tasks, again after every batch. A program's score is the sum of its statements'
    scores, and its weight in the loss is its label: telling fast programs apart matters more than telling slow ones.
-4. Score new programs. Before `warmup` programs are measured the scores are random.
+4. Score new programs. Before `warmup` programs are measured the scores are random, or those of another model.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.boosted_trees import GradientBoostedTrees
+from ansor_mini.cost_model import CostModel, RandomModel
 from ansor_mini.feature_arrays import population_features
 from ansor_mini.population import Population
 from ansor_mini.program_features import featurise
@@ -77,33 +78,36 @@ class LearnedModel:
         *,
         machine: Machine | None = None,
         warmup: int = 64,
+        before: CostModel | None = None,
         retrain: float = 0.0,
         weights: Callable[[np.ndarray], np.ndarray] = label_weights,
         **options: int | float,
     ) -> None:
         """A model without data.
 
-        rng: gives the scores of the warm-up, and samples rows and columns when asked to. machine: what the features
+        rng: gives random scores, and samples rows and columns when asked to. machine: what the features
         assume about caches. warmup: programs measured before scores mean something (the paper's code waits for 100).
+        before: scores programs during the warm-up (the paper: nobody, the scores are random).
         retrain: train again only when the programs have grown by this share (the paper trains every time, its code
         offers 1/5). weights: from labels to weights in the loss. options: of the trees, see `TreeOptions`.
         """
         self.rng, self.machine, self.warmup, self.retrain = rng, machine, warmup, retrain
         self.weights, self.options = weights, options
+        self.before = before or RandomModel(rng)
         self.data = TrainingData()
         self.trees: GradientBoostedTrees | None = None
         self._trained = 0
 
     def predict(self, programs: Sequence[Program]) -> np.ndarray:
-        """A score per program, random during the warm-up, -inf for what cannot be lowered."""
+        """A score per program, that of `before` during the warm-up, -inf for what cannot be lowered."""
         if self.trees is None:
-            return self.rng.random(len(programs))
+            return self.before.predict(programs)
         return self._scores(featurise(programs, self.machine))
 
     def predict_population(self, population: Population) -> np.ndarray:
         """The same for the programs of one sketch."""
         if self.trees is None:
-            return self.rng.random(len(population))
+            return self.before.predict_population(population)
         batch = population_features(population, self.machine)
         scores = np.zeros(len(population))
         for values, present in zip(batch.values, batch.present):

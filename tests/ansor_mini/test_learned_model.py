@@ -98,6 +98,15 @@ def test_scores_are_random_during_the_warm_up():
     assert model.trees is not None
 
 
+def test_another_model_may_score_during_the_warm_up():
+    trivial, some = TrivialModel(MACHINE), programs(5, sketches=SKETCHES[:1])
+    model = LearnedModel(np.random.default_rng(1), machine=MACHINE, warmup=6, before=trivial)
+    model.update(some, [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert np.array_equal(model.predict(some), trivial.predict(some))
+    population = Population.of(SKETCHES[0], some)
+    assert np.array_equal(model.predict_population(population), trivial.predict(some))
+
+
 def test_updates_add_up():
     whole, parts, known = learned(), LearnedModel(np.random.default_rng(1), machine=MACHINE, trees=30), programs(200)
     for first in range(0, 200, 50):
