@@ -12,7 +12,8 @@ Paper: Ansor §3
 
 from __future__ import annotations
 
-import tempfile
+import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ from runtime.loop_nest import LoopNest
 from runtime.machine import detect, usable_cores
 from runtime.measure_case import MeasureCase, MeasureResult
 from runtime.runner import BuiltKernel, Runner
+from runtime.scratch import scratch_folder
 
 # What can be measured: a loop nest, or a function that lowers one (called in the builder, so that lowering is shared
 # out as well; it must be picklable when the executor uses processes).
@@ -81,16 +83,16 @@ def measure(
             calls finds its data where the call before has left it.
         on_result: called with each program's number and result as soon as it is known.
 
-    Raises: CompilerNotFound: there is no C compiler.
+    Raises: CompilerNotFound: there is no C compiler. OSError: the disk is full. ValueError: a number that cannot be.
     """
     timing = _timing(run_timeout, min_repeat_seconds, repeats, cold_caches)
     cases = [case] * len(programs) if isinstance(case, MeasureCase) else list(case)
     signatures = [tuple((array.shape, str(array.dtype)) for array in (*own.inputs, *own.expected)) for own in cases]
     size = max(1, min(KERNELS_PER_FILE, -(-len(programs) // (FILES_PER_CORE * usable_cores()))))
     numbered = list(zip(range(len(programs)), programs, signatures, strict=True))
-    with tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as folder:
+    with scratch_folder("build") as folder:
         jobs = [
-            (_build_programs, (numbered[start : start + size], threads, Path(folder), build_timeout))
+            (_build_programs, (numbered[start : start + size], threads, folder, build_timeout))
             for start in range(0, len(programs), size)
         ]
         built = _run_jobs(jobs, executor)
@@ -111,9 +113,9 @@ def measure_sources(
     on_result: OnResult | None = None,
 ) -> list[MeasureResult]:
     """Measure kernels given as C text; otherwise like `measure`."""
-    with tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as folder:
+    with scratch_folder("build") as folder:
         jobs = [
-            (_build_source, (source, Path(folder) / f"source{number}", build_timeout))
+            (_build_source, (source, folder / f"source{number}", build_timeout))
             for number, source in enumerate(sources)
         ]
         built = _run_jobs(jobs, executor)
@@ -251,7 +253,9 @@ def _build_library(text: str, kernels: Sequence[KernelSource], stem: Path, timeo
         run_compiler(command, timeout=timeout)
     except CompileTimeout as error:
         return [MeasureResult("build_timeout", (), _reason(error))] * len(kernels)
-    except (CompileError, OSError) as error:
+    except CompileError as error:
+        if os.strerror(errno.ENOSPC) in str(error):  # the disk's failure, not the program's
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(stem.parent)) from None
         return [MeasureResult("compile_error", (), _reason(error))] * len(kernels)
     return [BuiltKernel(library, kernel.name, kernel.workspace_bytes) for kernel in kernels]
 

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import weakref
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.measure_case import MeasureCase, MeasureResult
+from runtime.scratch import ScratchFolder
 
 # Libraries stay loaded (unloading one that uses OpenMP crashes), so a child is replaced before they pile up.
 KERNELS_PER_CHILD = 400
@@ -79,8 +79,13 @@ class _State:
     """What has to be released, held apart from the Runner so that its finalizer can hold it."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="mini-compilers-runner-"))
+        self.scratch = ScratchFolder("runner")
         self.child: _Child | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the cases and the child's last words are."""
+        return self.scratch.path
 
     def stop_child(self) -> None:
         if self.child is not None:
@@ -89,7 +94,7 @@ class _State:
 
     def release(self) -> None:
         self.stop_child()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.scratch.remove()
 
 
 class Runner:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.compile_c import find_compiler
 from runtime.expr import Buffer, Var
 from runtime.loop_nest import SERIAL, For, LoopNest, Store, block
 from runtime.measure import KernelSource, MeasureCase, MeasureResult, measure, measure_sources
@@ -112,6 +115,17 @@ def test_a_compiler_that_takes_too_long_is_stopped(case, runner) -> None:
     text = f"#define A0 b[0] += a[0];\n{lines}\n" + HEAD + "A28 }"
     result = outcome(text, case, runner, build_timeout=0.5)
     assert result.kind == "build_timeout" and "0.5 s" in result.reason, str(result)
+
+
+def test_a_full_disk_is_not_the_programs_failure(case, runner, tmp_path, monkeypatch) -> None:
+    driver = tmp_path / "cc"
+    driver.write_text("#!/bin/sh\necho 'fatal error: error writing to /tmp/x.s: No space left on device'; exit 1\n")
+    driver.chmod(0o755)
+    compiler = dataclasses.replace(find_compiler(), command=(str(driver),))
+    monkeypatch.setattr("runtime.measure.find_compiler", lambda: compiler)
+    with pytest.raises(OSError, match="scratch-build") as caught:
+        outcome(RIGHT, case, runner)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_worker_killed_from_outside_is_replaced(case, runner) -> None:
