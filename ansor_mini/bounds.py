@@ -9,15 +9,17 @@ Going from consumers to producers:
 2. The extents of a stage's axes give those of its iterators through its relations, in order.
 
 Extents are combined by the generic arithmetic of `regions` only, with no branch on a value, so that split lengths may
-also be NumPy arrays with one entry for each program of a population.
+also be NumPy arrays with one entry for each program of a population, or symbols for such arrays. So may be the place
+where a stage is attached, as a list of `Choice`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from ansor_mini.feature_tape import where
 from ansor_mini.regions import (
     ZERO,
     Extent,
@@ -74,12 +76,22 @@ def iterator_extents(stage: Stage, axes: Mapping[str, Extent]) -> tuple[dict[str
     return extents, strides
 
 
-def infer(state: State) -> dict[str, StageBounds]:
+@dataclass(frozen=True)
+class Choice:
+    """A place where a stage may be computed, and the programs in which it is computed there or further in."""
+
+    place: At
+    reached: Extent
+
+
+def infer(state: State, choices: Mapping[str, Sequence[Choice]] | None = None) -> dict[str, StageBounds]:
     """Bounds of every stage that is not inlined, producers first.
 
+    choices: for stages whose place differs between programs, the possible ones, outer to inner; where not even the
+    first is reached, the stage is at the root.
     Raises: ScheduleError: a stage is attached where not all of its readers are.
     """
-    return _Inference(state).run()
+    return _Inference(state, choices or {}).run()
 
 
 def inlined_bodies(state: State) -> dict[str, Expr]:
@@ -106,8 +118,8 @@ def inlined_bodies(state: State) -> dict[str, Expr]:
 class _Inference:
     """One run of bound inference over a state."""
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, state: State, choices: Mapping[str, Sequence[Choice]]) -> None:
+        self.state, self.choices = state, choices
         self.bodies = inlined_bodies(state)
         self.done: dict[str, StageBounds] = {}
         self.reads: dict[str, dict[str, list[tuple[Optional[Term], ...]]]] = {}
@@ -132,10 +144,12 @@ class _Inference:
             if stage.location == INLINE:
                 continue
             tensor = stage.tensor
-            if isinstance(stage.location, At):
+            region = {axis.name: Span(ZERO, axis.extent) for axis in tensor.axes}
+            if stage.name in self.choices:
+                for choice in self.choices[stage.name]:
+                    region = _pick(choice.reached, self._needed(stage, choice.place), region)
+            elif isinstance(stage.location, At):
                 region = self._needed(stage, stage.location)
-            else:
-                region = {axis.name: Span(ZERO, axis.extent) for axis in tensor.axes}
             axes = {name: span.extent for name, span in region.items()}
             axes |= {axis.name: axis.extent for axis in tensor.reduce_axes}
             extents, strides = iterator_extents(stage, axes)
@@ -219,6 +233,18 @@ class _Inference:
         for axis, span in bounds.region.items():
             spans[axis] = Span(span.start.plus(spans[axis].start), spans[axis].extent)
         return spans
+
+
+def _pick(condition: Extent, then: Region, otherwise: Region) -> Region:
+    """One region where a condition holds, another elsewhere."""
+    region: Region = {}
+    for axis, span in then.items():
+        other = otherwise[axis]
+        keys = dict.fromkeys((*other.start.terms, *span.start.terms))
+        terms = {k: where(condition, span.start.terms.get(k, 0), other.start.terms.get(k, 0)) for k in keys}
+        const = where(condition, span.start.const, other.start.const)
+        region[axis] = Span(Start(const, terms), where(condition, span.extent, other.extent))
+    return region
 
 
 def _split_span(relation: SplitRelation, spans: Mapping[str, Span], bounds: StageBounds) -> Span:

@@ -1,80 +1,68 @@
-"""What a statement's accesses to its buffers cost, in all programs at once: lines, reuse and stride.
+"""What a statement's accesses to its buffers cost, in all programs of a structure at once: lines, reuse and stride.
 
 Paper: Ansor App. B
 
-The array form of `features._access`: every walk over the loops, inner to outer, carries a mask of the programs for
-which it has not come to an end.
+The symbolic form of `features._access`. A walk over the loops, inner to outer, that stops at the first loop with some
+property becomes a fold from the outermost loop inwards: where a loop has the property, its values replace those found
+further out.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from ansor_mini.feature_names import ACCESS, SLOTS
-from ansor_mini.feature_nests import ArrayNest, Mask, Touches
+from ansor_mini.feature_names import SLOTS
+from ansor_mini.feature_nests import ArrayNest, Mask, Touches, loop_bytes, negation
 from ansor_mini.feature_regions import index_stride
 from ansor_mini.feature_statements import Access
-from ansor_mini.regions import Extent
+from ansor_mini.feature_tape import where
+from ansor_mini.regions import Extent, maximum, minimum
 
-_BYTES, _LINES, _REUSE, _STRIDE = 3, 5, 7, 17
+_BYTES, _LINES = 3, 5
+
+Row = list[Any]
 
 
-def access_features(nest: ArrayNest, touched: Touches, line: int, out: np.ndarray) -> None:
-    """Write the five slots [5 · 18, programs], most lines first."""
-    programs = out.shape[1]
+def access_features(nest: ArrayNest, touched: Touches, line: int) -> list[Row]:
+    """The 18 features of each of the first five accesses, those of most lines first."""
     accesses = nest.statement.accesses
-    rows = np.zeros((len(accesses), len(ACCESS), programs))
-    totals = [_total(touched, loop.key) for loop in nest.loops]
-    for number, access in enumerate(accesses):
-        _access(nest, number, access, touched, totals, line, rows[number])
-    slots = out.reshape(SLOTS, len(ACCESS), programs)
-    count = min(len(accesses), SLOTS)
-    order = np.lexsort((-rows[:, _BYTES], -rows[:, _LINES]), axis=0)[:count]
-    slots[:count] = np.take_along_axis(rows, order[:, None, :], 0)
+    rows = [_access(nest, number, access, touched, line) for number, access in enumerate(accesses)]
+    for done in range(min(SLOTS, len(rows) - 1)):
+        for number in range(len(rows) - 1, done, -1):
+            before, after = rows[number - 1], rows[number]
+            swap = (after[_LINES] > before[_LINES]) | (
+                (after[_LINES] == before[_LINES]) & (after[_BYTES] > before[_BYTES])
+            )
+            rows[number - 1] = [where(swap, b, a) for a, b in zip(before, after)]
+            rows[number] = [where(swap, a, b) for a, b in zip(before, after)]
+    return rows[:SLOTS]
 
 
-def _total(touched: Touches, key: tuple[str, str]) -> Extent:
-    """Bytes of all buffers touched in one run of a loop."""
-    return sum(touch.most for touch in touched[key].values())
-
-
-def _access(
-    nest: ArrayNest, number: int, access: Access, touched: Touches, totals: list[Extent], line: int, row: np.ndarray
-) -> None:
+def _access(nest: ArrayNest, number: int, access: Access, touched: Touches, line: int) -> Row:
     total, widths = nest.inside[0], nest.widths[0][number]
     steps = [index_stride(nest.statement, access, loop.key) for loop in nest.loops]
-    row[access.kind] = 1
-    row[_BYTES] = total * access.item
-    row[_BYTES + 1] = nest.bytes[0][number]
-    passed, stride, last = _walk_strides(nest, steps, row.shape[1])
-    row[_LINES] = np.maximum(total / passed * np.minimum(1.0, stride * access.item / line), 1.0)
-    row[_LINES + 1] = np.maximum(row[_BYTES + 1] / np.minimum(_contiguous(access, widths), line), 1.0)
+    passed, stride, last = _strides(nest, steps)
+    unique = nest.bytes[0][number]
+    numbers = [
+        total * access.item,
+        unique,
+        maximum(total / passed * minimum(1.0, stride * access.item / line), 1.0),
+        maximum(unique / minimum(_contiguous(access, widths), line), 1.0),
+    ]
     moves = [present & depends for present, (depends, _) in zip(nest.present, steps)]
-    _reuse(nest, access, moves, touched, totals, row[_REUSE : _REUSE + 6])
-    count = row[_REUSE + 5]
-    none = count <= 0.5
-    divisor = np.where(none, 0.5, count)
-    row[_REUSE + 6 : _STRIDE] = row[_BYTES:_REUSE] / divisor
-    row[_STRIDE] = last
+    reuse = _reuse(nest, access, moves, touched)
+    divisor = where(reuse[5] > 0.5, reuse[5], 0.5)
+    return [*(int(access.kind == kind) for kind in range(3)), *numbers, *reuse, *(n / divisor for n in numbers), last]
 
 
-def _walk_strides(
-    nest: ArrayNest, steps: list[tuple[Mask, Extent]], programs: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _strides(nest: ArrayNest, steps: list[tuple[Mask, Extent]]) -> tuple[Extent, Extent, Extent]:
     """Iterations passed before a loop moves the access, its stride there, and that of the innermost loop."""
-    open_ = np.ones(programs, dtype=bool)  # no loop that moves it has been met
-    first = np.ones(programs, dtype=bool)  # no loop has been met
-    passed, stride, last = np.ones(programs), np.zeros(programs), np.zeros(programs)
-    for loop, present, (depends, step) in zip(reversed(nest.loops), reversed(nest.present), reversed(steps)):
-        if depends is not False:
-            hit = open_ & present & depends
-            np.copyto(stride, step, where=hit)
-            np.copyto(last, step, where=hit & first)
-            open_ &= ~hit
-        np.multiply(passed, loop.extent, out=passed, where=open_)
-        first &= ~present if isinstance(present, np.ndarray) else not present
-        if not open_.any():
-            break
+    passed, stride, last = 1, 0, 0
+    for loop, present, (depends, step) in zip(nest.loops, nest.present, steps):
+        hit = present & depends
+        passed = where(hit, 1, passed if depends is True else loop.extent * passed)
+        stride = where(hit, step, stride)
+        last = where(present, where(depends, step, 0), last)
     return passed, stride, last
 
 
@@ -83,37 +71,33 @@ def _contiguous(access: Access, widths: tuple[Extent, ...]) -> Extent:
     run: Extent = access.item
     whole: Mask = True
     for extent, size in zip(reversed(widths), reversed(access.shape)):
-        run = run * np.where(whole, extent, 1)
+        run = run * where(whole, extent, 1)
         whole = whole & (extent >= size)
-        if not np.any(whole):
-            break
     return run
 
 
-def _reuse(
-    nest: ArrayNest, access: Access, moves: list[Mask], touched: Touches, totals: list[Extent], row: np.ndarray
-) -> None:
+def _reuse(nest: ArrayNest, access: Access, moves: list[Mask], touched: Touches) -> Row:
     """One-hot of loop reuse, serial reuse and none; then distance in iterations and in bytes, and the count."""
-    open_ = np.ones(row.shape[1], dtype=bool)
-    nearest: Extent = float(sum(each.item for each in nest.statement.accesses))
-    for position in range(len(nest.loops) - 1, -1, -1):
-        loop, present, moved = nest.loops[position], nest.present[position], moves[position]
+    by_loop, by_statement, iterations, distance, count = False, False, 0, 0, 0
+    nearest = _bytes_inside(nest, touched)
+    for position, (loop, present, moved) in enumerate(zip(nest.loops, nest.present, moves)):
         touch = touched[loop.key][access.buffer]
-        hit = open_ & present & ~moved if isinstance(moved, np.ndarray) else open_ & present & (not moved)
-        if hit.any():
-            row[0] += hit
-            np.copyto(row[3], nest.inside[position + 1], where=hit)
-            np.copyto(row[4], nearest, where=hit)
-            np.copyto(row[5], loop.extent, where=hit)
-            open_ &= ~hit
-        if touch.count > 1:
-            hit = open_ & present
-            row[1] += hit
-            np.copyto(row[3], touch.least // access.item / loop.extent, where=hit)
-            np.copyto(row[4], totals[position] / loop.extent, where=hit)
-            np.copyto(row[5], touch.count - 1, where=hit)
-            open_ &= ~hit
-        nearest = np.where(present, totals[position], nearest)
-        if not open_.any():
-            break
-    row[2] = open_
+        serial = moved & (touch.count > 1)
+        iterations = where(serial, touch.least / access.item / loop.extent, iterations)
+        distance = where(serial, loop_bytes(touched, loop.key) / loop.extent, distance)
+        count = where(serial, touch.count - 1, count)
+        again = present & negation(moved)
+        iterations = where(again, nest.inside[position + 1], iterations)
+        distance = where(again, nearest[position], distance)
+        count = where(again, loop.extent, count)
+        by_loop = (by_loop & negation(serial)) | again
+        by_statement = (by_statement & negation(again)) | serial
+    return [by_loop, by_statement, negation(by_loop | by_statement), iterations, distance, count]
+
+
+def _bytes_inside(nest: ArrayNest, touched: Touches) -> list[Extent]:
+    """For each loop, the bytes touched in one of its iterations: those of the next loop inside that runs."""
+    nearest: list[Extent] = [sum(each.item for each in nest.statement.accesses)]
+    for loop, present in zip(reversed(nest.loops[1:]), reversed(nest.present[1:])):
+        nearest.insert(0, where(present, loop_bytes(touched, loop.key), nearest[0]))
+    return nearest

@@ -1,26 +1,28 @@
-"""The loops of a statement in all programs at once: extents, annotations, regions and touches as arrays.
+"""The loops of a statement in all programs of a structure at once: extents, annotations, regions and touches.
 
 Paper: Ansor §5.2, App. B
 
-What `features.Nest` says of one program. A loop that runs once in some of the programs stays in the list with extent 1;
-walks over the loops carry a mask of the programs in which the loop is present.
+What `features.Nest` says of one program, with symbols for numbers. A loop that runs once in some of the programs stays
+in the list with extent 1; walks over the loops ask where it is present.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-import numpy as np
-
-from ansor_mini.feature_regions import choose, either, maximum, width
-from ansor_mini.feature_statements import READ_WRITE, Loop, Statement
-from ansor_mini.regions import Extent, IteratorKey, minimum
-from ansor_mini.schedule import At, State
+from ansor_mini.bounds import Choice
+from ansor_mini.feature_regions import width
+from ansor_mini.feature_statements import READ_WRITE, Access, Dimension, Loop, Statement
+from ansor_mini.feature_tape import where
+from ansor_mini.regions import Extent, IteratorKey, maximum, minimum
+from ansor_mini.schedule import State
 from runtime.loop_nest import PARALLEL, SERIAL, UNROLL, VECTORIZE
 
-Mask = Extent  # True, False, or an array of bools
+Mask = Any  # True, False, or a symbol for the programs in which something holds
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Widths:
 
 
 def annotated_loops(
-    state: State, stage: str, own: Sequence[Loop], widths: Widths
+    state: State, stage: str, own: Sequence[Loop], widths: Widths, choices: Mapping[str, Sequence[Choice]]
 ) -> dict[str, list[Annotated]]:
     """The annotated loops among a stage's own, outer to inner, by kind of annotation."""
     leaves = list(dict.fromkeys(loop.leaf for loop in own))
@@ -56,29 +58,36 @@ def annotated_loops(
         if kind != SERIAL:
             keys = tuple(loop.key for loop in parts[leaf])
             found[kind].append(Annotated(keys, (True,) * len(keys)))
-    parallel = {leaf: _less(number, widths.parallel) for number, leaf in enumerate(leaves)}
-    vector = {leaf: _less(len(leaves) - 1 - number, widths.vectorize) for number, leaf in enumerate(leaves)}
+    parallel = {leaf: widths.parallel > number for number, leaf in enumerate(leaves)}
+    vector = {leaf: widths.vectorize > len(leaves) - 1 - number for number, leaf in enumerate(leaves)}
     for kind, chosen in ((PARALLEL, parallel), (VECTORIZE, vector)):
         pairs = [(loop.key, chosen[loop.leaf]) for loop in own if chosen[loop.leaf] is not False]
         if pairs:
             keys, masks = zip(*pairs)
             found[kind].append(Annotated(keys, masks, kind == PARALLEL))
-    for leaf, mask in _unrolled(state, stage, parts, parallel, vector, widths.unroll):
+    attached = _attached(state, stage, choices)
+    for leaf, mask in _unrolled(attached, parts, parallel, vector, widths.unroll):
         keys = tuple(loop.key for loop in parts[leaf])
         found[UNROLL].insert(0, Annotated(keys, (mask,) * len(keys)))
     return found
 
 
-def _less(number: int, width: Extent) -> Mask:
-    mask = number < width
-    if isinstance(mask, np.ndarray):
-        return mask if mask.any() else False
-    return bool(mask)
+def _attached(state: State, stage: str, choices: Mapping[str, Sequence[Choice]]) -> dict[str, Mask]:
+    """The loops of a stage that have another stage inside: in which programs."""
+    found: dict[str, Mask] = {}
+    for place, stages in state.attached.items():
+        if place.stage == stage and any(inner.name not in choices for inner in stages):
+            found[place.iterator] = True
+    for several in choices.values():
+        for choice, further in zip(several, [*(choice.reached for choice in several[1:]), False]):
+            if choice.place.stage == stage:
+                here = choice.reached if further is False else choice.reached & ~further
+                found[choice.place.iterator] = found.get(choice.place.iterator, False) | here
+    return found
 
 
 def _unrolled(
-    state: State,
-    stage: str,
+    attached: Mapping[str, Mask],
     parts: Mapping[str, Sequence[Loop]],
     parallel: Mapping[str, Mask],
     vector: Mapping[str, Mask],
@@ -86,36 +95,31 @@ def _unrolled(
 ) -> list[tuple[str, Mask]]:
     """The loops that the unroll limit unrolls, inner to outer, as `schedule_text.auto_unrolled` finds them."""
     found: list[tuple[str, Mask]] = []
-    alive: Mask = _positive(limit)
+    alive: Mask = limit > 0
     product: Extent = 1
-    for leaf in reversed(parts):
+    for leaf in reversed(list(parts)):
         kind = parts[leaf][0].annotation
-        if kind == PARALLEL or parallel[leaf] is True or At(stage, leaf) in state.attached:
-            break
-        if parallel[leaf] is not False:
-            alive = alive & ~parallel[leaf]
+        for stops in (kind == PARALLEL, parallel[leaf], attached.get(leaf, False)):
+            alive = alive & negation(stops)
         is_vector = True if kind == VECTORIZE else vector[leaf]
-        if is_vector is True:
-            continue
-        extent = _product(loop.extent for loop in parts[leaf])
-        product = product * choose(is_vector, 1, extent)
-        alive = alive & either(is_vector, product <= limit)
-        if not np.any(alive):
+        extent = product_of([loop.extent for loop in parts[leaf]])
+        product = product * where(is_vector, 1, extent)
+        alive = alive & (is_vector | (limit >= product))
+        if alive is False:
             break
-        if kind == SERIAL:
-            found.append((leaf, alive if is_vector is False else alive & ~is_vector))
+        if kind == SERIAL and is_vector is not True:
+            found.append((leaf, alive & negation(is_vector)))
     return found
 
 
-def _positive(limit: Extent) -> Mask:
-    return limit > 0
+def negation(mask: Mask) -> Mask:
+    """Where a mask does not hold."""
+    return not mask if isinstance(mask, bool) else ~mask
 
 
-def _product(numbers: Sequence[Extent]) -> Extent:
-    total: Extent = 1
-    for number in numbers:
-        total = total * number
-    return total
+def product_of(numbers: Sequence[Extent]) -> Extent:
+    """The product of integers or symbols."""
+    return math.prod(numbers)
 
 
 class ArrayNest:
@@ -126,9 +130,9 @@ class ArrayNest:
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
-        self.loops = [loop for loop in statement.loops if isinstance(loop.extent, np.ndarray) or loop.extent > 1]
+        self.loops = [loop for loop in statement.loops if (loop.extent > 1) is not False]
         self.position = {loop.key: p for p, loop in enumerate(self.loops)}
-        self.present: list[Mask] = [_present(loop.extent) for loop in self.loops]
+        self.present: list[Mask] = [loop.extent > 1 for loop in self.loops]
         self.inside: list[Extent] = [1]
         for loop in reversed(self.loops):
             self.inside.insert(0, self.inside[0] * loop.extent)
@@ -136,51 +140,39 @@ class ArrayNest:
     @cached_property
     def widths(self) -> list[list[tuple[Extent, ...]]]:
         """For each loop position, and one more for a single iteration: the region of each access."""
-        statement = self.statement
-        free: dict[IteratorKey, Extent] = {}
-        levels = [[width(statement, access, free) for access in statement.accesses]]
-        for loop in reversed(self.loops):
-            free[loop.key] = loop.extent
-            levels.insert(
-                0,
-                [width(statement, a, free) if depends_on(statement, a, loop.key) else known
-                 for a, known in zip(statement.accesses, levels[0])],
-            )  # fmt: skip
+        columns = [self._widths_of(access) for access in self.statement.accesses]
+        return [[column[p] for column in columns] for p in range(len(self.loops) + 1)]
+
+    def _widths_of(self, access: Access) -> list[tuple[Extent, ...]]:
+        plain = len(access.loads) == 1 and not any(dimension.atoms for dimension in access.loads[0])
+        if not plain:
+            suffixes = [self.loops[p:] for p in range(len(self.loops) + 1)]
+            return [width(self.statement, access, {each.key: each.extent for each in inner}) for inner in suffixes]
+        # one affine load: add the reach of one loop after the other, inner to outer
+        levels: list[tuple[Extent, ...]] = []
+        reach: list[Extent] = [0] * len(access.shape)
+        for loop in [None, *reversed(self.loops)]:
+            if loop is not None:
+                reach = [_further(r, dimension, loop) for r, dimension in zip(reach, access.loads[0])]
+            levels.insert(0, tuple(minimum(r + 1, whole) for r, whole in zip(reach, access.shape)))
         return levels
 
     @cached_property
     def bytes(self) -> list[list[Extent]]:
         """For each loop position, and one more: the bytes that each access touches."""
         items = [access.item for access in self.statement.accesses]
-        levels: list[list[Extent]] = []
-        for level, widths in enumerate(self.widths):
-            levels.append([
-                levels[-1][n] if level and widths[n] is self.widths[level - 1][n] else item * _product(widths[n])
-                for n, item in enumerate(items)
-            ])  # fmt: skip
-        return levels
+        return [[item * product_of(widths) for item, widths in zip(items, level)] for level in self.widths]
 
 
-def depends_on(statement: Statement, access: object, key: IteratorKey) -> bool:
-    """Whether any index of an access may depend on a loop."""
-    for load in access.loads:  # type: ignore[attr-defined]
-        for dimension in load:
-            if key in dimension.terms:
-                return True
-            if dimension.atoms and any(key in form.terms for form in statement.axes.values()):
-                return True
-    return False
-
-
-def _present(extent: Extent) -> Mask:
-    return extent > 1 if isinstance(extent, np.ndarray) else True
+def _further(reach: Extent, dimension: Dimension, loop: Loop) -> Extent:
+    return reach + abs(dimension.terms[loop.key]) * (loop.extent - 1) if loop.key in dimension.terms else reach
 
 
 @dataclass
 class Touch:
     """The touches of one buffer in one loop: how many, and the bytes of the smallest and the largest."""
 
-    count: int
+    count: Extent
     least: Extent
     most: Extent
 
@@ -197,11 +189,18 @@ def touches(nests: Sequence[ArrayNest]) -> Touches:
         for position, loop in enumerate(nest.loops):
             buffers = found.setdefault(loop.key, {})
             for access, size in zip(nest.statement.accesses, nest.bytes[position]):
-                count = 2 if access.kind == READ_WRITE and loop.key in shared else 1
+                count = where(loop.around, 2 if access.kind == READ_WRITE and loop.key in shared else 1, 0)
+                least, most = where(loop.around, size, math.inf), where(loop.around, size, 0)
                 known = buffers.get(access.buffer)
-                if known is None:
-                    buffers[access.buffer] = Touch(count, size, size)
-                else:
-                    known.count += count
-                    known.least, known.most = minimum(known.least, size), maximum(known.most, size)
+                if known is not None:
+                    count = known.count + count
+                    least, most = minimum(known.least, least), maximum(known.most, most)
+                buffers[access.buffer] = Touch(count, least, most)
     return found
+
+
+def loop_bytes(touched: Touches, key: IteratorKey) -> Extent:
+    """Bytes of all buffers touched in one run of a loop."""
+    return sum(touch.most for touch in touched[key].values())
+
+

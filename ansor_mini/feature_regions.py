@@ -9,19 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from ansor_mini.feature_statements import Access, Dimension, Statement
-from ansor_mini.regions import Extent, IteratorKey, Start, minimum
+from ansor_mini.feature_tape import where
+from ansor_mini.regions import Extent, IteratorKey, Start, maximum, minimum
 from runtime.expr import Binary, Const, Expr, Var
 from runtime.expr_tree import free_variables
 
 Interval = tuple[Extent, Extent]
-
-
-def maximum(a: Extent, b: Extent) -> Extent:
-    """The larger number."""
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else np.maximum(a, b)
 
 
 def width(statement: Statement, access: Access, free: Mapping[IteratorKey, Extent]) -> tuple[Extent, ...]:
@@ -102,46 +96,24 @@ def index_stride(statement: Statement, access: Access, key: IteratorKey) -> tupl
         for number in range(len(access.shape) - 1, -1, -1):
             depends, moved = index_step(statement, load[number], key)
             if depends is not False:
-                one = (either(one[0], depends), choose(one[0], one[1], choose(depends, moved * step, 0)))
+                one = (one[0] | depends, where(one[0], one[1], where(depends, moved * step, 0)))
             step = step * access.shape[number]
-        least = choose(one[0], minimum(found[1], one[1]), found[1])
-        found = (either(found[0], one[0]), choose(found[0], least, one[1]))
+        least = where(one[0], minimum(found[1], one[1]), found[1])
+        found = (found[0] | one[0], where(found[0], least, one[1]))
     return found
 
 
 def index_step(statement: Statement, dimension: Dimension, key: IteratorKey) -> tuple[Extent, Extent]:
     """Whether an index depends on a loop, and how far its first step moves it: 1 at least if through an atom."""
     step = dimension.terms.get(key, 0)
-    depends = nonzero(step)
+    depends = step != 0
     if not dimension.atoms:
         return depends, abs(step)
     for factor, atom in dimension.atoms:
         forms = {name: statement.axes[name] for name in free_variables(atom)}
         for form in forms.values():
-            depends = either(depends, nonzero(form.terms.get(key, 0)))
+            depends = depends | (form.terms.get(key, 0) != 0)
         before = interval(atom, {name: (form.const, form.const) for name, form in forms.items()})[0]
         moved = {name: form.const + form.terms.get(key, 0) for name, form in forms.items()}
         step = step + factor * (interval(atom, {name: (at, at) for name, at in moved.items()})[0] - before)
     return depends, maximum(abs(step), 1)
-
-
-def nonzero(number: Extent) -> Extent:
-    """Whether a number differs from 0; True for an array without zeros."""
-    if not isinstance(number, np.ndarray):
-        return bool(number)
-    flags = number != 0
-    return True if flags.all() else flags
-
-
-def either(a: Extent, b: Extent) -> Extent:
-    """a or b."""
-    if isinstance(a, bool):
-        return True if a else b
-    return True if b is True else a | b
-
-
-def choose(condition: Extent, then: Extent, otherwise: Extent) -> Extent:
-    """`then` where the condition holds."""
-    if isinstance(condition, bool):
-        return then if condition else otherwise
-    return np.where(condition, then, otherwise)

@@ -13,13 +13,12 @@ is touched. So loops that annotation fuses look alike in all programs of a sketc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
-import numpy as np
-
-from ansor_mini.bounds import StageBounds
+from ansor_mini.bounds import Choice, StageBounds
 from ansor_mini.feature_operations import count_operations
+from ansor_mini.feature_tape import where
 from ansor_mini.regions import Extent, IteratorKey, Start
 from ansor_mini.schedule import REDUCE, At, FuseRelation, SplitRelation, Stage, State
 from runtime.expr import ITEM_SIZE, Expr, Load, Var
@@ -31,13 +30,18 @@ READ, WRITE, READ_WRITE = 0, 1, 2
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop around a statement. leaf: the loop of the schedule that it is, or is a part of."""
+    """A loop around a statement.
+
+    leaf: the loop of the schedule that it is, or is a part of. around: whether the statement is inside it: True, or the
+    programs in which it is; in the others its extent counts as 1.
+    """
 
     key: IteratorKey
     leaf: str
     extent: Extent
     reduce: bool
     annotation: str
+    around: Extent = True
 
 
 @dataclass(frozen=True)
@@ -83,14 +87,21 @@ class Statement:
     uses: Mapping[str, int]
 
 
-def statements(state: State, bounds: Mapping[str, StageBounds]) -> dict[str, Statement]:
-    """The statements of a schedule, producers first."""
-    return _Statements(state, bounds).run()
+def statements(
+    state: State, bounds: Mapping[str, StageBounds], choices: Mapping[str, Sequence[Choice]] | None = None
+) -> dict[str, Statement]:
+    """The statements of a schedule, producers first.
+
+    choices: as for `infer`; the state has the stages concerned at the last of their places.
+    """
+    return _Statements(state, bounds, choices or {}).run()
 
 
 class _Statements:
-    def __init__(self, state: State, bounds: Mapping[str, StageBounds]) -> None:
-        self.state, self.bounds = state, bounds
+    def __init__(
+        self, state: State, bounds: Mapping[str, StageBounds], choices: Mapping[str, Sequence[Choice]]
+    ) -> None:
+        self.state, self.bounds, self.choices = state, bounds, choices
         self.loops: dict[str, tuple[Loop, ...]] = {}
 
     def run(self) -> dict[str, Statement]:
@@ -121,9 +132,16 @@ class _Statements:
                 loops = self._loops_around(self.state[place.stage])
                 place_of = [(loop.key[0], loop.leaf) for loop in loops]
                 last = max(p for p, found in enumerate(place_of) if found == (place.stage, place.iterator))
-                around = loops[: last + 1]
+                around = tuple(self._may_be_around(stage, loop) for loop in loops[: last + 1])
             self.loops[stage.name] = around + self._own_loops(stage)
         return self.loops[stage.name]
+
+    def _may_be_around(self, stage: Stage, loop: Loop) -> Loop:
+        """A loop around the last of a stage's places, for the programs whose place is that far in."""
+        for choice in self.choices.get(stage.name, ()):
+            if (choice.place.stage, choice.place.iterator) == (loop.key[0], loop.leaf):
+                return replace(loop, extent=where(choice.reached, loop.extent, 1), around=choice.reached)
+        return loop
 
     def _own_loops(self, stage: Stage) -> tuple[Loop, ...]:
         fused = {r.fused: r.iterators for r in stage.relations if isinstance(r, FuseRelation)}
@@ -176,7 +194,7 @@ class _Statements:
 
 
 def _dimension(form: Start, atoms: tuple[tuple[int, Expr], ...] = ()) -> Dimension:
-    terms = {key: c for key, c in form.terms.items() if isinstance(c, np.ndarray) or c}
+    terms = {key: c for key, c in form.terms.items() if not isinstance(c, (int, float)) or c}
     return Dimension(form.const, terms, atoms)
 
 

@@ -1,38 +1,46 @@
-"""Programs of one sketch by structure: what is the same in all of them is replayed once, the rest are arrays.
+"""Programs of one sketch by structure: what is the same in all of them is replayed once, numbers are left open.
 
 Paper: Ansor §5.2
 
-Programs that differ only in tile sizes, fused widths and unroll limits have the same stages, loops and places. A
-`Structure` is such a group's schedule with tile lengths left open and widths left out; putting a population's numbers
-in gives a schedule whose split lengths are arrays, from which bound inference finds the extents of all programs.
+Programs that differ only in tile sizes, fused widths, unroll limits and the place of one stage have the same stages and
+loops. A `Structure` is such a group's schedule with tile lengths left open and widths left out; putting numbers in (or
+arrays, or symbols for arrays) gives a schedule from which bound inference finds the extents of all programs at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from ansor_mini.bounds import Choice
 from ansor_mini.holes import PARALLEL, TILE, UNROLL, VECTORIZE
 from ansor_mini.loop_steps import split
 from ansor_mini.population import Population, hole_table
 from ansor_mini.regions import Extent
-from ansor_mini.schedule import INLINE, ScheduleError, SplitRelation, Stage, State, Step
+from ansor_mini.schedule import INLINE, At, ScheduleError, SplitRelation, Stage, State, Step
 from ansor_mini.sketch import Sketch
 from ansor_mini.steps import (
     AutoUnroll,
+    ComputeAt,
     ComputeInline,
     FuseParallel,
     FuseVectorize,
     Hole,
+    Locate,
     Rfactor,
     Split,
+    candidate_locations,
     fill,
     holes,
 )
 
+Numbers = Callable[[str], "tuple[Extent, ...]"]
+
 _WIDTHS = {FuseParallel: PARALLEL, FuseVectorize: VECTORIZE, AutoUnroll: UNROLL}
+_INLINE, _FIRST_PLACE = 0, 2  # of a location hole: 0 inline, 1 root, 2 + i the i-th place
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class OpenLength:
     def __lt__(self, other: int) -> bool:
         return False  # legal lengths are 1 or more
 
-    def value(self, numbers: Callable[[str], tuple[Extent, ...]]) -> Extent:
+    def value(self, numbers: Numbers) -> Extent:
         """The product, given the lengths of each hole."""
         total: Extent = 1
         for hole, part in self.factors:
@@ -57,45 +65,40 @@ class OpenLength:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """The schedule of a group of programs, with open tile lengths and without the steps of `widths`.
 
-    widths: for each stage and kind of annotation, the step that has the number.
+    widths: for each stage and kind of annotation, the step that has the number. open_hole, places: the location hole
+    that is open, if any, and where it may put its stage, which the state has at the last of them.
     """
 
     state: State
     widths: Mapping[tuple[str, str], Step]
+    open_hole: str = ""
+    places: tuple[At, ...] = ()
 
-    def schedule(self, population: Population) -> State:
-        """The schedule of a population's programs: split lengths are numbers, or arrays where programs differ."""
-        known: dict[str, tuple[Extent, ...]] = {}
-
-        def numbers(hole: str) -> tuple[Extent, ...]:
-            if hole not in known:
-                known[hole] = values_of(population, hole)
-            return known[hole]
-
+    def schedule(self, numbers: Numbers) -> State:
+        """The schedule with the tile lengths put in."""
         return State(self.state.dag, tuple(_close(stage, numbers) for stage in self.state.stages))
 
-    def width(self, population: Population, stage: str, kind: str, default: int = 0) -> Extent:
+    def width(self, numbers: Numbers, stage: str, kind: str, default: int = 0) -> Extent:
         """The number of an annotation: loops fused, or the unroll limit; the default where no step says it."""
         step = self.widths.get((stage, kind))
         if step is None:
             return default
         number = step.max_step if isinstance(step, AutoUnroll) else step.width  # type: ignore[attr-defined]
-        return values_of(population, number.name)[0] if isinstance(number, Hole) else number
+        return numbers(number.name)[0] if isinstance(number, Hole) else number
+
+    def choices(self, numbers: Numbers, stage: str) -> dict[str, list[Choice]]:
+        """The places of the stage with the open location."""
+        if not self.places:
+            return {}
+        number = numbers(self.open_hole)[0]
+        return {stage: [Choice(place, number >= _FIRST_PLACE + i) for i, place in enumerate(self.places)]}
 
 
-def values_of(population: Population, hole: str) -> tuple[Extent, ...]:
-    """The numbers of a hole as float64 arrays (their products stay exact), as integers where it has only one value."""
-    table = hole_table(population.sketch.hole[hole])
-    if len(table.values) == 1:
-        return tuple(int(number) for number in table.numbers[:, 0])
-    return tuple(numbers.astype(np.float64) for numbers in population.numbers(hole))
-
-
-def _close(stage: Stage, numbers: Callable[[str], tuple[Extent, ...]]) -> Stage:
+def _close(stage: Stage, numbers: Numbers) -> Stage:
     relations = tuple(
         replace(r, lengths=tuple(n.value(numbers) if isinstance(n, OpenLength) else n for n in r.lengths))
         if isinstance(r, SplitRelation)
@@ -105,63 +108,84 @@ def _close(stage: Stage, numbers: Callable[[str], tuple[Extent, ...]]) -> Stage:
     return replace(stage, relations=relations)
 
 
+@dataclass(frozen=True, eq=False)
 class Structures:
-    """The structures of a sketch's programs, each replayed when first asked for.
+    """The structures of a sketch's programs, each replayed when first asked for."""
 
-    rows: the stages that a program may have a statement for, producers first.
-    """
+    sketch: Sketch
+    known: dict[tuple[int, ...], Structure | None] = field(default_factory=dict)
 
-    def __init__(self, sketch: Sketch) -> None:
-        self.sketch = sketch
-        self.numeric = _numeric_holes(sketch)
-        self.columns = [c for c, hole in enumerate(sketch.holes) if hole.name not in self.numeric]
-        self._known: dict[tuple[int, ...], Structure | None] = {}
+    def __post_init__(self) -> None:
+        numeric, located = _numeric_holes(self.sketch), _open_location(self.sketch)
+        columns = [c for c, hole in enumerate(self.sketch.holes) if hole.name not in numeric | {located}]
+        object.__setattr__(self, "numeric", numeric)
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "located", next((c for c, h in enumerate(self.sketch.holes) if h.name == located), -1))
+
+    numeric: frozenset[str] = field(init=False)
+    columns: list[int] = field(init=False)
+    located: int = field(init=False)
 
     def groups(self, population: Population) -> list[tuple[Structure | None, np.ndarray]]:
         """The rows of each structure; None for programs that cannot be replayed."""
-        if not self.columns:
-            return [(self._structure(population.choices[0]), np.arange(len(population)))] if len(population) else []
         keys = population.keys(self.columns)
+        if self.located >= 0:
+            number = population.numbers(self.sketch.holes[self.located].name)[0]
+            keys = keys * np.uint64(2) + (number == _INLINE).astype(np.uint64)
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        ends = np.cumsum(np.bincount(inverse))
-        return [
-            (self._structure(population.choices[row]), rows)
-            for row, rows in zip(first, np.split(order, ends[:-1]))
-        ]
+        groups = []
+        for group, row in enumerate(first):
+            structure, rows = self._structure(population.choices[row]), np.flatnonzero(inverse.reshape(-1) == group)
+            if structure is not None and structure.open_hole:
+                # numbers beyond the places that this structure has
+                fits = number[rows] < _FIRST_PLACE + len(structure.places)
+                if not fits.all():
+                    groups.append((None, rows[~fits]))
+                    rows = rows[fits]
+            groups.append((structure, rows))
+        return groups
 
     def _structure(self, choices: np.ndarray) -> Structure | None:
-        key = tuple(choices[self.columns].tolist())
-        if key not in self._known:
-            values = {name: hole_table(self.sketch.holes[c]).values[choices[c]] for c, name in self._structural()}
+        values = {self.sketch.holes[c].name: hole_table(self.sketch.holes[c]).values[choices[c]] for c in self.columns}
+        key = [int(choices[c]) for c in self.columns]
+        if self.located >= 0:
+            hole = self.sketch.holes[self.located]
+            inline = hole_table(hole).values[choices[self.located]] == _INLINE
+            key.append(int(inline))
+            if inline:
+                values[hole.name] = _INLINE
+        if tuple(key) not in self.known:
             try:
-                self._known[key] = self._replay(values)
+                self.known[tuple(key)] = self._replay(values)
             except ScheduleError:
-                self._known[key] = None
-        return self._known[key]
+                self.known[tuple(key)] = None
+        return self.known[tuple(key)]
 
-    def _structural(self) -> list[tuple[int, str]]:
-        return [(column, self.sketch.holes[column].name) for column in self.columns]
-
-    def _replay(self, values: Mapping[str, object]) -> Structure:
+    def _replay(self, values: Mapping[str, Any]) -> Structure:
         annotation = dict(values)
         for hole in self.sketch.holes:
             if hole.name in self.numeric and hole.kind == TILE:
                 annotation[hole.name] = tuple(OpenLength(((hole.name, part),)) for part in range(hole.parts - 1))
         state, widths = State.initial(self.sketch.dag), {}
-        for step in self.sketch.steps:
-            if type(step) in _WIDTHS and set(holes(step)) <= self.numeric and (step in self._tail()):
+        open_hole, places = "", ()
+        tail = _tail_start(self.sketch)
+        for number, step in enumerate(self.sketch.steps):
+            if number >= tail and type(step) in _WIDTHS:
                 widths[step.stage, _WIDTHS[type(step)]] = step  # type: ignore[attr-defined]
-                continue
-            step = fill(step, annotation)
-            if isinstance(step, Split) and any(isinstance(length, OpenLength) for length in step.lengths):
-                state = split(state, step, step.stage, step.iterator, step.lengths)
+            elif isinstance(step, Locate) and isinstance(step.choice, Hole) and step.choice.name not in annotation:
+                open_hole, places = step.choice.name, candidate_locations(state, step.stage)
+                if places:
+                    state = ComputeAt(step.stage, places[-1].stage, places[-1].iterator).apply(state)
             else:
-                state = step.apply(state)
-        return Structure(state, widths)
+                state = _apply(fill(step, annotation), state)
+        return Structure(state, widths, open_hole, places)
 
-    def _tail(self) -> tuple[Step, ...]:
-        return self.sketch.steps[_tail_start(self.sketch) :]
+
+def _apply(step: Step, state: State) -> State:
+    if isinstance(step, Split) and isinstance(step.lengths, tuple) and isinstance(step.lengths[0], OpenLength):
+        lengths: Any = step.lengths
+        return split(state, step, step.stage, step.iterator, lengths)
+    return step.apply(state)
 
 
 def _tail_start(sketch: Sketch) -> int:
@@ -184,6 +208,16 @@ def _numeric_holes(sketch: Sketch) -> frozenset[str]:
         if not isinstance(step, Split) or step.stage in factored:
             numeric.difference_update(holes(step))
     return frozenset(numeric)
+
+
+def _open_location(sketch: Sketch) -> str:
+    """The hole of the last location, if only widths come after it: no other stage's places depend on it. Else empty."""
+    tail = _tail_start(sketch)
+    last = sketch.steps[tail - 1] if tail else None
+    if not isinstance(last, Locate) or not isinstance(last.choice, Hole):
+        return ""
+    inside = any(isinstance(step, ComputeAt) and step.target == last.stage for step in sketch.steps)
+    return "" if inside else last.choice.name
 
 
 def statement_stages(sketch: Sketch, state: State) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ means:
   each). `unique_lines` and strides take the shape of the tile that is accessed, not that of the whole tensor, and of
   the buffer at hand; contiguous bytes go on through all dimensions that are covered completely.
 - A region of a tensor is never larger than the tensor. Indices that are not affine take their interval.
-- The curve's x axis is the logarithm of the operations, so that inner levels are seen; it begins at one iteration.
+- The ten points of the curve are equal steps of the logarithm of the operations, so that inner levels are seen.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def features(program: Program | State, machine: Machine | None = None) -> np.nda
 
     machine: gives the length of a cache line (64 bytes without).  Raises: ScheduleError: the program is not feasible.
     """
-    return scaled(raw_features(program, machine)).astype(np.float32)
+    return scaled(raw_features(program, machine).astype(np.float32))
 
 
 def scaled(raw: np.ndarray) -> np.ndarray:
     """Numbers x as log2(x + 1), the rest as it is; the last axis has the 164 features."""
-    return np.where(_NUMERIC, np.log2(raw + 1.0), raw)
+    return np.where(_NUMERIC, np.log2(raw + 1), raw)
 
 
 def raw_features(program: Program | State, machine: Machine | None = None) -> np.ndarray:
@@ -254,12 +254,12 @@ def float_operations(statement: Statement) -> int:
 
 
 def _curve(nest: Nest) -> list[float]:
-    """Arithmetic intensity against the logarithm of the operations, at ten points."""
+    """Arithmetic intensity against operations, at ten steps of the logarithm of all operations."""
     one = float_operations(nest.statement)
     if not one:
         return [0.0] * SAMPLES
     levels = range(len(nest.loops), -1, -1)
     operations = [one * nest.inside[p] for p in levels]
     intensity = [count / sum(nest.bytes(p)) for count, p in zip(operations, levels)]
-    x = np.log2(np.array(operations) + 1.0)
-    return [float(np.interp(x[-1] * ((k + 1) / SAMPLES), x, intensity)) for k in range(SAMPLES)]
+    steps = np.exp2(np.log2(operations[-1]) * (np.arange(1, SAMPLES + 1) / SAMPLES))
+    return [float(value) for value in np.interp(steps, operations, intensity)]

@@ -1,8 +1,8 @@
 """Boxes of a tensor: where each axis starts, in terms of the loops around, and how far it reaches.
 
-Extents are integers, or NumPy arrays with one integer for each program of a population; all arithmetic here works on
-both. A start is a constant plus coefficients of iterators (stage, name) of enclosing loops. An index that is not affine
-in the axes needs the whole dimension.
+Extents are integers, or arrays or symbols (`feature_tape`) that stand for one integer of each program of a population;
+all arithmetic here works on any of them and branches on no value. A start is a constant plus coefficients of iterators
+(stage, name) of enclosing loops. An index that is not affine in the axes needs the whole dimension.
 """
 
 from __future__ import annotations
@@ -15,19 +15,26 @@ import numpy as np
 
 from ansor_mini.tensor_expression import Axis
 
-Extent = Any  # an int, or an array of ints: one for each program
+Extent = Any  # an int, an array with one for each program, or a symbol for such an array
 IteratorKey = tuple[str, str]
 Term = tuple[int, dict[str, int]]  # an index that is affine in the axes: constant and coefficients
 
 
 def minimum(a: Extent, b: Extent) -> Extent:
     """The smaller extent."""
-    return min(a, b) if isinstance(a, int) and isinstance(b, int) else np.minimum(a, b)
+    return min(a, b) if isinstance(a, (int, float)) and isinstance(b, (int, float)) else np.minimum(a, b)
+
+
+def maximum(a: Extent, b: Extent) -> Extent:
+    """The larger extent."""
+    return max(a, b) if isinstance(a, (int, float)) and isinstance(b, (int, float)) else np.maximum(a, b)
 
 
 def ceil_divide(a: Extent, b: Extent) -> Extent:
     """a / b rounded up."""
-    return -(-a // b)
+    if isinstance(a, int) and isinstance(b, int):
+        return -(-a // b)
+    return np.ceil(a / b)  # exact below 2**26, and faster than integer division
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Start:
         """self + factor · other."""
         terms = dict(self.terms)
         for key, coefficient in other.terms.items():
-            terms[key] = terms.get(key, 0) + coefficient * factor
+            moved = coefficient if isinstance(factor, int) and factor == 1 else coefficient * factor
+            terms[key] = terms[key] + moved if key in terms else moved
         return Start(self.const + other.const * factor, terms)
 
 
@@ -76,12 +84,16 @@ def index_span(index: Optional[Term], axes: Region, dimension: Axis) -> Span:
 
 def union(a: Span, b: Span, dimension: Axis) -> Span:
     """The bounding box of two spans: exact if they start a constant apart, else the whole dimension."""
-    keys = set(a.start.terms) | set(b.start.terms)
-    if not all(_same(a.start.terms.get(key, 0), b.start.terms.get(key, 0)) for key in keys):
+    same: Extent = True
+    for key in (*a.start.terms, *b.start.terms):
+        same = same & (a.start.terms.get(key, 0) == b.start.terms.get(key, 0))
+    if same is False:
         return Span(ZERO, dimension.extent)
     first = minimum(a.start.const, b.start.const)
-    ends = (-(a.start.const + a.extent), -(b.start.const + b.extent))
-    return Span(Start(first, a.start.terms), -minimum(*ends) - first)
+    extent = maximum(a.start.const + a.extent, b.start.const + b.extent) - first
+    # a factor: 1 keeps the bounding box, 0 makes it the whole dimension
+    terms = {key: coefficient * same for key, coefficient in a.start.terms.items()}
+    return Span(Start(first * same, terms), extent * same + dimension.extent * (1 - same * 1))
 
 
 def clip(span: Span, dimension: Axis) -> Span:
@@ -89,7 +101,3 @@ def clip(span: Span, dimension: Axis) -> Span:
     smaller = span.extent < dimension.extent  # a factor: 1 keeps the start, 0 makes it 0
     terms = {key: coefficient * smaller for key, coefficient in span.start.terms.items()}
     return Span(Start(span.start.const * smaller, terms), minimum(span.extent, dimension.extent))
-
-
-def _same(a: Extent, b: Extent) -> bool:
-    return bool(np.all(a == b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b
