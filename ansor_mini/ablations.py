@@ -23,6 +23,7 @@ from ansor_mini.holes import LOCATION, TILE, HoleSpec
 from ansor_mini.population import Population
 from ansor_mini.population_annotation import sample_populations
 from ansor_mini.population_evolution import evolve_populations
+from ansor_mini.population_mutations import POPULATION_MUTATIONS, PopulationMutation
 from ansor_mini.sketch import Program, Sketch
 from runtime.machine import Machine
 
@@ -44,6 +45,7 @@ class Search:
     threads: int = 1
     options: EvolutionOptions = field(default_factory=EvolutionOptions)
     tiles: TilePolicy = register_tiles
+    mutations: Sequence[tuple[str, float, PopulationMutation]] = POPULATION_MUTATIONS
     elite: Sequence[Program] = ()
     seen: Collection[Program] = ()
     feasible: Feasibility = field(default_factory=Feasibility)
@@ -80,6 +82,7 @@ def by_evolution(search: Search, count: int) -> list[Program]:
         keep=count,
         options=search.options,
         threads=search.threads,
+        mutations=search.mutations,
         seen=search.seen,
         feasible=search.feasible,
     )

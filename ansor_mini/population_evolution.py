@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ansor_mini.cost_model import CostModel
-from ansor_mini.evolution import EvolutionOptions
+from ansor_mini.evolution import EvolutionOptions, selection_weights
 from ansor_mini.feasibility import Feasibility
 from ansor_mini.population import Population
 from ansor_mini.population_mutations import POPULATION_MUTATIONS, PopulationMutation, cross_rows, mutate_rows
@@ -145,7 +145,7 @@ def next_generation(
 ) -> list[Population]:
     """Draw children until the population is full, or `TRIES` times its size has been tried."""
     rng, size = breeding.rng, breeding.options.population
-    chances = np.cumsum(selection_weights(np.concatenate(scores)))
+    chances = np.cumsum(selection_weights(np.concatenate(scores), breeding.options.pressure))
     sketch_of = np.repeat(np.arange(len(parents)), [len(population) for population in parents])
     row_of = np.concatenate([np.arange(len(population)) for population in parents])
     children: list[list[np.ndarray]] = [[population.choices[:0]] for population in parents]
@@ -164,16 +164,6 @@ def next_generation(
             kept.append(rows)
             missing -= len(rows)
     return [space.population(np.concatenate(rows)) for space, rows in zip(spaces, children)]
-
-
-def selection_weights(scores: np.ndarray) -> np.ndarray:
-    """How likely each program is to be a parent: its score if that is a positive number; all alike when none is.
-
-    >>> selection_weights(np.array([2.0, -1.0, np.nan, np.inf])).tolist(), selection_weights(np.zeros(2)).tolist()
-    ([2.0, 0.0, 0.0, 0.0], [1.0, 1.0])
-    """
-    weights = np.where(np.isfinite(scores) & (scores > 0), scores, 0.0)
-    return weights if weights.any() else np.ones(len(scores))
 
 
 def _share(made: Sequence[np.ndarray], wanted: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ that "move one divisor of a random axis in each of 2000 programs" is a handful o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -16,6 +17,8 @@ import numpy as np
 from ansor_mini.holes import TILE, HoleSpec
 from ansor_mini.population import HoleTable, Population, hole_table
 from ansor_mini.sketch import Sketch
+
+MOST = 4_000_000  # programs that `Space.everything` lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,13 @@ class Space:
             values += len(moves.first)
             edges += len(moves.targets)
         return begin, np.concatenate([*firsts, [0]]), np.concatenate([*targets, np.zeros(0, dtype=np.int32)])
+
+    def everything(self) -> Population:
+        """Every program of the sketch, feasible or not; for toys.  Raises: ValueError: more than `MOST` of them."""
+        count = math.prod(self.sizes.tolist())
+        if count > MOST:
+            raise ValueError(f"the space must have at most {MOST:,} programs to be listed, got {count:,}")
+        return self.population(np.indices(self.sizes, dtype=np.int32).reshape(len(self.sizes), count).T)
 
     def population(self, choices: np.ndarray) -> Population:
         """The programs of some rows."""

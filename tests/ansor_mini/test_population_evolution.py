@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ansor_mini.cost_model import TrivialModel
-from ansor_mini.evolution import EvolutionOptions
+from ansor_mini.evolution import EvolutionOptions, selection_weights
 from ansor_mini.feasibility import Feasibility
 from ansor_mini.holes import TILE
 from ansor_mini.population import Population
 from ansor_mini.population_annotation import sample_populations
-from ansor_mini.population_evolution import Breeding, evolve_populations, next_generation, selection_weights
+from ansor_mini.population_evolution import Breeding, evolve_populations, next_generation
 from ansor_mini.population_space import Space
 from ansor_mini.sketch import Program, derive
 from ansor_mini.workloads import WORKLOADS
@@ -135,4 +135,5 @@ def test_parents_are_drawn_by_score_over_all_sketches(favoured: int) -> None:
 
 
 def test_scores_that_are_not_numbers_are_no_reason_to_be_chosen() -> None:
-    assert selection_weights(np.array([np.nan, -np.inf, 2.0])).tolist() == [0.0, 0.0, 2.0]
+    assert selection_weights(np.array([np.nan, -np.inf, 2.0])).tolist() == [0.0, 0.0, 1.0]
+    assert selection_weights(np.array([1e200, 5e199]), 4.0).tolist() == [1.0, 0.0625]

@@ -36,6 +36,7 @@ from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, derive
 from ansor_mini.tensor_expression import compute, placeholder
 from ansor_mini.workload_tensors import convolution
+from runtime.c_text.statements import EmitError
 from runtime.emit_c import emit_kernel
 from runtime.expr import Const, maximum
 from runtime.machine import Machine, detect
@@ -169,7 +170,7 @@ def per_program(programs: Sequence[Program]) -> dict[str, list[float]]:
             at.append(time.perf_counter())
             emit_kernel(nest)
             at.append(time.perf_counter())
-        except ScheduleError:
+        except (ScheduleError, EmitError):  # the tuner drops these as well, counted
             continue
         for name, begin, end in zip(seconds, at, at[1:]):
             seconds[name].append(end - begin)
