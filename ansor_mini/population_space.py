@@ -114,7 +114,7 @@ class Space:
         count = math.prod(self.sizes.tolist())
         if count > MOST:
             raise ValueError(f"the space must have at most {MOST:,} programs to be listed, got {count:,}")
-        return self.population(np.indices(self.sizes, dtype=np.int32).reshape(len(self.sizes), count).T)
+        return self.population(np.indices(tuple(self.sizes.tolist()), dtype=np.int32).reshape(len(self.sizes), count).T)
 
     def population(self, choices: np.ndarray) -> Population:
         """The programs of some rows."""

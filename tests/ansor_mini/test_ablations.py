@@ -113,7 +113,8 @@ def test_beam_search_prunes_what_only_pays_later() -> None:
     model = Together(None)
     rng = np.random.default_rng(0)
     narrow = beam_search(MATMUL, model=model, rng=rng, feasible=Feasibility(), width=4, branches=10**6)
-    evolved = by_evolution(Search(MATMUL, model, rng, SMALL_MACHINE, options=EvolutionOptions(population=512)), 1)
+    options = EvolutionOptions(population=2048, generations=4)
+    evolved = by_evolution(Search(MATMUL, model, rng, SMALL_MACHINE, options=options), 1)
     assert model.predict(narrow).max() < 1000 == model.predict(evolved)[0]
 
 
