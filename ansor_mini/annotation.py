@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -149,6 +150,40 @@ def vector_width(hole: HoleSpec, annotation: Mapping[str, Value], rng: np.random
     return int(rng.integers(1, len(hole.loops) + 1))
 
 
+@dataclass(frozen=True)
+class LocationPlan:
+    """How the locations of one program's stages are drawn: most useful ones depend on each other.
+
+    kind: one of `PLANS`. depth: the place, counted from the outermost, that stages are gathered at.
+    """
+
+    kind: str
+    depth: int
+
+    @classmethod
+    def draw(cls, sketch: Sketch, rng: np.random.Generator) -> LocationPlan:
+        """Draw a plan; the innermost place of all is left to the independent draws, for it is hardly ever good."""
+        return cls(PLANS[int(rng.integers(len(PLANS)))], int(rng.integers(gathering_depths(sketch))))
+
+    def location(self, hole: HoleSpec, rng: np.random.Generator) -> int:
+        """The location of one stage."""
+        if self.kind == "independent" and rng.random() < 0.5:
+            return int(hole.choices[int(rng.integers(len(hole.choices)))])
+        if self.kind in ("alone", "independent"):
+            return ROOT
+        if self.kind == "inlined" and INLINE in hole.choices:
+            return INLINE
+        return min(ROOT + 1 + self.depth, max(hole.choices))
+
+
+PLANS = ("alone", "inlined", "gathered", "independent")
+
+
+def gathering_depths(sketch: Sketch) -> int:
+    """How many depths a plan may gather stages at."""
+    return max(1, *(max(hole.choices) - 2 for hole in sketch.holes if hole.kind == LOCATION), 1)
+
+
 def complete(
     sketch: Sketch, annotation: Annotation, rng: np.random.Generator, *, threads: int = 1, lanes: int = 16
 ) -> Annotation:
@@ -157,6 +192,7 @@ def complete(
     An inlined stage gets no loops to annotate, a stage inside another one no parallel loop.
     """
     result = dict(annotation)
+    plan = LocationPlan.draw(sketch, rng)
     for kind in (LOCATION, PARALLEL, UNROLL, VECTORIZE):
         for hole in sketch.holes:
             if hole.kind != kind or hole.name in result:
@@ -168,8 +204,7 @@ def complete(
                 inlined = is_inlined(sketch, hole.node, result)
                 result[hole.name] = 0 if inlined else vector_width(hole, result, rng, lanes)
             elif kind == LOCATION:
-                # Most inner locations compute the same elements many times over.
-                result[hole.name] = ROOT if rng.random() < 0.5 else draw(hole.choices, rng)
+                result[hole.name] = plan.location(hole, rng)
             else:
                 result[hole.name] = draw(hole.choices, rng)
     return result

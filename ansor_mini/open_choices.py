@@ -39,11 +39,13 @@ MAX_FUSED_VECTOR = 3  # innermost loops of an untiled stage that may become one 
 def add_open_choices(dag: ComputeDAG, derivation: Derivation) -> Sketch:
     """Append location, parallel, unroll and vector steps with their holes, and make the sketch of `dag`."""
     partial = {f"{step.stage}.rf" for step in derivation.steps if isinstance(step, Rfactor)}
-    for stage in reversed(derivation.state.stages):
-        if not is_tiled(stage) and stage.location == ROOT:
-            if stage.name not in partial:
-                derivation = derivation.then("", _vector_innermost(stage))
-            derivation = _open_location(derivation, stage.name)
+    plain = [stage for stage in reversed(derivation.state.stages) if not is_tiled(stage) and stage.location == ROOT]
+    for stage in plain:
+        if stage.name not in partial:
+            derivation = derivation.then("", _vector_innermost(stage))
+    gathered = derivation.state
+    for stage in plain:
+        derivation, gathered = _open_location(derivation, gathered, stage.name)
     extents = hole_extents(dag, derivation.steps, derivation.holes)
     for stage in reversed(derivation.state.stages):
         if stage.location != INLINE:
@@ -100,14 +102,22 @@ def _coefficient(index: Expr, name: str) -> int | None:
     return None
 
 
-def _open_location(derivation: Derivation, name: str) -> Derivation:
-    """Leave open where an untiled stage is computed; an output stays at the root."""
+def _open_location(derivation: Derivation, gathered: State, name: str) -> tuple[Derivation, State]:
+    """Leave open where an untiled stage is computed; an output stays at the root.
+
+    How many places there are depends on where its readers are: two readers at the root share no loop, the same two in
+    one loop do. `gathered` is the state with all stages so far as far inside as can be; the larger number counts, and
+    replay rejects a place that a program does not have.
+    """
     if derivation.state.dag.is_output(name):
-        return derivation
-    places = len(candidate_locations(derivation.state, name))
+        return derivation, gathered
+    inside = len(candidate_locations(gathered, name))
+    places = max(inside, len(candidate_locations(derivation.state, name)))
     inline = () if derivation.state.dag[name].combiner else (0,)
     hole = HoleSpec(f"{name}.{LOCATION}", name, LOCATION, choices=(1, *inline, *range(2, 2 + places)))
-    return derivation.then("", [Locate(name, Hole(hole.name))], [hole])
+    if inside:
+        gathered = Locate(name, 1 + inside).apply(gathered)
+    return derivation.then("", [Locate(name, Hole(hole.name))], [hole]), gathered
 
 
 def _open_loops(derivation: Derivation, name: str, extents: dict[IteratorKey, LoopExtent | None]) -> Derivation:

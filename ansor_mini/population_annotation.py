@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from ansor_mini import annotation as plain
-from ansor_mini.annotation import CHUNKS_PER_THREAD, INLINE, ROOT, TilePolicy
+from ansor_mini.annotation import CHUNKS_PER_THREAD, INLINE, PLANS, ROOT, TilePolicy, gathering_depths
 from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE, HoleSpec, LoopExtent, Value, factorizations
 from ansor_mini.population import Population, hole_table
 from ansor_mini.population_space import Space
@@ -121,6 +121,8 @@ def complete_rows(
 ) -> None:
     """Draw the entries of `choices` that `redraw` (bool [programs, holes]) marks, as `annotation.complete` does."""
     rows_of = Population(space.sketch, choices)
+    plans = rng.integers(len(PLANS), size=len(choices))
+    depths = rng.integers(gathering_depths(space.sketch), size=len(choices))
     for kind in (LOCATION, PARALLEL, UNROLL, VECTORIZE):
         for column, hole in enumerate(space.sketch.holes):
             if hole.kind != kind or not redraw[:, column].any():
@@ -128,9 +130,7 @@ def complete_rows(
             rows = np.flatnonzero(redraw[:, column])
             part = rows_of.take(rows)
             if kind == LOCATION:
-                uniform = rng.integers(space.sizes[column], size=len(rows))
-                root = space.tables[column].index[ROOT]
-                choices[rows, column] = np.where(rng.random(len(rows)) < 0.5, root, uniform)
+                choices[rows, column] = _planned_locations(hole, plans[rows], depths[rows], rng)
             elif kind == UNROLL:
                 choices[rows, column] = rng.integers(space.sizes[column], size=len(rows))
             else:
@@ -142,6 +142,16 @@ def complete_rows(
                     wanted = np.where(place == INLINE, 0, vector_widths(hole, part, rng, lanes))
                 choices[rows, column] = _positions(hole.choices)[wanted]
             rows_of = Population(space.sketch, choices)
+
+
+def _planned_locations(hole: HoleSpec, plans: np.ndarray, depths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The positions of the locations that each program's plan draws; see `annotation.LocationPlan`."""
+    gathered = np.minimum(ROOT + 1 + depths, max(hole.choices))
+    inlined = np.full(len(plans), INLINE) if INLINE in hole.choices else gathered
+    uniform = np.array(hole.choices)[rng.integers(len(hole.choices), size=len(plans))]
+    independent = np.where(rng.random(len(plans)) < 0.5, ROOT, uniform)
+    drawn = {"alone": np.full(len(plans), ROOT), "inlined": inlined, "gathered": gathered, "independent": independent}
+    return _positions(hole.choices)[np.select([plans == i for i in range(len(PLANS))], [drawn[name] for name in PLANS])]
 
 
 def _location(space: Space, population: Population, node: str) -> np.ndarray:
