@@ -52,13 +52,14 @@ class NetworkTask:
         """The fastest correct program, lowered; None when there is none."""
         return self.tuner.best.lower() if self.tuner.best else None
 
-    def best_after_rounds(self, size: int) -> list[float]:
-        """The best latency after the first program and after every further `size`: a history out of records.
+    def best_after_rounds(self, first: int, size: int) -> list[tuple[int, float]]:
+        """(programs, best latency) after a round of `first` programs and after every further `size`, out of records.
 
         The programs of a last, broken round count as a round.
         """
         best = np.minimum.accumulate(list(self.tuner.measured.values())).tolist()
-        return best[:1] + best[size::size] + (best[-1:] if (len(best) - 1) % size else [])
+        ends = sorted({min(first, len(best)), *range(first + size, len(best), size), len(best)} - {0})
+        return [(end, best[end - 1]) for end in ends]
 
 
 def case_of(part: Subgraph, dag: ComputeDAG, rng: np.random.Generator) -> MeasureCase:

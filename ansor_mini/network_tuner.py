@@ -3,7 +3,7 @@
 Paper: Ansor §6
 
 1. Every distinct subgraph is a task; its weight is how often each network runs it. Networks share tasks.
-2. Warm-up: the default schedule of every task is measured once.
+2. Warm-up: the default schedule of every task is measured once (or, as in the paper, a round of searched programs).
 3. The next round goes to the task that the scheduler chooses, under a strategy and an objective: both are arguments.
 4. Until the trials or the seconds are used up, or nothing promises more. Ctrl-C keeps what was measured.
 5. `confirm` measures the default and the best few programs of every task again, side by side.
@@ -48,7 +48,8 @@ class Scheduling:
     """How trials are shared out; each may be replaced.
 
     objective: makes the objective from the weights [networks, tasks]. strategy: a name in `STRATEGIES` or a function.
-    similarity: a task's group, from its computation.
+    similarity: a task's group, from its computation. default_first: measure each task's default schedule before its
+    search begins, so that no kernel ends up slower than that; the paper searches from nothing.
     """
 
     objective: Make = TotalLatency
@@ -56,6 +57,12 @@ class Scheduling:
     options: SchedulerOptions = field(default_factory=SchedulerOptions)
     similarity: Similarity = structure
     round_size: int = ROUND
+    default_first: bool = True
+
+    @property
+    def warm_up(self) -> int:
+        """Programs of a task's first round."""
+        return 1 if self.default_first else self.round_size
 
 
 class NetworkTuner:
@@ -110,13 +117,14 @@ class NetworkTuner:
     def _task(self, part: Subgraph, weight: int, constants: Collection[str], resume: Sequence[Record]) -> NetworkTask:
         dag = declare(part.fragment)
         case = case_of(part, dag, np.random.default_rng(self._seed))
+        default = Program(Sketch(dag, default_steps(dag, self._machine, self._threads)))
         tuner = TaskTuner(
             Task(dag.key(), dag, weight, self._threads),
             rng=np.random.default_rng(self._seed),
             measurer=LocalMeasurer(dag, threads=self._threads, case=case, constants=constants, runner=self._runner),
             records=self._records,
             resume=resume,
-            seeds=[Program(Sketch(dag, default_steps(dag, self._machine, self._threads)))],
+            seeds=[default] if self.scheduling.default_first else [],
             model=self._model,
             machine=self._machine,
             options=self._options,
@@ -130,11 +138,8 @@ class NetworkTuner:
         """The task as the scheduler sees it, with what earlier records tell."""
         dag = task.tuner.task.dag
         candidate = Candidate(task.label, dag.flops, self.scheduling.similarity(dag))
-        before = 0
-        for latency in task.best_after_rounds(self.scheduling.round_size):
-            count = 1 if not before else min(self.scheduling.round_size, len(task.tuner.measured) - before)
-            candidate.observe(latency, count)
-            before += count
+        for programs, latency in task.best_after_rounds(self.scheduling.warm_up, self.scheduling.round_size):
+            candidate.observe(latency, programs - candidate.trials)
         return candidate
 
     @property
@@ -168,9 +173,9 @@ class NetworkTuner:
             return "interrupted"
 
     def _round(self, number: int, trials_left: float) -> None:
-        """One round of a task; the first measures its default schedule alone."""
+        """One round of a task."""
         candidate, task = self.scheduler.tasks[number], list(self.tasks.values())[number]
-        size = self.scheduling.round_size if candidate.rounds else 1
+        size = self.scheduling.round_size if candidate.rounds else self.scheduling.warm_up
         measured = task.tuner.round(int(min(size, trials_left)))
         self.scheduler.observe(number, task.tuner.best_seconds, measured)
         self.curve.append((self.trials, self.scheduler.value))

@@ -106,17 +106,26 @@ def test_the_strategy_is_an_argument() -> None:
         assert [len(task.tuner.measured) for task in made.tasks.values()] == [9, 9]
 
 
+def test_the_search_may_begin_from_nothing() -> None:
+    with tuner(scheduling=Scheduling(default_first=False, strategy="round-robin")) as made:
+        made.run(trials=16)
+        assert [task.history for task in made.scheduler.tasks] == [[task.latency] for task in made.scheduler.tasks]
+        assert [len(task.tuner.measured) for task in made.tasks.values()] == [8, 8]
+        assert all(len(program.frozen) for task in made.tasks.values() for program in task.tuner.measured)
+
+
 def test_patience_ends_the_tuning() -> None:
     with tuner(scheduling=Scheduling(options=SchedulerOptions(patience=10))) as made:
         assert made.run() == "patience"
 
 
-def test_the_history_comes_back_from_records() -> None:
-    sink = Sink()
-    with tuner(records=sink) as made:
+@pytest.mark.parametrize("default_first", [True, False])
+def test_the_history_comes_back_from_records(default_first: bool) -> None:
+    sink, scheduling = Sink(), Scheduling(default_first=default_first)
+    with tuner(records=sink, scheduling=scheduling) as made:
         made.run(trials=39)
         tasks = made.scheduler.tasks
-    with tuner(resume=sink) as again:
+    with tuner(resume=sink, scheduling=scheduling) as again:
         assert [task.trials for task in again.scheduler.tasks] == [task.trials for task in tasks]
         assert [task.history for task in again.scheduler.tasks] == [task.history for task in tasks]
         assert [task.improved_at for task in again.scheduler.tasks] == [task.improved_at for task in tasks]

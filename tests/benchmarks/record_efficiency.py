@@ -85,7 +85,7 @@ def tune_case(case: str, variant: str, seed: int, threads: int, trials: int) -> 
 
 
 def tune_network(variant: str, seed: int, threads: int, trials: int) -> Run:
-    """Tune all tasks of the network; the model is shared, as in the paper."""
+    """Tune all tasks of the network from nothing; the model is shared. Both as in the paper."""
     graph = to_channels_last(MODELS[NETWORK](np.random.default_rng(0)))
     machine, chosen = detect(), VARIANTS[variant]
     with NetworkTuner(
@@ -96,7 +96,7 @@ def tune_network(variant: str, seed: int, threads: int, trials: int) -> Run:
         seed=seed,
         model=learned_model(seed, machine, threads),
         options=chosen.options,
-        scheduling=Scheduling(strategy=chosen.scheduling),
+        scheduling=Scheduling(strategy=chosen.scheduling, default_first=False),
     ) as tuner:
         if tuner.run(trials=trials) == "interrupted":
             raise KeyboardInterrupt
