@@ -92,14 +92,13 @@ def replay(
     strategy: str | Strategy,
     seed: int = 0,
     trials: int,
-    warm_up: int = 1,
     options: SchedulerOptions | None = None,
     similarity: str = "structure",
     target: float = -math.inf,
 ) -> list[tuple[int, float]]:
     """Let a scheduler choose among recorded tasks; (trials, objective) after each round.
 
-    It ends after so many trials or when the objective is at most `target`. A task's first round has `warm_up` programs.
+    It ends after so many trials or when the objective is at most `target`.
     """
     tasks = [Candidate(task.label, task.flops, task.groups.get(similarity, "")) for task in recording.tasks]
     made = objective(recording.weights(*networks))
@@ -110,7 +109,7 @@ def replay(
         if number is None:
             break
         task, candidate = recording.tasks[number], tasks[number]
-        size = min(ROUND if candidate.rounds else warm_up, trials - scheduler.trials)
+        size = min(ROUND, trials - scheduler.trials)
         after = min(candidate.trials + size, len(task.seconds))
         scheduler.observe(number, task.best_after(after), after - candidate.trials)
         curve.append((scheduler.trials, scheduler.value))
