@@ -11,24 +11,23 @@ from __future__ import annotations
 import numpy as np
 
 
-def pairwise_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+def pairwise_accuracy(scores: np.ndarray, labels: np.ndarray, *, apart: float = 0.0) -> float:
     """The share of pairs with different labels that the scores put in the same order; equal scores count a half.
 
-    nan when all labels are equal.
+    apart: leave out pairs whose labels differ by no more than this share of the larger, which measuring again may turn
+    round. nan when no pair is left.
 
     >>> pairwise_accuracy(np.array([3.0, 1.0, 2.0]), np.array([0.9, 0.2, 0.1]))
     0.6666666666666666
+    >>> pairwise_accuracy(np.array([3.0, 1.0, 2.0]), np.array([0.9, 0.2, 0.19]), apart=0.1)
+    1.0
     """
-    by_score, by_label = np.argsort(scores, kind="stable"), np.argsort(labels, kind="stable")
-    ranks = np.empty((2, len(scores)), np.int64)
-    for rank, order, values in zip(ranks, (by_score, by_label), (scores, labels)):
-        rank[order] = np.cumsum(np.concatenate([[0], np.diff(np.asarray(values)[order]) != 0]))
+    scores, labels = np.asarray(scores), np.asarray(labels)
     right, pairs = 0.0, 0
-    for i in range(len(scores)):  # one row of the table of pairs at a time
-        labelled = ranks[1, i] > ranks[1]
-        pairs += int(np.count_nonzero(labelled))
-        right += int(np.count_nonzero(labelled & (ranks[0, i] > ranks[0])))
-        right += 0.5 * np.count_nonzero(labelled & (ranks[0, i] == ranks[0]))
+    for score, label in zip(scores, labels):  # one row of the table of pairs at a time
+        faster = labels > label + apart * np.abs(labels)
+        pairs += int(np.count_nonzero(faster))
+        right += int(np.count_nonzero(faster & (scores > score))) + 0.5 * np.count_nonzero(faster & (scores == score))
     return float(right / pairs) if pairs else float("nan")
 
 
