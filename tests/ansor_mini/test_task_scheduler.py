@@ -7,6 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansor_mini.objectives import EarlyStopping, GeometricMeanSpeedup, TotalLatency
 from ansor_mini.similarity import structure, structure_and_size
@@ -179,3 +181,20 @@ def test_convolutions_are_alike_whatever_their_sizes():
     assert texts[0] == texts[1] and len(set(texts)) == 3 and all(texts)
     assert structure_and_size(first) != structure_and_size(second)
     assert structure_and_size(first).startswith(texts[0])
+
+
+@given(
+    curves=st.lists(st.lists(st.integers(1, 9) | st.just(math.inf), min_size=1, max_size=6), min_size=1, max_size=5),
+    strategy=st.sampled_from(sorted(STRATEGIES)),
+    epsilon=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 3),
+)
+def test_every_schedule_ends_and_finds_all_there_is(curves, strategy, epsilon, seed):
+    best = [np.minimum.accumulate(np.array(curve, float)).tolist() for curve in curves]
+    tasks = [Candidate(str(i), 5.0, "g" if i % 2 else "") for i in range(len(curves))]
+    options = SchedulerOptions(epsilon=epsilon, hopeless=9)
+    made = scheduler(tasks, strategy=strategy, seed=seed, options=options)
+    chosen = Counter(play(made, best, 100))
+    assert made.choose() is None, "as soon as every task is exhausted"
+    for i, task in enumerate(tasks):
+        assert chosen[i] == len(best[i]) + options.dry and task.latency == best[i][-1]
