@@ -6,6 +6,7 @@ On a terminal a bar when rich is installed, else one rewritten line; elsewhere a
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 import time
 from collections import Counter
@@ -22,11 +23,13 @@ SHOWN_REASONS = 2
 
 def status(tuner: TaskTuner, trials: int) -> str:
     """Where a search stands, in one line."""
-    parts = [f"round {_round(tuner)}", f"{len(tuner.measured)}/{trials} trials", f"best {_best(tuner)}"]
-    for title, counts in (("failed", tuner.failures), ("rejected", tuner.rejections)):
-        if counts:
-            parts.append(f"{title} {counted(counts)}")
-    return ", ".join(parts)
+    return ", ".join([f"{len(tuner.measured)}/{trials} trials", best(tuner), *losses(tuner)])
+
+
+def losses(tuner: TaskTuner) -> list[str]:
+    """What was measured in vain and what was not worth measuring, by reason."""
+    counts = (("failed", tuner.failures), ("rejected", tuner.rejections))
+    return [f"{title} {counted(reasons)}" for title, reasons in counts if reasons]
 
 
 def counted(counts: Counter[str]) -> str:
@@ -39,15 +42,13 @@ def counted(counts: Counter[str]) -> str:
     return f"{sum(counts.values())} ({', '.join(shown)}{', …' if len(counts) > SHOWN_REASONS else ''})"
 
 
-def _round(tuner: TaskTuner) -> int:
-    return -(-len(tuner.measured) // tuner.options.round_size)
-
-
-def _best(tuner: TaskTuner) -> str:
+def best(tuner: TaskTuner) -> str:
+    """The round and the fastest program so far."""
+    rounds = -(-len(tuner.measured) // tuner.options.round_size)
     if tuner.best is None:
-        return "none"
+        return f"round {rounds}, none correct yet"
     gflops = tuner.task.dag.flops / tuner.best_seconds / 1e9
-    return f"{time_text(tuner.best_seconds)} ({gflops:.1f} GFLOP/s)"
+    return f"round {rounds}, best {time_text(tuner.best_seconds)} ({gflops:.1f} GFLOP/s)"
 
 
 class Progress(Protocol):
@@ -77,39 +78,46 @@ class Line:
             return
         self.last = now
         line = f"{now - self.start:6.1f} s  {status(tuner, self.trials)}"
-        # What is left of a longer line before it is blanked out.
-        sys.stderr.write(f"\r{line.ljust(self._width)}" if self.terminal else f"{line}\n")
+        if self.terminal:
+            # A line that wraps cannot be rewritten; what is left of a longer one is blanked out.
+            line = line[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r{line.ljust(self._width)}")
+            self._width = len(line)
+        else:
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-        self._width = len(line)
 
     def close(self) -> None:
         """End the rewritten line."""
-        if self.terminal and self._width:
+        if self._width:
             sys.stderr.write("\n")
 
 
 class Bar:
-    """A bar drawn by rich, with the reasons below it."""
+    """A bar drawn by rich, with what was lost and why in a line below."""
 
-    def __init__(self, trials: int) -> None:
-        from rich.console import Console
+    def __init__(self, trials: int, console: Any = None) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
+        from rich.text import Text
 
-        columns = (TimeElapsedColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        self.progress: Any = RichProgress(*columns, console=Console(stderr=True))
-        self.bar = self.progress.add_task("round 0", total=trials)
-        self.trials = trials
-        self.progress.start()
+        columns = (TimeElapsedColumn(), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self.bars: Any = RichProgress(*columns)
+        self.bar = self.bars.add_task("round 0", total=trials)
+        self.below: Any = Text("", overflow="ellipsis", no_wrap=True)
+        self.live: Any = Live(Group(self.bars, self.below), console=console or Console(stderr=True))
+        self.live.start()
 
     def __call__(self, tuner: TaskTuner, record: Record) -> None:
         """Show where the search stands."""
-        text = status(tuner, self.trials).replace("[", r"\[")
-        self.progress.update(self.bar, completed=len(tuner.measured), description=text)
+        self.bars.update(self.bar, completed=len(tuner.measured), description=best(tuner))
+        self.below.plain = ", ".join(losses(tuner))
 
     def close(self) -> None:
         """Leave the last state of the bar on the screen."""
-        self.progress.stop()
+        self.live.stop()
 
 
 class Silent:
