@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from ansor_mini.feature_tape import where
+from ansor_mini.feature_symbols import where
 from ansor_mini.regions import (
     ZERO,
     Extent,

@@ -9,50 +9,71 @@ further out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ansor_mini.feature_names import SLOTS
 from ansor_mini.feature_nests import ArrayNest, Mask, Touches, loop_bytes, negation
 from ansor_mini.feature_regions import index_stride
 from ansor_mini.feature_statements import Access
-from ansor_mini.feature_tape import where
+from ansor_mini.feature_symbols import where
 from ansor_mini.regions import Extent, maximum, minimum
 
-_BYTES, _LINES = 3, 5
-
 Row = list[Any]
+
+
+@dataclass
+class _Cost:
+    """What is sorted: numbers from which the 18 features follow."""
+
+    kind: Extent  # read, write, or both
+    bytes: Extent
+    unique: Extent
+    lines: Extent
+    unique_lines: Extent
+    reuse: Extent  # 0 in a loop, 1 by another statement, 2 none
+    iterations: Extent
+    distance: Extent
+    count: Extent
+    stride: Extent
+
+    def chosen(self, condition: Mask, other: _Cost) -> _Cost:
+        """These where the condition holds, the other ones elsewhere."""
+        return _Cost(*(where(condition, a, b) for a, b in zip(vars(self).values(), vars(other).values())))
+
+    def row(self) -> Row:
+        """The features, in the order of `feature_names.ACCESS`."""
+        kinds = [self.kind == kind for kind in range(3)]
+        numbers = [self.bytes, self.unique, self.lines, self.unique_lines]
+        reuse = [*(self.reuse == kind for kind in range(3)), self.iterations, self.distance, self.count]
+        divisor = where(self.count > 0.5, self.count, 0.5)
+        return [*kinds, *numbers, *reuse, *(number / divisor for number in numbers), self.stride]
 
 
 def access_features(nest: ArrayNest, touched: Touches, line: int) -> list[Row]:
     """The 18 features of each of the first five accesses, those of most lines first."""
     accesses = nest.statement.accesses
-    rows = [_access(nest, number, access, touched, line) for number, access in enumerate(accesses)]
-    for done in range(min(SLOTS, len(rows) - 1)):
-        for number in range(len(rows) - 1, done, -1):
-            before, after = rows[number - 1], rows[number]
-            swap = (after[_LINES] > before[_LINES]) | (
-                (after[_LINES] == before[_LINES]) & (after[_BYTES] > before[_BYTES])
-            )
-            rows[number - 1] = [where(swap, b, a) for a, b in zip(before, after)]
-            rows[number] = [where(swap, a, b) for a, b in zip(before, after)]
-    return rows[:SLOTS]
+    costs = [_cost(nest, number, access, touched, line) for number, access in enumerate(accesses)]
+    for done in range(min(SLOTS, len(costs) - 1)):
+        for number in range(len(costs) - 1, done, -1):
+            before, after = costs[number - 1], costs[number]
+            more = (after.lines == before.lines) & (after.bytes > before.bytes)
+            swap = (after.lines > before.lines) | more
+            costs[number - 1 : number + 1] = after.chosen(swap, before), before.chosen(swap, after)
+    return [cost.row() for cost in costs[:SLOTS]]
 
 
-def _access(nest: ArrayNest, number: int, access: Access, touched: Touches, line: int) -> Row:
+def _cost(nest: ArrayNest, number: int, access: Access, touched: Touches, line: int) -> _Cost:
     total, widths = nest.inside[0], nest.widths[0][number]
     steps = [index_stride(nest.statement, access, loop.key) for loop in nest.loops]
     passed, stride, last = _strides(nest, steps)
     unique = nest.bytes[0][number]
-    numbers = [
-        total * access.item,
-        unique,
-        maximum(total / passed * minimum(1.0, stride * access.item / line), 1.0),
-        maximum(unique / minimum(_contiguous(access, widths), line), 1.0),
-    ]
+    lines = maximum(total / passed * minimum(1.0, stride * access.item / line), 1.0)
+    unique_lines = maximum(unique / minimum(_contiguous(access, widths), line), 1.0)
     moves = [present & depends for present, (depends, _) in zip(nest.present, steps)]
-    reuse = _reuse(nest, access, moves, touched)
-    divisor = where(reuse[5] > 0.5, reuse[5], 0.5)
-    return [*(int(access.kind == kind) for kind in range(3)), *numbers, *reuse, *(n / divisor for n in numbers), last]
+    reuse, iterations, distance, count = _reuse(nest, access, moves, touched)
+    traffic = (total * access.item, unique, lines, unique_lines)
+    return _Cost(access.kind, *traffic, reuse, iterations, distance, count, last)
 
 
 def _strides(nest: ArrayNest, steps: list[tuple[Mask, Extent]]) -> tuple[Extent, Extent, Extent]:
@@ -76,8 +97,10 @@ def _contiguous(access: Access, widths: tuple[Extent, ...]) -> Extent:
     return run
 
 
-def _reuse(nest: ArrayNest, access: Access, moves: list[Mask], touched: Touches) -> Row:
-    """One-hot of loop reuse, serial reuse and none; then distance in iterations and in bytes, and the count."""
+def _reuse(
+    nest: ArrayNest, access: Access, moves: list[Mask], touched: Touches
+) -> tuple[Extent, Extent, Extent, Extent]:
+    """Loop reuse, serial reuse or none as 0, 1 or 2; then distance in iterations and in bytes, and the count."""
     by_loop, by_statement, iterations, distance, count = False, False, 0, 0, 0
     nearest = _bytes_inside(nest, touched)
     for position, (loop, present, moved) in enumerate(zip(nest.loops, nest.present, moves)):
@@ -92,7 +115,7 @@ def _reuse(nest: ArrayNest, access: Access, moves: list[Mask], touched: Touches)
         count = where(again, loop.extent, count)
         by_loop = (by_loop & negation(serial)) | again
         by_statement = (by_statement & negation(again)) | serial
-    return [by_loop, by_statement, negation(by_loop | by_statement), iterations, distance, count]
+    return where(by_loop, 0, where(by_statement, 1, 2)), iterations, distance, count
 
 
 def _bytes_inside(nest: ArrayNest, touched: Touches) -> list[Extent]:

@@ -51,6 +51,4 @@ FIRST_OUTER = POSITION["outer_prod"]
 
 _ONE_HOT = ("_type.", "is_gpu", ".is_", "_reuse")
 # Ones and zeros stay as they are; every number x becomes log2(x + 1).
-NUMERIC = tuple(
-    not any(part in name for part in _ONE_HOT) or name.endswith("_per_reuse") for name in FEATURE_NAMES
-)
+NUMERIC = tuple(not any(part in name for part in _ONE_HOT) or name.endswith("_per_reuse") for name in FEATURE_NAMES)

@@ -17,7 +17,7 @@ from typing import Any
 from ansor_mini.bounds import Choice
 from ansor_mini.feature_regions import width
 from ansor_mini.feature_statements import READ_WRITE, Access, Dimension, Loop, Statement
-from ansor_mini.feature_tape import where
+from ansor_mini.feature_symbols import where
 from ansor_mini.regions import Extent, IteratorKey, maximum, minimum
 from ansor_mini.schedule import State
 from runtime.loop_nest import PARALLEL, SERIAL, UNROLL, VECTORIZE

@@ -6,7 +6,7 @@ Paper: Ansor App. B
 >>> C = matmul(8, 8, 8)["C"]
 >>> counts, uses = count_operations(C, C.expression)
 >>> {name: count for name, count in zip(OPERATIONS, counts) if count}, uses
-({'float_mad': 1}, {'i': 2, 'k': 2, 'j': 2})
+({'float_mad': 1}, {'i': 2, 'j': 2, 'k': 2})
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ansor_mini.feature_statements import Access, Dimension, Statement
-from ansor_mini.feature_tape import where
+from ansor_mini.feature_symbols import where
 from ansor_mini.regions import Extent, IteratorKey, Start, maximum, minimum
 from runtime.expr import Binary, Const, Expr, Var
 from runtime.expr_tree import free_variables

@@ -18,7 +18,7 @@ from typing import Optional
 
 from ansor_mini.bounds import Choice, StageBounds
 from ansor_mini.feature_operations import count_operations
-from ansor_mini.feature_tape import where
+from ansor_mini.feature_symbols import where
 from ansor_mini.regions import Extent, IteratorKey, Start
 from ansor_mini.schedule import REDUCE, At, FuseRelation, SplitRelation, Stage, State
 from runtime.expr import ITEM_SIZE, Expr, Load, Var

@@ -133,7 +133,7 @@ class Structures:
             number = population.numbers(self.sketch.holes[self.located].name)[0]
             keys = keys * np.uint64(2) + (number == _INLINE).astype(np.uint64)
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        groups = []
+        groups: list[tuple[Structure | None, np.ndarray]] = []
         for group, row in enumerate(first):
             structure, rows = self._structure(population.choices[row]), np.flatnonzero(inverse.reshape(-1) == group)
             if structure is not None and structure.open_hole:
@@ -167,7 +167,8 @@ class Structures:
             if hole.name in self.numeric and hole.kind == TILE:
                 annotation[hole.name] = tuple(OpenLength(((hole.name, part),)) for part in range(hole.parts - 1))
         state, widths = State.initial(self.sketch.dag), {}
-        open_hole, places = "", ()
+        open_hole = ""
+        places: tuple[At, ...] = ()
         tail = _tail_start(self.sketch)
         for number, step in enumerate(self.sketch.steps):
             if number >= tail and type(step) in _WIDTHS:

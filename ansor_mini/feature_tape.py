@@ -1,9 +1,7 @@
 """Arithmetic that is written down once and then run on arrays.
 
-A `Symbol` stands for a number of each program that is not known yet. Arithmetic on symbols (Python's operators and
-a few NumPy functions) adds to a `Tape`; `Tape.run` computes the results from arrays. Equal operations are written down once,
-what nobody needs is left out, and every symbol knows an interval that it lies in, which decides comparisons early and
-drops terms: code that runs over symbols may branch on nothing, yet costs only what its structure leaves open.
+A tape holds the operations between symbols (`feature_symbols`). Equal ones are written down once, and what the results
+do not need is left out. Its program computes the results from arrays.
 
 >>> tape = Tape()
 >>> a, b = tape.input("a", 1, 8), tape.input("b", 1, 4)
@@ -16,210 +14,17 @@ drops terms: code that runs over symbols may branch on nothing, yet costs only w
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
 import numpy as np
 
+from ansor_mini.feature_symbols import Operation, Symbol, where
+
+__all__ = ["Symbol", "Tape", "TapeProgram", "where"]
+
 Scalar = Union[int, float, bool]
-Operation = Callable[..., Any]
-
-
-def where(condition: Any, then: Any, otherwise: Any) -> Any:
-    """`then` where the condition holds, on numbers, arrays and symbols."""
-    if isinstance(condition, (bool, np.bool_)):
-        return then if condition else otherwise
-    return condition.where(then, otherwise) if isinstance(condition, Symbol) else np.where(condition, then, otherwise)
-
-
-def _cast(flags: np.ndarray) -> np.ndarray:
-    return flags.astype(np.float64)
-
-
-class Symbol:
-    """A number, or a truth value, of each program; low and high: what it lies between."""
-
-    __slots__ = ("tape", "index", "low", "high", "is_bool")
-
-    def __init__(self, tape: Tape, index: int, low: float, high: float, is_bool: bool) -> None:
-        self.tape, self.index, self.low, self.high, self.is_bool = tape, index, low, high, is_bool
-
-    def __bool__(self) -> bool:
-        raise TypeError("the truth of a symbol is not known while a tape is being written; use where")
-
-    def __hash__(self) -> int:
-        return self.index
-
-    def number(self) -> Symbol:
-        """The symbol itself, or 1 for true and 0 for false."""
-        return self.tape.node(_cast, (self,), 0, 1) if self.is_bool else self
-
-    def where(self, then: Any, otherwise: Any) -> Any:
-        """`then` where the symbol is true."""
-        if then is otherwise or (not {Symbol} & {type(then), type(otherwise)} and then == otherwise):
-            return then
-        if _is_bool(then) and _is_bool(otherwise):
-            return (self & then) | (~self & otherwise)
-        then, otherwise = _number(then), _number(otherwise)
-        low, high = min(_low(then), _low(otherwise)), max(_high(then), _high(otherwise))
-        return self.tape.node(np.where, (self, then, otherwise), low, high)
-
-    def __add__(self, other: Any) -> Any:
-        a, b = self.number(), _number(other)
-        if not isinstance(b, Symbol) and b == 0:
-            return a
-        return self.tape.node(operator.add, _ordered(a, b), _low(a) + _low(b), _high(a) + _high(b))
-
-    def __sub__(self, other: Any) -> Any:
-        return _subtract(self.tape, self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _subtract(self.tape, other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        a, b = self.number(), _number(other)
-        if not isinstance(b, Symbol) and b in (0, 1):
-            return a if b else 0
-        corners = [x * y for x in (a.low, a.high) for y in (_low(b), _high(b))]
-        return self.tape.node(operator.mul, _ordered(a, b), min(corners), max(corners))
-
-    def __truediv__(self, other: Any) -> Any:
-        return _divide(self.tape, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _divide(self.tape, other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        quotient = _divide(self.tape, self, other)
-        return quotient if quotient is self else _rounded(np.floor, quotient)
-
-    def __mod__(self, other: Any) -> Any:
-        return self - (self // other) * other
-
-    def __neg__(self) -> Any:
-        return 0 - self
-
-    def __abs__(self) -> Any:
-        if self.low >= 0:
-            return self
-        return self.tape.node(operator.abs, (self,), 0, max(-self.low, self.high))
-
-    def __lt__(self, other: Any) -> Any:
-        return _compare(operator.lt, self, other, self.high < _low(other), self.low >= _high(other))
-
-    def __ge__(self, other: Any) -> Any:
-        return _compare(operator.ge, self, other, self.low >= _high(other), self.high < _low(other))
-
-    def __gt__(self, other: Any) -> Any:
-        return _compare(operator.gt, self, other, self.low > _high(other), self.high <= _low(other))
-
-    def __le__(self, other: Any) -> Any:
-        return _compare(operator.le, self, other, self.high <= _low(other), self.low > _high(other))
-
-    def __eq__(self, other: Any) -> Any:
-        never = self.high < _low(other) or self.low > _high(other)
-        return _compare(operator.eq, self, other, self is other, never)
-
-    def __ne__(self, other: Any) -> Any:
-        never = self.high < _low(other) or self.low > _high(other)
-        return _compare(operator.ne, self, other, never, self is other)
-
-    def __and__(self, other: Any) -> Any:
-        if not isinstance(other, Symbol):
-            return self if other else False
-        return self if other is self else self.tape.node(operator.and_, _ordered(self, other), 0, 1, True)
-
-    def __or__(self, other: Any) -> Any:
-        if not isinstance(other, Symbol):
-            return True if other else self
-        return self if other is self else self.tape.node(operator.or_, _ordered(self, other), 0, 1, True)
-
-    def __invert__(self) -> Any:
-        return self.tape.node(operator.invert, (self,), 0, 1, True)
-
-    __radd__, __rmul__, __rand__, __ror__ = __add__, __mul__, __and__, __or__
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """NumPy functions of symbols: `np.minimum`, `np.maximum`, `np.ceil`, and operators with NumPy numbers."""
-        handler = _UFUNCS.get(ufunc)
-        if method != "__call__" or options or handler is None:
-            return NotImplemented
-        return handler(*(x.item() if isinstance(x, np.generic) else x for x in inputs))
-
-
-def _is_bool(value: Any) -> bool:
-    return value.is_bool if isinstance(value, Symbol) else isinstance(value, bool)
-
-
-def _number(value: Any) -> Any:
-    return value.number() if isinstance(value, Symbol) else value
-
-
-def _low(value: Any) -> float:
-    return value.low if isinstance(value, Symbol) else value
-
-
-def _high(value: Any) -> float:
-    return value.high if isinstance(value, Symbol) else value
-
-
-def _ordered(a: Any, b: Any) -> tuple[Any, Any]:
-    """The operands of a commutative operation in one order, so that equal ones are found."""
-    if isinstance(a, Symbol) and isinstance(b, Symbol):
-        return (a, b) if a.index <= b.index else (b, a)
-    return (a, b) if isinstance(a, Symbol) else (b, a)
-
-
-def _subtract(tape: Tape, a: Any, b: Any) -> Any:
-    a, b = _number(a), _number(b)
-    if a is b or (not isinstance(b, Symbol) and b == 0):
-        return 0 if a is b else a
-    return tape.node(operator.sub, (a, b), _low(a) - _high(b), _high(a) - _low(b))
-
-
-def _divide(tape: Tape, a: Any, b: Any) -> Any:
-    a, b = _number(a), _number(b)
-    if a is b or (not isinstance(b, Symbol) and b == 1):
-        return 1 if a is b else a
-    if _low(b) <= 0:
-        return tape.node(operator.truediv, (a, b), -np.inf, np.inf)
-    corners = [x / y for x in (_low(a), _high(a)) for y in (_low(b), _high(b))]
-    return tape.node(operator.truediv, (a, b), min(corners), max(corners))
-
-
-def _rounded(function: Operation, value: Any) -> Any:
-    if not isinstance(value, Symbol):
-        return float(function(value))
-    return value.tape.node(function, (value,), float(function(value.low)), float(function(value.high)))
-
-
-def _extreme(function: Operation, pick: Operation) -> Operation:
-    def apply(a: Any, b: Any) -> Any:
-        a, b = _number(a), _number(b)
-        if a is b:
-            return a
-        low, high = pick(_low(a), _low(b)), pick(_high(a), _high(b))
-        for one, other in ((a, b), (b, a)):
-            if (_high(one) <= _low(other)) if pick is min else (_low(one) >= _high(other)):
-                return one
-        return (a if isinstance(a, Symbol) else b).tape.node(function, _ordered(a, b), low, high)
-
-    return apply
-
-
-def _compare(function: Operation, a: Symbol, b: Any, always: bool, never: bool) -> Any:
-    if always or never:
-        return bool(always)
-    return a.tape.node(function, (a, b), 0, 1, True)
-
-
-_UFUNCS: dict[np.ufunc, Operation] = {
-    np.minimum: _extreme(np.minimum, min), np.maximum: _extreme(np.maximum, max),
-    np.ceil: lambda a: _rounded(np.ceil, a), np.floor: lambda a: _rounded(np.floor, a),
-    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.true_divide: operator.truediv,
-}  # fmt: skip
 
 
 class Tape:
