@@ -144,8 +144,11 @@ def is_inlined(sketch: Sketch, node: str, annotation: Mapping[str, Value]) -> bo
 
 
 def vector_width(hole: HoleSpec, annotation: Mapping[str, Value], rng: np.random.Generator, lanes: int) -> int:
-    """How many inner loops to fuse into a vector: one if it fills whole vectors, else any number of them."""
-    if not hole.loops or hole.loops[-1].of(annotation) % lanes == 0:
+    """How many inner loops to fuse into a vector: one if it fills whole vectors, none if they run once, else any."""
+    extents = [loop.of(annotation) for loop in hole.loops]
+    if math.prod(extents) == 1:
+        return 0
+    if extents[-1] % lanes == 0:
         return min(1, len(hole.loops))
     return int(rng.integers(1, len(hole.loops) + 1))
 

@@ -197,5 +197,6 @@ def vector_widths(hole: HoleSpec, population: Population, rng: np.random.Generat
     """How many inner loops to fuse into a vector in each program; see `annotation.vector_width`."""
     if not hole.loops:
         return np.zeros(len(population), dtype=np.int64)
-    whole = extents_of(hole.loops[-1], population) % lanes == 0
-    return np.where(whole, 1, rng.integers(1, len(hole.loops) + 1, size=len(population)))
+    extents = [extents_of(loop, population) for loop in hole.loops]
+    drawn = np.where(extents[-1] % lanes == 0, 1, rng.integers(1, len(hole.loops) + 1, size=len(population)))
+    return np.where(np.prod(extents, axis=0) == 1, 0, drawn)

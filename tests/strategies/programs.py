@@ -21,6 +21,7 @@ SMALL_MACHINE = Machine("test", 4, 16, 32 << 10, 512 << 10, 8 << 20, 64)
 # Small shapes of every workload with awkward sizes: primes, ones, and more channels in than out.
 SMALL_WORKLOADS: dict[str, Callable[[], ComputeDAG]] = {
     "matmul": lambda: WORKLOADS["matmul"].dag(6, 8, 5),
+    "awkward matmul": lambda: WORKLOADS["matmul"].dag(17, 22, 3),
     "matmul of a column": lambda: WORKLOADS["matmul"].dag(7, 1, 12),
     "batched matmul": lambda: WORKLOADS["matmul"].dag(3, 4, 6, batch=2),
     "1d convolution": lambda: WORKLOADS["C1D"].dag(8, 3, 4, 3, 2, 1),
