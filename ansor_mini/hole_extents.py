@@ -19,9 +19,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Optional
 
+from ansor_mini.cache_read import copy_axes, copy_name
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.holes import HoleSpec, LoopExtent
-from ansor_mini.steps import CacheWrite, FollowSplit, Fuse, Hole, Rfactor, Split, Step
+from ansor_mini.steps import CacheRead, CacheWrite, FollowSplit, Fuse, Hole, Rfactor, Split, Step
 
 IteratorKey = tuple[str, str]  # stage and iterator
 Extents = dict[IteratorKey, Optional[LoopExtent]]
@@ -42,6 +43,10 @@ def hole_extents(dag: ComputeDAG, steps: Iterable[Step], holes: Sequence[HoleSpe
             extents[step.stage, "@".join(step.iterators)] = _product(extents, step)
         elif isinstance(step, CacheWrite):
             _copy(extents, step.stage, f"{step.stage}.local")
+        elif isinstance(step, CacheRead):
+            source = next(tensor for tensor in dag.inputs if tensor.name == step.tensor)
+            copy = copy_name(step.tensor)
+            extents.update({(copy, axis.name): LoopExtent(axis.extent) for axis in copy_axes(source)})
         elif isinstance(step, Rfactor):
             _copy(extents, step.stage, f"{step.stage}.rf")
     return extents

@@ -20,6 +20,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ansor_mini.annotation_steps import AutoUnroll, Parallel, Unroll, Vectorize
+from ansor_mini.cache_read import CacheRead
 from ansor_mini.location_steps import (
     ComputeAt,
     ComputeInline,
@@ -38,7 +39,7 @@ STEPS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
         Split, FollowSplit, Fuse, Reorder, Parallel, Vectorize, Unroll, AutoUnroll, ComputeAt, ComputeInline,
-        ComputeRoot, CacheWrite, Rfactor, ResidueClasses, FuseParallel, FuseVectorize, Locate,
+        ComputeRoot, CacheRead, CacheWrite, Rfactor, ResidueClasses, FuseParallel, FuseVectorize, Locate,
     )
 }  # fmt: skip
 

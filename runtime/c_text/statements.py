@@ -23,7 +23,7 @@ from runtime.names import Names
 from runtime.passes.visits import accesses, vector_layout
 
 WORKSPACE_ALIGNMENT = 64
-LOCAL_LIMIT = 256 * 1024  # bytes of local buffers alive at once in one thread
+LOCAL_LIMIT = 512 * 1024  # bytes of local buffers alive at once in one thread
 
 
 class EmitError(ValueError):

@@ -29,7 +29,7 @@ from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
 from runtime.passes.visits import conjuncts
 
-COPIES_LIMIT = 8  # times that one statement may be written
+COPIES_LIMIT = 4  # times that one statement may be written
 
 
 @dataclass(frozen=True)
