@@ -33,7 +33,7 @@ class EvolutionOptions:
     4 comes closer to the best in as many generations where the best is known (tests/ansor_mini/test_brute_force.py).
     """
 
-    population: int = 128
+    population: int = 2048
     generations: int = 4
     mutation_rate: float = 0.85
     crossover_rate: float = 0.1

@@ -29,7 +29,7 @@ from ansor_mini.records import Record
 from ansor_mini.similarity import Similarity, structure
 from ansor_mini.sketch import Program, Sketch
 from ansor_mini.task_scheduler import Candidate, SchedulerOptions, Strategy, TaskScheduler
-from ansor_mini.task_tuner import RecordSink, SearchOptions, Task, TaskTuner
+from ansor_mini.task_tuner import RecordSink, SearchOptions, Task, TaskTuner, default_model
 from runtime import debug
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
@@ -91,7 +91,7 @@ class NetworkTuner:
         """Declare the tasks; nothing is measured yet.
 
         weights: names of the graph's constants, whose layout the kernels may choose. others: further networks, each
-        its subgraphs and the names of its constants. model: shared by all tasks; without one each task has its own.
+        its subgraphs and the names of its constants. model: shared by all tasks, by default `default_model`.
         The rest as for `TaskTuner`.
         """
         networks = ((parts, weights), *others)
@@ -99,7 +99,8 @@ class NetworkTuner:
         constants, earlier = constant_inputs(networks), list(resume)
         self.scheduling = scheduling or Scheduling()
         self._machine, self._threads, self._seed = machine, threads, seed
-        self._records, self._model, self._observer = records, model, observer
+        self._records, self._observer = records, observer
+        self._model = model or default_model(machine, threads, np.random.default_rng(seed))
         self._options = replace(options or SearchOptions(), round_size=self.scheduling.round_size)
         self._runner = Runner()
         self.tasks: dict[str, NetworkTask] = {}

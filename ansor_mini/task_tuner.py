@@ -23,6 +23,7 @@ from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
 from ansor_mini.evolution import pick, spread
 from ansor_mini.feasibility import Feasibility
+from ansor_mini.learned_model import LearnedModel
 from ansor_mini.population import Population
 from ansor_mini.population_evolution import scores_of
 from ansor_mini.population_mutations import mutate_rows
@@ -51,9 +52,19 @@ __all__ = [
 
 Observer = Callable[["TaskTuner", Record], None]
 
+WARMUP = 32  # measured programs before the learned model is trusted
+RETRAIN = 0.1  # growth of the data after which it is trained again
+
 LOCAL_LIMIT = 192 << 10  # bytes of scratch buffers beyond which a program is not worth building
 ANCESTORS = 4  # best measured programs whose neighbours are looked at
 ELITE = 0.2  # share of the initial population taken from the best measured programs
+
+
+def default_model(machine: Machine, threads: int, rng: np.random.Generator) -> CostModel:
+    """The paper's learned model; until it has seen some programs, the simple estimate ranks instead of chance."""
+    return LearnedModel(
+        rng, machine=machine, warmup=WARMUP, before=TrivialModel(machine, threads), retrain=RETRAIN
+    )
 
 
 class TaskTuner:
@@ -87,7 +98,7 @@ class TaskTuner:
         self.machine = machine or detect()
         self.options = options or SearchOptions()
         strategy = self.options.strategy
-        self.model = strategy.model(model or TrivialModel(self.machine, task.threads), rng)
+        self.model = strategy.model(model or default_model(self.machine, task.threads, rng), rng)
         structure = strategy.structure or self.options.structure
         derived = derive(task.dag, self.options.rules, self.machine, structure=structure)
         self.sketches = tuple(map(strategy.space, derived))
