@@ -39,7 +39,7 @@ OnResult = Callable[[int, MeasureResult], None]
 
 # Starting a compiler costs about as much as compiling a small kernel, so several share a file: four take 50 to 80 % of
 # the time of four files, eight a few per cent less. Two files per core keep all of them busy until the end.
-KERNELS_PER_FILE, FILES_PER_CORE = 8, 2
+KERNELS_PER_FILE, FILES_PER_CORE, FILE_CHARACTERS = 8, 2, 32 << 10
 FLUSH = 2  # times the largest cache that is written to between calls with cold caches
 
 
@@ -207,14 +207,30 @@ def _run_built(
 def _build_programs(
     programs: Sequence[tuple[int, Measurable, tuple]], threads: int, folder: Path, timeout: float
 ) -> list[Built]:
-    """Build programs (with their numbers and signatures) into one library; when that fails, each into its own."""
+    """Build programs (with their numbers and signatures)."""
     kernels = [_emit(*program, threads) for program in programs]
     good = [kernel for kernel in kernels if isinstance(kernel, KernelSource)]
-    together = _build_kernels(good, folder, timeout) if len(good) > 1 else None
-    if together is None or isinstance(together[0], MeasureResult):
-        together = [built for kernel in good for built in _build_kernels([kernel], folder, timeout)]
-    remaining = iter(together)
-    return [next(remaining) if isinstance(kernel, KernelSource) else kernel for kernel in kernels]
+    built = iter([built for file in _files(good) for built in _build_file(file, folder, timeout)])
+    return [next(built) if isinstance(kernel, KernelSource) else kernel for kernel in kernels]
+
+
+def _files(kernels: Sequence[KernelSource]) -> list[list[KernelSource]]:
+    """Adjacent kernels together while their text is short: what compiles slowly must not use up others' time."""
+    files: list[list[KernelSource]] = []
+    for kernel in kernels:
+        if files and sum(len(k.source) for k in (*files[-1], kernel)) <= FILE_CHARACTERS:
+            files[-1].append(kernel)
+        else:
+            files.append([kernel])
+    return files
+
+
+def _build_file(kernels: Sequence[KernelSource], folder: Path, timeout: float) -> list[Built]:
+    """Build kernels into one library; when that fails, each into its own."""
+    together = _build_kernels(kernels, folder, timeout)
+    if len(kernels) == 1 or isinstance(together[0], BuiltKernel):
+        return together
+    return [built for kernel in kernels for built in _build_kernels([kernel], folder, timeout)]
 
 
 def _emit(number: int, program: Measurable, signature: tuple, threads: int) -> KernelSource | MeasureResult:
