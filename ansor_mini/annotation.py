@@ -183,8 +183,9 @@ PLANS = ("alone", "inlined", "gathered", "independent")
 
 
 def gathering_depths(sketch: Sketch) -> int:
-    """How many depths a plan may gather stages at."""
-    return max(1, *(max(hole.choices) - 2 for hole in sketch.holes if hole.kind == LOCATION), 1)
+    """How many depths a plan may gather stages at: the loops around the last stage that has any, but the innermost."""
+    places = (max(hole.choices) - ROOT for hole in sketch.holes if hole.kind == LOCATION)
+    return max(1, next((count for count in places if count), 1) - 1)
 
 
 def complete(
