@@ -19,8 +19,8 @@ from runtime.interpreter import interpret
 from tests.strategies.programs import SMALL_MACHINE
 
 
-def window_sum(relu: bool = False, **attributes: object) -> ComputeDAG:
-    """A convolution along one axis, with three taps."""
+def window_sum(attributes: dict[str, object] | None = None, relu: bool = False) -> ComputeDAG:
+    """A convolution along one axis, with three taps and some hints."""
     x, w, t = placeholder((9, 4), "X"), placeholder((3, 4, 8), "W"), reduce_axis(3, "t")
     ci = reduce_axis(4, "ci")
     body = lambda i, j: reduce_sum(x[i + t, ci] * w[t, ci, j], (t, ci))  # noqa: E731
@@ -41,7 +41,7 @@ def _check(dag: ComputeDAG, sketch: Sketch) -> None:
 
 
 def test_axes_that_are_not_split_lead_the_innermost_level() -> None:
-    dag = window_sum(relu=True, **{hints.NO_SPLIT_AT_INNER: ("t", "i")})
+    dag = window_sum({hints.NO_SPLIT_AT_INNER: ("t", "i")}, relu=True)
     by_rule = {sketch.rules: sketch for sketch in derive(dag)}
     sketch = by_rule["tile-and-fuse-1",]
     assert _order(sketch, "Y") == ("j.0", "j.1", "ci.0", "j.2", "t", "ci.1", "i", "j.3")
@@ -50,7 +50,7 @@ def test_axes_that_are_not_split_lead_the_innermost_level() -> None:
 
 
 def test_axes_that_are_not_split_at_the_outer_level_stay_outside() -> None:
-    dag = window_sum(relu=True, **{hints.NO_SPLIT_AT_OUTER: ("i",)})
+    dag = window_sum({hints.NO_SPLIT_AT_OUTER: ("i",)}, relu=True)
     sketch = next(sketch for sketch in derive(dag) if sketch.rules == ("tile-and-fuse-2",))
     assert _order(sketch, "Y")[:2] == ("i", "j.0")
     assert _order(sketch, "relu") == ("i", "j.0", "j.1", "j.2")
@@ -58,7 +58,7 @@ def test_axes_that_are_not_split_at_the_outer_level_stay_outside() -> None:
 
 
 def test_an_innermost_tile_of_one_stays_one() -> None:
-    sketch = derive(window_sum(**{hints.LAST_SPLIT_IS_ONE: ("j",)}))[0]
+    sketch = derive(window_sum({hints.LAST_SPLIT_IS_ONE: ("j",)}))[0]
     assert {value[-1] for value in sketch.hole["Y.j"].values if isinstance(value, tuple)} == {1}
 
 
@@ -67,7 +67,7 @@ def test_an_innermost_tile_of_one_stays_one() -> None:
     [(hints.ALWAYS_UNROLL_INNER, {"t.1", "i.3"}), (hints.ALWAYS_UNROLL, {"t.0", "t.1", "i.0", "i.1", "i.2", "i.3"})],
 )
 def test_loops_that_are_always_unrolled(hint: str, unrolled: set[str]) -> None:
-    dag = window_sum(**{hint: ("t", "i")})
+    dag = window_sum({hint: ("t", "i")})
     sketch = next(sketch for sketch in derive(dag) if sketch.rules == ("tile",))
     assert {step.iterator for step in sketch.steps if isinstance(step, Unroll)} == unrolled
     _check(dag, sketch)
@@ -75,7 +75,7 @@ def test_loops_that_are_always_unrolled(hint: str, unrolled: set[str]) -> None:
 
 def test_no_cache_write_leaves_one_sketch() -> None:
     assert len(derive(window_sum())) == 3
-    assert len(derive(window_sum(**{hints.NO_CACHE_WRITE: True}))) == 1
+    assert len(derive(window_sum({hints.NO_CACHE_WRITE: True}))) == 1
 
 
 def test_padding_is_inlined_when_the_user_says_so() -> None:
@@ -108,7 +108,7 @@ def test_a_hint_that_makes_no_sense_is_refused(
     attributes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        derive(window_sum(**attributes))
+        derive(window_sum(attributes))
 
 
 def _compute_at_first_loop(context: Context, derivation: Derivation, index: int) -> Next:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ansor_mini.local_measurer import case_of
-from ansor_mini.workloads import WORKLOADS, parse_workload
+from ansor_mini.winograd import transform_weights
+from ansor_mini.workloads import PAPER_MISPRINTS, PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS, parse_workload
 from tests.strategies.programs import SMALL_WORKLOADS
 
 
@@ -63,3 +64,33 @@ def test_groups_do_not_mix() -> None:
 def test_bad_workloads_say_what_would_fit(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_workload(text)
+
+
+def test_the_paper_has_ten_operators_and_two_subgraphs_with_four_shapes_each() -> None:
+    assert (len(PAPER_OPERATORS), len(PAPER_SUBGRAPHS)) == (10, 2)
+    assert all(len(WORKLOADS[name].shapes) == 4 for name in (*PAPER_OPERATORS, *PAPER_SUBGRAPHS))
+    assert all(WORKLOADS[name].dag(*shape).flops > 0 for name, shape in PAPER_MISPRINTS.items())
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_constants_are_inputs_and_data_is_not_constant(name: str) -> None:
+    workload = WORKLOADS[name]
+    inputs = {tensor.name for tensor in workload.dag(*workload.shapes[-1]).inputs}
+    assert set(workload.constants) <= inputs and "X" not in workload.constants
+    assert inputs <= {*workload.constants, "X", "A", "B", "D", "Q", "K"}
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_winograd_is_the_convolution(tile: int) -> None:
+    plain, fast = WORKLOADS["C2D"].dag(7, 6, 3, 4, 3, 1, 1), WORKLOADS["winograd"].dag(7, 6, 3, 4, 1, tile)
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (1, 7, 6, 3)).astype(np.float32)
+    w = (24 * rng.integers(-2, 3, (3, 3, 3, 4))).astype(np.float32)  # 24ths then become integers
+    by_name = {"X": x, "W": transform_weights(w.astype(np.float64), tile).astype(np.float32)}
+    result = fast.evaluate(*(by_name[tensor.name] for tensor in fast.inputs))[0]
+    np.testing.assert_allclose(result, plain.evaluate(x, w)[0], rtol=0, atol=0 if tile == 2 else 1e-2)
+
+
+def test_a_border_is_never_the_largest() -> None:
+    dag = WORKLOADS["maxpool"].dag(3, 3, 2, 2, 1, 1)
+    assert (dag.evaluate(np.full((1, 3, 3, 2), -7, np.float32))[0] == -7).all()
