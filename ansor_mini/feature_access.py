@@ -78,10 +78,10 @@ def _cost(nest: ArrayNest, number: int, access: Access, touched: Touches, line: 
 
 def _strides(nest: ArrayNest, steps: list[tuple[Mask, Extent]]) -> tuple[Extent, Extent, Extent]:
     """Iterations passed before a loop moves the access, its stride there, and that of the innermost loop."""
-    passed, stride, last = 1, 0, 0
-    for loop, present, (depends, step) in zip(nest.loops, nest.present, steps):
+    passed, stride, last = nest.inside[0], 0, 0
+    for inside, present, (depends, step) in zip(nest.inside[1:], nest.present, steps):
         hit = present & depends
-        passed = where(hit, 1, passed if depends is True else loop.extent * passed)
+        passed = where(hit, inside, passed)
         stride = where(hit, step, stride)
         last = where(present, where(depends, step, 0), last)
     return passed, stride, last

@@ -166,16 +166,16 @@ class StructureFeatures:
         nests = {name: ArrayNest(statement) for name, statement in found.items()}
         touched = touches(list(nests.values()))
         kinds: dict[str, list[Annotated]] = {kind: [] for kind in KINDS}
-        limits = {}
+        unrolled = {}
         for name, statement in found.items():
-            limits[name] = structure.width(self.numbers, name, UNROLL, statement.stage.unroll_limit)
+            limit = structure.width(self.numbers, name, UNROLL, statement.stage.unroll_limit)
             parallel, vector = (structure.width(self.numbers, name, kind) for kind in (PARALLEL, VECTORIZE))
             own = statement.loops[statement.outer :]
-            widths = Widths(parallel, vector, limits[name])
-            for kind, loops in annotated_loops(state, name, own, widths, choices).items():
+            by_steps, unrolled[name] = annotated_loops(state, name, own, Widths(parallel, vector, limit), choices)
+            for kind, loops in by_steps.items():
                 kinds[kind] += loops
         return {
-            name: (feature_row(nest, touched, kinds, limits[name], line), curve_points(nest))
+            name: (feature_row(nest, touched, kinds, unrolled[name], line), curve_points(nest))
             for name, nest in nests.items()
         }
 

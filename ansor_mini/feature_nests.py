@@ -38,6 +38,31 @@ class Annotated:
 
 
 @dataclass(frozen=True)
+class UnrolledLoop:
+    """A loop that the unroll limit unrolls where `mask` holds.
+
+    product: of its extent and those of all loops inside that are not vectorised.
+    """
+
+    keys: tuple[IteratorKey, ...]
+    reduce: bool
+    mask: Mask
+    product: Extent
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The loops of a stage that its limit unrolls, outer to inner.
+
+    vector_innermost: no step has annotated a loop, so that a vectorised one, if any, is the innermost.
+    """
+
+    limit: Extent
+    loops: tuple[UnrolledLoop, ...]
+    vector_innermost: bool
+
+
+@dataclass(frozen=True)
 class Widths:
     """What annotation says about a stage: loops fused and parallel, loops fused and vectorised, unroll limit."""
 
@@ -48,8 +73,8 @@ class Widths:
 
 def annotated_loops(
     state: State, stage: str, own: Sequence[Loop], widths: Widths, choices: Mapping[str, Sequence[Choice]]
-) -> dict[str, list[Annotated]]:
-    """The annotated loops among a stage's own, outer to inner, by kind of annotation."""
+) -> tuple[dict[str, list[Annotated]], Unrolled]:
+    """The loops among a stage's own that steps annotate, by kind, and those that the unroll limit unrolls."""
     leaves = list(dict.fromkeys(loop.leaf for loop in own))
     parts = {leaf: [loop for loop in own if loop.leaf == leaf] for leaf in leaves}
     found: dict[str, list[Annotated]] = {VECTORIZE: [], UNROLL: [], PARALLEL: []}
@@ -65,11 +90,9 @@ def annotated_loops(
         if pairs:
             keys, masks = zip(*pairs)
             found[kind].append(Annotated(keys, masks, kind == PARALLEL))
-    attached = _attached(state, stage, choices)
-    for leaf, mask in _unrolled(attached, parts, parallel, vector, widths.unroll):
-        keys = tuple(loop.key for loop in parts[leaf])
-        found[UNROLL].insert(0, Annotated(keys, (mask,) * len(keys)))
-    return found
+    unrolled = _unrolled(_attached(state, stage, choices), parts, parallel, vector, widths.unroll)
+    vector_innermost = all(loop.annotation == SERIAL for loop in own)
+    return found, Unrolled(widths.unroll, tuple(reversed(unrolled)), vector_innermost)
 
 
 def _attached(state: State, stage: str, choices: Mapping[str, Sequence[Choice]]) -> dict[str, Mask]:
@@ -92,9 +115,9 @@ def _unrolled(
     parallel: Mapping[str, Mask],
     vector: Mapping[str, Mask],
     limit: Extent,
-) -> list[tuple[str, Mask]]:
+) -> list[UnrolledLoop]:
     """The loops that the unroll limit unrolls, inner to outer, as `schedule_text.auto_unrolled` finds them."""
-    found: list[tuple[str, Mask]] = []
+    found: list[UnrolledLoop] = []
     alive: Mask = limit > 0
     product: Extent = 1
     for leaf in reversed(list(parts)):
@@ -108,7 +131,8 @@ def _unrolled(
         if alive is False:
             break
         if kind == SERIAL and is_vector is not True:
-            found.append((leaf, alive & negation(is_vector)))
+            keys = tuple(loop.key for loop in parts[leaf])
+            found.append(UnrolledLoop(keys, parts[leaf][0].reduce, alive & negation(is_vector), product))
     return found
 
 

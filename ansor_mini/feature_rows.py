@@ -23,7 +23,7 @@ from ansor_mini.feature_names import (
     POSITIONS,
     SAMPLES,
 )
-from ansor_mini.feature_nests import Annotated, ArrayNest, Mask, Touches
+from ansor_mini.feature_nests import Annotated, ArrayNest, Mask, Touches, Unrolled, product_of
 from ansor_mini.feature_symbols import where
 from ansor_mini.features import float_operations
 from ansor_mini.regions import Extent
@@ -33,14 +33,21 @@ KINDS = (VECTORIZE, UNROLL, PARALLEL)  # in the order of `feature_names.ANNOTATI
 
 
 def feature_row(
-    nest: ArrayNest, touched: Touches, kinds: Mapping[str, list[Annotated]], limit: Extent, line: int
+    nest: ArrayNest, touched: Touches, kinds: Mapping[str, list[Annotated]], unrolled: Unrolled, line: int
 ) -> list[Any]:
-    """All features but the curve, which is left 0."""
+    """All features but the curve, which is left 0.  kinds: loops that steps annotate, of all stages."""
     statement, total = nest.statement, nest.inside[0]
     row: list[Any] = [0] * COUNT
     row[: len(OPERATIONS)] = [total * count for count in _operations(nest)]
+    annotated = {kind: _annotated(nest, kinds[kind]) for kind in KINDS}
+    if unrolled.loops:
+        plain = not kinds[UNROLL] and unrolled.vector_innermost
+        by_limit = [Annotated(each.keys, (each.mask,) * len(each.keys)) for each in unrolled.loops]
+        annotated[UNROLL] = (
+            _unrolled(nest, unrolled, annotated[VECTORIZE]) if plain else _annotated(nest, kinds[UNROLL] + by_limit)
+        )
     for name, kind in zip(ANNOTATIONS, KINDS):
-        row[LOOPS[name] : LOOPS[name] + 3 + len(POSITIONS)] = _annotated(nest, kinds[kind])
+        row[LOOPS[name] : LOOPS[name] + 3 + len(POSITIONS)] = annotated[kind]
     row[POSITION["blockIdx_x"] : FIRST_SLOT] = [1] * (FIRST_SLOT - POSITION["blockIdx_x"])
     for slot, access in enumerate(access_features(nest, touched, line)):
         row[FIRST_SLOT + slot * len(ACCESS) : FIRST_SLOT + (slot + 1) * len(ACCESS)] = access
@@ -53,8 +60,8 @@ def feature_row(
     loops: Extent = 0
     for present in nest.present:
         loops = loops + present
-    item = statement.accesses[0].item
-    row[FIRST_SAMPLE + SAMPLES :] = [elements * item, elements * outer, outer, total / outer, total, loops, limit]
+    size = elements * statement.accesses[0].item
+    row[FIRST_SAMPLE + SAMPLES :] = [size, elements * outer, outer, total / outer, total, loops, unrolled.limit]
     return row
 
 
@@ -63,9 +70,9 @@ def _operations(nest: ArrayNest) -> list[Extent]:
     steps: Extent = 0
     for axis, uses in nest.statement.uses.items():
         loops: Extent = 0
-        for key, coefficient in nest.statement.axes[axis].terms.items():
-            if key in nest.position:
-                loops = loops + (nest.present[nest.position[key]] & (coefficient != 0))
+        for key in nest.statement.axes[axis].terms:
+            if key in nest.position and key[0] == nest.statement.stage.name:
+                loops = loops + nest.present[nest.position[key]]
         steps = steps + uses * where(loops > 1, loops - 1, 0)
     for name in ("int_addsub", "int_mul"):
         counts[OPERATIONS.index(name)] = counts[OPERATIONS.index(name)] + steps
@@ -75,11 +82,12 @@ def _operations(nest: ArrayNest) -> list[Extent]:
 def _annotated(nest: ArrayNest, loops: list[Annotated]) -> list[Any]:
     """Number, product, innermost length and place of the annotated loops around a statement."""
     count, product, length, place = 0, 1, 0, 0
-    for group in loops:
-        members = [(nest.position[k], m) for k, m in zip(group.keys, group.masks) if k in nest.position]
-        if not members:
-            continue
-        extent, inside, from_here = _reach(nest, members, group.from_outside)
+    groups = [
+        ([(nest.position[k], m) for k, m in zip(group.keys, group.masks) if k in nest.position], group.from_outside)
+        for group in loops
+    ]
+    for members, from_outside in sorted((group for group in groups if group[0]), key=lambda group: group[0][0][0]):
+        extent, inside, from_here = _reach(nest, members, from_outside)
         runs = extent > 1
         count = count + runs
         product = product * extent
@@ -87,6 +95,27 @@ def _annotated(nest: ArrayNest, loops: list[Annotated]) -> list[Any]:
         reduce = 3 if nest.loops[members[-1][0]].reduce else 0
         code = where(inside == 1, 1 + reduce, where(from_here == nest.inside[0], 3 + reduce, 2 + reduce))
         place = where(runs, where((place == 0) | (place == code), code, len(POSITIONS) - 1), place)
+    one_hot = [place == number for number in range(len(POSITIONS))]
+    return [count, where(count > 0, product, 0), length, *one_hot]
+
+
+def _unrolled(nest: ArrayNest, unrolled: Unrolled, vector: list[Any]) -> list[Any]:
+    """The same of the loops that the limit unrolls: all that run from some loop inwards, but for a vector innermost."""
+    counts: list[Extent] = [0, 0]
+    product, length = 1, 0
+    for each in unrolled.loops:
+        extent = product_of([nest.loops[nest.position[key]].extent for key in each.keys if key in nest.position])
+        runs = each.mask & (extent > 1)
+        counts[each.reduce] = counts[each.reduce] + runs
+        length = where(runs, extent, length)
+    for each in reversed(unrolled.loops):
+        product = where(each.mask, each.product, product)
+    count = counts[0] + counts[1]
+    inner = vector[0] == 0
+    outer = product * where(inner, 1, vector[1]) == nest.inside[0]
+    one = where(inner, 1, where(outer, 3, 2)) + 3 * (counts[1] > 0)
+    several = where(inner | outer | ((counts[0] > 0) & (counts[1] > 0)), len(POSITIONS) - 1, one)
+    place = where(count > 1, several, where(count > 0, one, 0))
     one_hot = [place == number for number in range(len(POSITIONS))]
     return [count, where(count > 0, product, 0), length, *one_hot]
 

@@ -162,12 +162,14 @@ def _row(nest: Nest, touches: Touches, line: int) -> np.ndarray:
 
 
 def _operations(nest: Nest) -> list[int]:
-    """Operations of one iteration: an axis of n loops takes n - 1 multiply-adds wherever it is named."""
+    """Operations of one iteration: an axis of n loops takes n - 1 multiply-adds wherever it is named.
+
+    Only the stage's own loops count: where its tile starts is known outside of them.
+    """
     counts = list(nest.statement.operations)
-    present = {loop.key for loop in nest.loops}
+    own = {loop.key for loop in nest.loops if loop.key[0] == nest.statement.stage.name}
     for axis, uses in nest.statement.uses.items():
-        terms = nest.statement.axes[axis].terms
-        steps = uses * max(sum(1 for key, c in terms.items() if c and key in present) - 1, 0)
+        steps = uses * max(len(own & set(nest.statement.axes[axis].terms)) - 1, 0)
         counts[OPERATIONS.index("int_addsub")] += steps
         counts[OPERATIONS.index("int_mul")] += steps
     return counts
