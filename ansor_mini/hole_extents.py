@@ -7,7 +7,7 @@ that a factored reduction adds gets the part that it was.
 >>> from ansor_mini.holes import TILE, HoleSpec
 >>> from ansor_mini.schedule_examples import matmul
 >>> steps, holes = [Split("C", "i", Hole("C.i"))], [HoleSpec("C.i", "C", TILE, 8, 2)]
->>> extents = hole_extents(matmul(8, 6, 4), steps, holes)
+>>> extents = hole_extents(matmul(8, 6, 4).ops, steps, holes)
 >>> extents["C", "i.1"].of({"C.i": (2,)}), extents["C", "i.0"].of({"C.i": (2,)}), extents["C", "k"].of({})
 (2, 4, 4)
 """
@@ -19,20 +19,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Optional
 
-from ansor_mini.cache_read import copy_axes, copy_name
-from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.holes import HoleSpec, LoopExtent
-from ansor_mini.steps import CacheRead, CacheWrite, FollowSplit, Fuse, Hole, Rfactor, Split, Step
+from ansor_mini.steps import CacheWrite, FollowSplit, Fuse, Hole, Rfactor, Split, Step
+from ansor_mini.tensor_expression import Tensor
 
 IteratorKey = tuple[str, str]  # stage and iterator
 Extents = dict[IteratorKey, Optional[LoopExtent]]
 
 
-def hole_extents(dag: ComputeDAG, steps: Iterable[Step], holes: Sequence[HoleSpec]) -> Extents:
-    """The extent of every iterator of every stage, axes included; None where no single hole decides it."""
-    extents: Extents = {
-        (op.name, axis.name): LoopExtent(axis.extent) for op in dag.ops for axis in (*op.axes, *op.reduce_axes)
-    }
+def hole_extents(ops: Iterable[Tensor], steps: Iterable[Step], holes: Sequence[HoleSpec]) -> Extents:
+    """The extent of every iterator of every stage, axes included; None where no single hole decides it.
+
+    ops: the tensors before the steps, then those that the steps add, for steps that this module does not know.
+    """
+    extents: Extents = {}
+    for op in ops:
+        for axis in (*op.axes, *op.reduce_axes):
+            extents.setdefault((op.name, axis.name), LoopExtent(axis.extent))
     parts = {hole.name: hole.parts for hole in holes}
     for step in steps:
         if isinstance(step, Split):
@@ -43,10 +46,6 @@ def hole_extents(dag: ComputeDAG, steps: Iterable[Step], holes: Sequence[HoleSpe
             extents[step.stage, "@".join(step.iterators)] = _product(extents, step)
         elif isinstance(step, CacheWrite):
             _copy(extents, step.stage, f"{step.stage}.local")
-        elif isinstance(step, CacheRead):
-            source = next(tensor for tensor in dag.inputs if tensor.name == step.tensor)
-            copy = copy_name(step.tensor)
-            extents.update({(copy, axis.name): LoopExtent(axis.extent) for axis in copy_axes(source)})
         elif isinstance(step, Rfactor):
             _copy(extents, step.stage, f"{step.stage}.rf")
     return extents

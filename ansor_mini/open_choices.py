@@ -46,7 +46,7 @@ def add_open_choices(dag: ComputeDAG, derivation: Derivation) -> Sketch:
     gathered = derivation.state
     for stage in plain:
         derivation, gathered = _open_location(derivation, gathered, stage.name)
-    extents = hole_extents(dag, derivation.steps, derivation.holes)
+    extents = hole_extents((*dag.ops, *derivation.state.dag.ops), derivation.steps, derivation.holes)
     for stage in reversed(derivation.state.stages):
         if stage.location != INLINE:
             derivation = _open_loops(derivation, stage.name, extents)
