@@ -8,6 +8,9 @@ gcc does not know where it comes from:
 
     int32_t at = opaque_i32(h0 * 1792 + h1 * 896);
     ... conv_tile[w] += X[at + ((w + kw) * 64 + ci)] * ...
+
+Where outer loops fix nothing the integer is 0. Otherwise gcc would load what does not change between tiles, such as the
+bias of an epilogue, before all loops, into registers that the tile then lacks.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def fixed_parts(tile: Stmt, outer: Collection[str], names: Names) -> dict[Expr, 
     for access in accesses(tile):
         if access.buffer.scope != "register" and access.buffer.size < INT32_LIMIT:
             fixed, _ = split_place(flat_index(access.indices, access.buffer.shape), outer)
-            if not isinstance(fixed, Const) and fixed not in found:
+            if fixed not in found:
                 found[fixed] = names.variable("at")
     return found
 

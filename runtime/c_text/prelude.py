@@ -95,8 +95,8 @@ def _scalar_helper(name: str, short: str) -> str | None:
     is_float = short.startswith("f")
     two = f"static inline {kind} {name}_{short}({kind} a, {kind} b) {{ "
     one = f"static inline {kind} {name}_{short}({kind} a) {{ "
-    if name == "opaque":
-        return f'{one}__asm__("" : "+r"(a)); return a; }}'
+    if name == "opaque":  # volatile: it stays in the loop where it is
+        return f'{one}__asm__ __volatile__("" : "+r"(a)); return a; }}'
     if name in ("min", "max"):
         return f"{two}return a {'<' if name == 'min' else '>'} b ? a : b; }}"
     if name == "floordiv":
