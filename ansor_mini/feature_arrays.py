@@ -63,16 +63,21 @@ def _batch(population: Population, machine: Machine | None, scale: bool) -> Feat
     compiled = compiled_sketch(population.sketch, line)
     groups = compiled.structures.groups(population) if len(population) else []
     names = next((statement_stages(population.sketch, s.state) for s, _ in groups if s is not None), ())
-    values = np.zeros((len(names), COUNT, len(population)), dtype=np.float32 if scale else np.float64)
+    values = np.empty((len(names), COUNT, len(population)), dtype=np.float32 if scale else np.float64)
     present = np.zeros((len(names), len(population)), dtype=bool)
-    for structure, rows in groups:
-        if structure is not None:
+    for number, (structure, rows) in enumerate(sorted(groups, key=lambda group: -len(group[1]))):
+        # The largest group is computed for all programs, and the others written over it: faster than picking its rows.
+        block = values if number == 0 else np.empty((*values.shape[:2], len(rows)), dtype=values.dtype)
+        if structure is None:
+            block[:] = 0
+        else:
             features = compiled.of(structure)
             numbers = [names.index(name) for name in features.stages]
+            features.write(population if number == 0 else population.take(rows), block, numbers, scale)
             present[np.ix_(np.array(numbers), rows)] = True
-            whole = len(rows) == len(population)
-            group = population if whole else population.take(rows)
-            features.write(group, values, numbers, slice(None) if whole else rows, scale)
+        if number > 0:
+            values[:, :, rows] = block
+    values.transpose(0, 2, 1)[~present] = 0
     return FeatureBatch(names, values, present)
 
 
@@ -179,10 +184,8 @@ class StructureFeatures:
             for name, nest in nests.items()
         }
 
-    def write(
-        self, population: Population, out: np.ndarray, numbers: list[int], rows: slice | np.ndarray, scale: bool
-    ) -> None:
-        """Put the features of a group into `out` [statements, 164, programs]: these statements, these programs."""
+    def write(self, population: Population, out: np.ndarray, numbers: list[int], scale: bool) -> None:
+        """Put the features of a group into `out` [statements, 164, programs], where `numbers` has these statements."""
         results = self._run(population)
         count = len(self.columns)
         block = np.empty((count, len(population)), dtype=out.dtype)
@@ -195,11 +198,11 @@ class StructureFeatures:
                 run += 1
                 np.log2(run, out=run)
         for number, values in zip(numbers, constants):
-            out[number][:, rows] = values[:, None]
+            out[number] = values[:, None]
         for (row, column), values in zip(self.columns, block):
-            out[numbers[row], column][rows] = values
+            out[numbers[row], column] = values
         for (row, _), values in zip(self.curves, samples):
-            out[numbers[row], FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES][:, rows] = values
+            out[numbers[row], FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES] = values
 
     def _run(self, population: Population) -> list[Any]:
         inputs: dict[str, np.ndarray] = {}
