@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansor_mini.annotation import ACCUMULATORS, parallel_width, register_tiles, sample, uniform_tiles
+from ansor_mini.feasibility import Feasibility
 from ansor_mini.holes import LOCATION, PARALLEL, TILE, VECTORIZE
+from ansor_mini.schedule import At, ScheduleError
 from ansor_mini.sketch import Program, derive
 from ansor_mini.sketch_rules import MULTI_LEVEL_TILING, SKIP_STAGE
 from ansor_mini.workloads import WORKLOADS
@@ -81,6 +83,31 @@ def test_most_drawn_tiles_of_a_layer_are_tall_and_fit(shape: tuple[int, int, int
         vectors = -(-inner[-1] // 16)
         good += math.prod(inner[:-1]) >= 5 and math.prod(inner[:-1]) * vectors <= 28
     assert good > 60
+
+
+def test_two_readers_share_a_loop_only_where_one_is_computed_inside_the_other() -> None:
+    sketch = derive(WORKLOADS["softmax"].dag(8, 64), (SKIP_STAGE,))[0]
+    together = {"total.location": 2, "powers.location": 2, "largest.location": 2}
+    quiet = {hole.name: 0 for hole in sketch.holes if hole.kind != LOCATION}
+    assert set(together.values()) <= set(sketch.hole["powers.location"].choices)
+    state = sketch.program({**quiet, **together}).schedule()
+    assert {str(state[name].location) for name in ("largest", "powers", "total")} == {str(At("softmax", "i"))}
+    with pytest.raises(ScheduleError, match="candidate locations"):
+        sketch.program({**quiet, **together, "total.location": 1}).schedule()
+
+
+def test_most_programs_of_a_softmax_are_feasible_and_many_work_row_by_row() -> None:
+    rng, sketch = np.random.default_rng(0), derive(WORKLOADS["softmax"].dag(8, 64), (SKIP_STAGE,))[0]
+    programs = [sample(sketch, rng, WIDE) for _ in range(200)]
+    assert sum(map(Feasibility(), programs)) > 120
+    rows = [all(p.annotation[f"{name}.location"] == 2 for name in ("largest", "powers", "total")) for p in programs]
+    assert sum(rows) > 30
+
+
+def test_loops_that_run_once_are_no_vector() -> None:
+    sketch = derive(WORKLOADS["NRM"].dag(16, 16), (SKIP_STAGE,))[0]
+    rng = np.random.default_rng(0)
+    assert {sample(sketch, rng, WIDE).annotation["norm.vectorize"] for _ in range(20)} == {0}
 
 
 def test_parallel_loops_are_fused_until_there_is_work_for_all_threads() -> None:
