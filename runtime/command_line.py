@@ -7,6 +7,7 @@ Results go to stdout, everything else to stderr. Exit status: 0 done, 1 nothing 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -46,7 +47,13 @@ def exit_status(command: Callable[[], int], mistakes: tuple[type[Exception], ...
     0
     """
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader of stdout, such as `head`, has seen enough; nobody is left to whom the rest could be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except mistakes as mistake:
         if debug.shows(4):
             traceback.print_exc()

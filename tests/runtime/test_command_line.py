@@ -1,5 +1,9 @@
 """Commands tell mistakes in one sentence and end with a status that scripts can trust."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from runtime import debug
@@ -45,3 +49,15 @@ def test_help_of_a_subcommand_starts_with_its_own_example():
     run = parser.add_subparsers().add_parser("run", example="python -m runtime run out/")
     assert run.format_help().startswith("example: python -m runtime run out/\n")
     assert parser.format_help().startswith("example: python -m runtime doctor\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake() -> None:
+    text = "from runtime.command_line import exit_status; exit(exit_status(lambda: print('line\\n' * 100000) or 0))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == b"line\n"
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 0
+    process.stderr.close()
