@@ -1,8 +1,8 @@
 """Packing of an operand into a panel that is as wide as a tile.
 
-Beyond the paper. A tile of C = A @ B reads B[k, j .. j + 63] for all k. Rows of B that are 4 KiB or more apart share
-one set of the first-level cache and evict each other, and each is on a page of its own. Copied once per column of
-tiles into a dense buffer, they do neither; the copy is read again by each tile of the column.
+Beyond the paper. A tile of C = A @ B reads B[k, j .. j + 63] for all k. Rows of B that are 2 or 4 KiB apart share two
+sets of the first-level cache, or one, and evict each other. Copied once per column of tiles into a dense buffer, they do
+not; the copy is read again by each tile of the column.
 
     for j0 in range(16):                          for j0 in range(16):
         for i0 in range(171):                         B_pack = B[:, j0 * 64 : j0 * 64 + 64]
@@ -38,7 +38,7 @@ from ansor_mini.tiling_rules import apply_tiling
 from runtime.expr import ITEM_SIZE, Load, Var
 from runtime.expr_tree import free_variables
 
-SET_DISTANCE = 4096  # bytes from which on neighbouring rows share a set of a first-level cache of 32 to 48 KiB
+SET_DISTANCE = 2048  # bytes from which on rows crowd into two sets of a first-level cache of 32 to 48 KiB, or one
 
 
 def operands_to_pack(
@@ -48,7 +48,7 @@ def operands_to_pack(
 
     >>> from ansor_mini.schedule import State
     >>> from ansor_mini.schedule_examples import matmul
-    >>> for columns in (512, 1024):
+    >>> for columns in (256, 512):
     ...     state = State.initial(matmul(64, columns, 64))
     ...     print(operands_to_pack(state["C"], state.dag.inputs, ()))
     []

@@ -40,7 +40,8 @@ def packed(sketches: tuple[Sketch, ...]) -> list[Sketch]:
     [
         ("matmul:1024,1024,1024", (), ["B"]),
         ("matmul:1024,1024,1024", ("B",), []),
-        ("matmul:512,512,512", (), []),
+        ("matmul:512,512,512", (), ["B"]),
+        ("matmul:512,32,512", (), []),
         ("matmul:1024,1024,1024 batch=2", (), ["B"]),
     ],
 )
