@@ -3,7 +3,7 @@
 A schedule may ask for more copies than a compiler digests, whose time grows faster than their number. From the inside
 out, a loop to unroll becomes a plain one when it would make more than a limit of statements, or when it is around a
 tile of several accumulators and its copies have nothing to share: neither constant conditions nor loaded elements.
-Loops that index registers stay unrolled, for a register has no address.
+Loops that index registers stay unrolled, for a register has no address; the loops inside them share what they leave.
 
     for k in unroll(4):                            for k in range(4):
         for i in unroll(8):              ->            for i in unroll(8):
@@ -33,21 +33,23 @@ def bound_unrolling(nest: LoopNest) -> LoopNest:
             for j in unroll(64):
                 C[i, j] = 0.0
     """
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _bound(nest.body)[0])
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _bound(nest.body, STATEMENT_LIMIT)[0])
 
 
-def _bound(stmt: Stmt) -> tuple[Stmt, int]:
-    """A statement, and how many statements it is once unrolled."""
-    parts = [_bound(part) for part in sub_stmts(stmt)]
+def _bound(stmt: Stmt, limit: int) -> tuple[Stmt, int]:
+    """A statement, and how many statements it is once unrolled; loops that may be rolled make at most `limit`."""
+    stays = isinstance(stmt, For) and stmt.kind == UNROLL and _indexes_registers(stmt)
+    inner = limit // stmt.extent if stays and isinstance(stmt, For) else limit
+    parts = [_bound(part, inner) for part in sub_stmts(stmt)]
     if not parts:
         return stmt, 1
     copies = sum(count for _, count in parts)
     stmt = rebuild_stmt(stmt, tuple(part for part, _ in parts))
     if not isinstance(stmt, For) or stmt.kind != UNROLL:
         return stmt, copies
-    too_many = stmt.extent * copies > STATEMENT_LIMIT
+    too_many = stmt.extent * copies > limit
     useless = copies >= FULL_TILE and not _decides(stmt) and not shares_loads(stmt)
-    if (too_many or useless) and not _indexes_registers(stmt):
+    if (too_many or useless) and not stays:
         return For(stmt.var, stmt.extent, SERIAL, stmt.body), copies
     return stmt, stmt.extent * copies
 

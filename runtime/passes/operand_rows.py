@@ -23,6 +23,7 @@ from runtime.loop_nest import UNROLL, VECTORIZE, Allocate, For, LoopNest, Stmt, 
 from runtime.names import Names
 
 MAX_ROWS = 4
+MAX_VECTORS = 16  # of one row; more would not stay in registers beside the tile
 
 
 def share_rows(nest: LoopNest) -> LoopNest:
@@ -57,6 +58,8 @@ def _stage(first: For, outer: tuple[For, ...], names: Names) -> Stmt | None:
         if first.var.name not in _variables(load) and all(loop.var.name in _variables(load) for loop in outer):
             if 1 < prod(rows) <= MAX_ROWS:
                 columns = [loop for loop in tile if loop.var.name in _variables(load)]
+                if prod(loop.extent for loop in columns if loop.kind != VECTORIZE) > MAX_VECTORS:
+                    continue
                 result = _with_row(result, load, columns, names)
     return result if result is not first else None
 

@@ -42,3 +42,13 @@ def test_no_loop_but_that_of_a_tile_goes_beyond_the_limit() -> None:
     rows = 32
     steps = STATEMENT_LIMIT // rows + 1
     assert kinds(tile(rows, steps, "A[0, i + k]")) == {"k": "serial", "i": "unroll"}
+
+
+def test_a_reduction_inside_the_rows_counts_them_too() -> None:
+    nest = parse("""def f(A: float32[24, 64], B: float32[64]) -> (C: float32[1]):
+    with register(float32[24]) as T:
+        for i in unroll(24):
+            for k in unroll(64):
+                T[i] = T[i] + A[i, k] * B[k]
+        C[0] = T[0]""")
+    assert kinds(nest) == {"i": "unroll", "k": "serial"}

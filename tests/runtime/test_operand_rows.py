@@ -8,7 +8,7 @@ import pytest
 from runtime.interpreter import interpret
 from runtime.loop_nest import Allocate, LoopNest, walk_stmts
 from runtime.loop_nest_text import parse
-from runtime.passes.operand_rows import share_rows
+from runtime.passes.operand_rows import MAX_VECTORS, share_rows
 from runtime.verify_nest import verify
 
 
@@ -46,3 +46,15 @@ def test_the_vector_is_loaded_before_all_rows() -> None:
     lines = str(share_rows(tile(2, 2))).split("\n")
     load = next(number for number, line in enumerate(lines) if "B_row[" in line and "B[k" in line)
     assert "for k" in lines[load - 2 - 1] and "for i" in lines[load + 1]
+
+
+@pytest.mark.parametrize(("vectors", "staged"), [(MAX_VECTORS, 1), (2 * MAX_VECTORS, 0)])
+def test_a_row_that_would_not_stay_in_registers_is_not_staged(vectors: int, staged: int) -> None:
+    nest = parse(f"""def f(A: float32[2], B: float32[{vectors}, 16]) -> (C: float32[1]):
+    with register(float32[2, 16]) as T:
+        for i in unroll(2):
+            for k in unroll({vectors}):
+                for c in vectorize(16):
+                    T[i, c] = T[i, c] + A[i] * B[k, c]
+        C[0] = T[0, 0]""")
+    assert sum(isinstance(stmt, Allocate) for stmt in walk_stmts(share_rows(nest).body)) == 1 + staged
