@@ -1,8 +1,8 @@
 """Packing of an operand into a panel that is as wide as a tile.
 
 Beyond the paper. A tile of C = A @ B reads B[k, j .. j + 63] for all k. Rows of B that are 2 or 4 KiB apart share two
-sets of the first-level cache, or one, and evict each other. Copied once per column of tiles into a dense buffer, they do
-not; the copy is read again by each tile of the column.
+sets of the first-level cache, or one, and evict each other. Copied once per column of tiles into a dense buffer, they
+do not; the copy is read again by each tile of the column.
 
     for j0 in range(16):                          for j0 in range(16):
         for i0 in range(171):                         B_pack = B[:, j0 * 64 : j0 * 64 + 64]
