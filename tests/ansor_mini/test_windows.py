@@ -36,7 +36,7 @@ def check(sketch: Sketch, programs: int) -> int:
     tried = 0
     for _ in range(programs):
         try:
-            nest = sample(sketch, rng, SMALL_MACHINE, threads=2).lower()
+            nest = sample(sketch, rng, SMALL_MACHINE).lower()
         except ScheduleError:
             continue
         tried += 1
