@@ -112,8 +112,9 @@ def test_evolution_finds_the_optimum_of_a_toy_model_more_often_than_sampling() -
 def test_seen_programs_do_not_come_out_again_and_the_best_come_first() -> None:
     start = _samples(MATMUL, 32)
     model = TrivialModel(SMALL_MACHINE)
-    first = evolve(start, model=model, rng=np.random.default_rng(0), keep=10)
-    again = evolve(start, model=model, rng=np.random.default_rng(0), keep=10, seen=set(first))
+    options = EvolutionOptions(population=128)
+    first = evolve(start, model=model, rng=np.random.default_rng(0), keep=10, options=options)
+    again = evolve(start, model=model, rng=np.random.default_rng(0), keep=10, options=options, seen=set(first))
     assert len(first) == len(again) == 10 and not set(first) & set(again)
     scores = list(model.predict(first))
     assert scores == sorted(scores, reverse=True)

@@ -110,7 +110,8 @@ def test_what_comes_out_can_be_replayed_and_what_cannot_is_counted() -> None:
 
 def test_a_model_that_scores_one_by_one_will_do() -> None:
     model = TrivialModel(SMALL_MACHINE)
-    best = evolve_populations(_start(MATMUL), model=model, rng=np.random.default_rng(0), keep=10)
+    options = EvolutionOptions(population=64)
+    best = evolve_populations(_start(MATMUL), model=model, rng=np.random.default_rng(0), keep=10, options=options)
     scores = list(model.predict(best))
     assert scores == sorted(scores, reverse=True)
 
