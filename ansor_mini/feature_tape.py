@@ -32,7 +32,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.nodes: list[tuple[Operation | str, tuple[Any, ...]]] = []
-        self.symbols: list[Symbol] = []
+        self.sources: list[tuple[int, ...]] = []
         self.known: dict[tuple[Any, ...], Symbol] = {}
 
     def input(self, name: str, low: float, high: float) -> Symbol:
@@ -42,12 +42,13 @@ class Tape:
     def node(self, operation: Operation | str, args: tuple[Any, ...], low: float, high: float,
              is_bool: bool = False) -> Symbol:  # fmt: skip
         """The result of an operation, which is written down unless it has been before."""
-        key = (operation, *((True, a.index) if isinstance(a, Symbol) else (False, a) for a in args))
+        # numbers and the numbers of nodes must not be taken for each other
+        key = (operation, *(a.index if a.__class__ is Symbol else (a,) for a in args))
         symbol = self.known.get(key)
         if symbol is None:
             symbol = self.known[key] = Symbol(self, len(self.nodes), low, high, is_bool)
             self.nodes.append((operation, args))
-            self.symbols.append(symbol)
+            self.sources.append(tuple(a.index for a in args if a.__class__ is Symbol))
         return symbol
 
     def compile(self, results: Sequence[Any]) -> TapeProgram:
@@ -84,7 +85,7 @@ class TapeProgram:
 
 def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
     needed = _needed(tape, results)
-    last = {index: position for position, index in enumerate(needed) for index in _sources(tape, index)}
+    last = {index: position for position, index in enumerate(needed) for index in tape.sources[index]}
     kept = {result.index for result in results if isinstance(result, Symbol)}
     start: list[Any] = []
     constants: dict[tuple[type, Scalar], int] = {}
@@ -105,7 +106,7 @@ def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
     for position, index in enumerate(needed):
         operation, args = tape.nodes[index]
         places = tuple(place(arg) for arg in args)
-        for source in set(_sources(tape, index)):
+        for source in set(tape.sources[index]):
             if last[source] == position and source not in kept:
                 free.append(register[source])
         if isinstance(operation, str) or not free:
@@ -122,16 +123,12 @@ def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
     return TapeProgram(tuple(inputs), tuple(start), tuple(instructions), found)
 
 
-def _sources(tape: Tape, index: int) -> list[int]:
-    return [arg.index for arg in tape.nodes[index][1] if isinstance(arg, Symbol)]
-
-
 def _needed(tape: Tape, results: Sequence[Any]) -> list[int]:
     """The operations that the results depend on, in order."""
     found = {result.index for result in results if isinstance(result, Symbol)}
     work = list(found)
     while work:
-        for source in _sources(tape, work.pop()):
+        for source in tape.sources[work.pop()]:
             if source not in found:
                 found.add(source)
                 work.append(source)

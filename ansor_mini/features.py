@@ -60,7 +60,7 @@ from ansor_mini.sketch import Program
 from runtime.loop_nest import PARALLEL, UNROLL, VECTORIZE
 from runtime.machine import Machine
 
-__all__ = ["FEATURE_NAMES", "features", "raw_features", "scaled"]
+__all__ = ["FEATURE_NAMES", "features", "raw_features", "scaled", "statement_features"]
 
 CACHE_LINE = 64
 _NUMERIC = np.array(NUMERIC)
@@ -82,16 +82,22 @@ def scaled(raw: np.ndarray) -> np.ndarray:
 
 def raw_features(program: Program | State, machine: Machine | None = None) -> np.ndarray:
     """The features before `scaled`, float64 [statements, 164]."""
+    rows = statement_features(program, machine)
+    return np.array(list(rows.values())).reshape(len(rows), COUNT)
+
+
+def statement_features(program: Program | State, machine: Machine | None = None) -> dict[str, np.ndarray]:
+    """The raw features of each statement, float64 [164], by the name of its stage."""
     state = program.schedule() if isinstance(program, Program) else program
     bounds = infer(state)
     found = statements(state, bounds)
     unrolled = {
         (name, leaf) for name, stage_bounds in bounds.items() for leaf in auto_unrolled(state, stage_bounds)
     }
-    nests = [Nest.of(statement, unrolled) for statement in found.values()]
-    touches = _touches(nests)
+    nests = {name: Nest.of(statement, unrolled) for name, statement in found.items()}
+    touches = _touches(list(nests.values()))
     line = CACHE_LINE if machine is None else machine.cache_line
-    return np.array([_row(nest, touches, line) for nest in nests]).reshape(len(nests), COUNT)
+    return {name: _row(nest, touches, line) for name, nest in nests.items()}
 
 
 @dataclass(frozen=True)

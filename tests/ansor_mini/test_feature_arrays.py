@@ -41,7 +41,7 @@ def _program(sketch: Sketch, rng: np.random.Generator, draw: st.DrawFn):
 @settings(max_examples=120, deadline=None)
 @given(populations())
 def test_batched_features_equal_those_of_each_program(population: Population):
-    batch = raw_population_features(population)
+    batch = raw_population_features(population, fewest=1)
     for row, program in enumerate(population.programs()):
         try:
             expected = raw_features(program)
@@ -55,8 +55,18 @@ def test_scaled_features_have_the_shape_that_the_model_wants():
     sketch = derive(SMALL_WORKLOADS["convolution"](), CPU_RULES, SMALL_MACHINE)[0]
     rng = np.random.default_rng(0)
     programs = [sample(sketch, rng, SMALL_MACHINE) for _ in range(20)]
-    batch = population_features(Population.of(sketch, programs))
+    batch = population_features(Population.of(sketch, programs), fewest=1)
     assert batch.values.dtype == np.float32 and batch.values.shape == (len(batch.stages), 164, 20)
     for row, program in enumerate(programs):
         got = batch.values[batch.present[:, row], :, row]
         np.testing.assert_allclose(got, features(program), rtol=1e-6)
+
+
+def test_programs_of_rare_structures_are_treated_one_by_one():
+    sketch = derive(SMALL_WORKLOADS["convolution"](), CPU_RULES, SMALL_MACHINE)[0]
+    rng = np.random.default_rng(1)
+    population = Population.of(sketch, [sample(sketch, rng, SMALL_MACHINE) for _ in range(12)])
+    alone, together = (raw_population_features(population, fewest=fewest) for fewest in (10**9, 1))
+    feasible = alone.present.any(axis=0)
+    assert feasible.any() and np.array_equal(alone.present[:, feasible], together.present[:, feasible])
+    np.testing.assert_allclose(alone.values[..., feasible], together.values[..., feasible], rtol=1e-9, atol=0)

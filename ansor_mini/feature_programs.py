@@ -1,0 +1,137 @@
+"""The features of all programs of one structure: written down once, then run on arrays.
+
+Paper: Ansor §5.2, App. B
+
+Bound inference runs once over symbols instead of numbers, and the features are written down as expressions over them
+(`feature_nests`, `feature_rows`, `feature_access`). The tape of these expressions is what remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ansor_mini.bounds import infer
+from ansor_mini.feature_names import COUNT, FIRST_SAMPLE, NUMERIC, SAMPLES
+from ansor_mini.feature_nests import Annotated, ArrayNest, Widths, annotated_loops, touches
+from ansor_mini.feature_rows import KINDS, curve_points, feature_row
+from ansor_mini.feature_statements import statements
+from ansor_mini.feature_structures import Structure
+from ansor_mini.feature_tape import Tape, TapeProgram
+from ansor_mini.features import scaled
+from ansor_mini.holes import PARALLEL, UNROLL, VECTORIZE
+from ansor_mini.population import Population, hole_table
+from ansor_mini.regions import Extent
+from ansor_mini.sketch import Sketch
+
+
+class StructureFeatures:
+    """The features of all programs of one structure, as a program over the numbers of their holes."""
+
+    def __init__(self, structure: Structure, sketch: Sketch, line: int) -> None:
+        self.sketch = sketch
+        self._tape = Tape()
+        self._known: dict[str, tuple[Extent, ...]] = {}
+        rows = self._statements(structure, line)
+        self.stages = tuple(rows)
+        self.constants = np.zeros((len(rows), COUNT), dtype=np.float64)
+        found: list[tuple[bool, int, int, Any]] = []
+        for row, (features, _) in enumerate(rows.values()):
+            for column, value in enumerate(features):
+                if isinstance(value, (int, float)):
+                    self.constants[row, column] = value
+                else:
+                    found.append((not NUMERIC[column], row, column, value))
+        found.sort(key=lambda each: each[:3])  # what takes a logarithm first
+        self.columns = [(row, column) for _, row, column, _ in found]
+        self.logarithms = sum(NUMERIC[column] for _, column in self.columns)
+        self.curves = [(row, len(curve[0])) for row, (_, curve) in enumerate(rows.values()) if curve]
+        points = [point for _, curve in rows.values() for axis in curve for point in axis]
+        self.program: TapeProgram = self._tape.compile([*(value for *_, value in found), *points])
+        del self._tape, self._known  # the program is all that is needed from here on
+
+    def numbers(self, hole: str) -> tuple[Extent, ...]:
+        """The numbers of a hole: inputs of the tape, or integers where it has only one value."""
+        if hole not in self._known:
+            table = hole_table(self.sketch.hole[hole])
+            low, high = table.numbers.min(axis=1).tolist(), table.numbers.max(axis=1).tolist()
+            self._known[hole] = tuple(
+                a if a == b else self._tape.input(f"{hole}#{part}", a, b) for part, (a, b) in enumerate(zip(low, high))
+            )
+        return self._known[hole]
+
+    def _statements(self, structure: Structure, line: int) -> Mapping[str, tuple[list[Any], list[list[Any]]]]:
+        state = structure.schedule(self.numbers)
+        choices = structure.choices(self.numbers, _located(self.sketch, structure))
+        found = statements(state, infer(state, choices), choices)
+        nests = {name: ArrayNest(statement) for name, statement in found.items()}
+        touched = touches(list(nests.values()))
+        kinds: dict[str, list[Annotated]] = {kind: [] for kind in KINDS}
+        unrolled = {}
+        for name, statement in found.items():
+            limit = structure.width(self.numbers, name, UNROLL, statement.stage.unroll_limit)
+            parallel, vector = (structure.width(self.numbers, name, kind) for kind in (PARALLEL, VECTORIZE))
+            own = statement.loops[statement.outer :]
+            by_steps, unrolled[name] = annotated_loops(state, name, own, Widths(parallel, vector, limit), choices)
+            for kind, loops in by_steps.items():
+                kinds[kind] += loops
+        return {
+            name: (feature_row(nest, touched, kinds, unrolled[name], line), curve_points(nest))
+            for name, nest in nests.items()
+        }
+
+    def write(self, population: Population, out: np.ndarray, numbers: list[int], scale: bool) -> None:
+        """Put the features of a group into `out` [statements, 164, programs], where `numbers` has these statements."""
+        results = self._run(population)
+        count = len(self.columns)
+        block = np.empty((count, len(population)), dtype=out.dtype)
+        for row, result in zip(block, results):
+            row[:] = result
+        samples = [_curve(*points, len(population)) for points in self._points(results[count:])]
+        constants = scaled(self.constants) if scale else self.constants
+        if scale:
+            for run in (block[: self.logarithms], *samples):
+                run += 1
+                np.log2(run, out=run)
+        for number, values in zip(numbers, constants):
+            out[number] = values[:, None]
+        for (row, column), values in zip(self.columns, block):
+            out[numbers[row], column] = values
+        for (row, _), values in zip(self.curves, samples):
+            out[numbers[row], FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES] = values
+
+    def _run(self, population: Population) -> list[Any]:
+        inputs: dict[str, np.ndarray] = {}
+        for hole in dict.fromkeys(name.rpartition("#")[0] for name, _ in self.program.inputs):
+            for part, values in enumerate(population.numbers(hole)):
+                inputs[f"{hole}#{part}"] = values.astype(np.float64)
+        return self.program.run(inputs)
+
+    def _points(self, results: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
+        first = 0
+        for _, levels in self.curves:
+            yield results[first : first + levels], results[first + levels : first + 2 * levels]
+            first += 2 * levels
+
+
+def _located(sketch: Sketch, structure: Structure) -> str:
+    return sketch.hole[structure.open_hole].node if structure.open_hole else ""
+
+
+def _curve(x: list[Any], y: list[Any], programs: int) -> np.ndarray:
+    """The piecewise linear curve through the points, at ten steps of the logarithm of all operations."""
+    xs = np.array([np.broadcast_to(level, programs) for level in x], dtype=np.float64)
+    ys = np.array([np.broadcast_to(level, programs) for level in y], dtype=np.float64)
+    targets = np.minimum(np.exp2(np.log2(xs[-1]) * (np.arange(1, SAMPLES + 1)[:, None] / SAMPLES)), xs[-1])
+    below = np.zeros(targets.shape, dtype=np.int8)
+    for level in xs:
+        below += (level < targets).view(np.int8)
+    column = np.arange(programs)
+    after = below * np.int64(programs) + column
+    before = np.maximum(after - programs, column)
+    x0, x1, y0, y1 = xs.take(before), xs.take(after), ys.take(before), ys.take(after)
+    step = x1 - x0
+    slope = (y1 - y0) / np.where(step > 0, step, 1.0)
+    return np.where(step > 0, y0 + slope * (targets - x0), y1)
