@@ -39,7 +39,6 @@ class _Best:
 
     def add(self, population: Population, scores: np.ndarray) -> None:
         """Take in a generation."""
-        # The newest first: `unique` keeps the first of equal keys, and a model may score a program anew.
         keys = np.concatenate([population.keys(), self.keys])
         scores = np.concatenate([scores, self.scores])
         keys, first = np.unique(keys, return_index=True)
@@ -48,6 +47,24 @@ class _Best:
         order = np.argsort(-scores[first], kind="stable")[: self.keep]
         self.keys, self.scores = keys[order], scores[first[order]]
         self.choices = np.concatenate([population.choices, self.choices])[first[order]]
+
+
+@dataclass
+class _Scored:
+    """The scores of all programs of one sketch met so far: one in six of a generation was met before."""
+
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __call__(self, model: CostModel, population: Population) -> np.ndarray:
+        """The scores of a generation; the model is asked for each new program once."""
+        keys, first, which = np.unique(population.keys(), return_index=True, return_inverse=True)
+        new = ~np.isin(keys, self.keys, assume_unique=True)
+        met = np.concatenate([self.keys, keys[new]])
+        order = np.argsort(met)
+        self.scores = np.concatenate([self.scores, scores_of(model, population.take(first[new]))])[order]
+        self.keys = met[order]
+        return self.scores[np.searchsorted(self.keys, keys)][which.ravel()]
 
 
 def scores_of(model: CostModel, population: Population) -> np.ndarray:
@@ -72,7 +89,8 @@ def evolve_populations(
 ) -> list[Program]:
     """Evolve from `populations` (one for each sketch); return the `keep` best programs met, best first.
 
-    What is in `seen` does not come out again. Cost: (generations + 1) x population predictions.
+    What is in `seen` does not come out again. Cost: up to (generations + 1) x population predictions; a program that
+    comes up again is not scored again.
     """
     options = options or EvolutionOptions()
     feasible = Feasibility() if feasible is None else feasible
@@ -80,10 +98,11 @@ def evolve_populations(
     spaces = [Space(population.sketch) for population in populations]
     generation = [population.take(feasible.of_population(population)) for population in populations]
     best = [_Best(keep, _keys_of(seen, p), p.choices[:0]) for p in populations]
+    scored = [_Scored() for _ in populations]
     for number in range(options.generations + 1):
         if not any(map(len, generation)):
             break
-        scores = [scores_of(model, population) for population in generation]
+        scores = [score(model, population) for score, population in zip(scored, generation)]
         for kept, population, score in zip(best, generation, scores):
             kept.add(population, score)
         if number < options.generations:
