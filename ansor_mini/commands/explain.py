@@ -159,7 +159,7 @@ def prediction(case: Case) -> dict[str, Any]:
     if model is None:
         if len(others) < FEWEST:
             return {}
-        model = LearnedModel(np.random.default_rng(0), machine=detect(), warmup=FEWEST)
+        model = LearnedModel(np.random.default_rng(0), machine=detect(), warmup=FEWEST, labels="throughput")
         model.update(list(others), list(others.values()))
     programs = [case.program, *others]
     scores = model.predict(programs)

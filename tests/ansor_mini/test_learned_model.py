@@ -12,7 +12,7 @@ from ansor_mini import learned_model
 from ansor_mini.annotation import sample
 from ansor_mini.cost_model import RandomModel, TrivialModel
 from ansor_mini.feature_arrays import population_features
-from ansor_mini.learned_model import LearnedModel, TrainingData
+from ansor_mini.learned_model import LearnedModel, TrainingData, rank_labels, throughput_labels
 from ansor_mini.measured_programs import measured_programs
 from ansor_mini.population import Population
 from ansor_mini.program_features import featurise
@@ -148,14 +148,24 @@ def test_a_population_with_a_program_that_cannot_be_lowered(monkeypatch):
 
 def test_labels_are_relative_to_the_best_of_each_task():
     data = TrainingData([], ["a", "b", "a", "b", "c"], [2.0, 3.0, 8.0, 6.0, math.inf])
-    assert data.labels().tolist() == [1.0, 1.0, 0.25, 0.5, 0.0]
+    assert data.labels(throughput_labels).tolist() == [1.0, 1.0, 0.25, 0.5, 0.0]
+    assert data.labels(rank_labels).tolist() == [0.75, 0.75, 0.25, 0.25, 0.0]
+
+
+def test_the_papers_labels_are_relative_throughput():
+    model = learned(100, labels="throughput", gamma=0.0, l2=0.01, trees=100)
+    known = programs(100)
+    labels = min(map(seconds, known)) / np.array([seconds(program) for program in known])
+    np.testing.assert_allclose(model.predict(known), labels, atol=0.05)
+    with pytest.raises(ValueError, match="one of \\['rank', 'throughput'\\], got 'speed'"):
+        learned(labels="speed")
 
 
 def test_tasks_are_told_apart():
     model = LearnedModel(np.random.default_rng(0), machine=MACHINE, warmup=4)
     small = derive(WORKLOADS["matmul"].dag(16, 16, 16), machine=MACHINE)
     model.update(programs(4) + programs(4, sketches=small), [4.0] * 4 + [1.0] * 4)
-    assert model.data.labels().tolist() == [1.0] * 8
+    assert model.data.labels(throughput_labels).tolist() == [1.0] * 8
 
 
 def test_save_and_restore(tmp_path):

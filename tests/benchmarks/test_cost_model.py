@@ -15,20 +15,25 @@ def measured():
     program = np.repeat(np.arange(400), 2)
     X = rng.integers(0, 10, (800, 12)).astype(np.float32)
     cost = (1 + X[:, 0] * 0.3 + np.abs(X[:, 1] - 4) * (X[:, 2] > 3)).reshape(400, 2).sum(axis=1)
-    task = np.repeat([0, 1], 200)
-    least = np.array([cost[task == number].min() for number in (0, 1)])
-    return benchmark.Measured(X, program, least[task] / cost, task, ("a", "b"), rng.random(400))
+    return benchmark.Measured(X, program, cost, np.repeat([0, 1], 200), ("a", "b"), rng.random(400))
 
 
 def folds(measured):
-    return np.random.default_rng(1).permutation(np.arange(len(measured.labels)) % benchmark.FOLDS)
+    return np.random.default_rng(1).permutation(np.arange(len(measured.seconds)) % benchmark.FOLDS)
 
 
 def test_a_part_of_the_programs_keeps_its_rows_together(measured):
-    chosen = measured.labels > 0.2
-    X, labels, program = measured.rows(chosen)
-    assert np.array_equal(np.bincount(program), np.full(chosen.sum(), 2))
-    assert np.array_equal(X, measured.X[np.repeat(chosen, 2)]) and np.array_equal(labels, measured.labels[chosen])
+    chosen = measured.speed > 0.2
+    X, labels, program = measured.part(chosen)
+    assert np.array_equal(np.bincount(program), np.full(chosen.sum(), 2)) and len(labels) == chosen.sum()
+    assert np.array_equal(X, measured.X[np.repeat(chosen, 2)])
+
+
+def test_labels_of_a_part_do_not_see_the_others(measured):
+    chosen = measured.speed < 0.5
+    task = measured.task[chosen]
+    _, labels, _ = measured.part(chosen, "throughput")
+    assert [labels[task == number].max() for number in (0, 1)] == [1.0, 1.0]
 
 
 def test_every_program_is_scored_by_a_model_that_has_not_seen_it(measured):
@@ -38,7 +43,7 @@ def test_every_program_is_scored_by_a_model_that_has_not_seen_it(measured):
         seen.append({row.tobytes() for row in X})
         return lambda rows: np.array([float(row.tobytes() in seen[-1]) for row in rows])
 
-    assert benchmark.cross_validated(measured, fit, fold).sum() < 0.01 * len(measured.labels)
+    assert benchmark.cross_validated(measured, fit, fold).sum() < 0.01 * len(measured.seconds)
     assert len(seen) == benchmark.FOLDS
 
 
