@@ -23,7 +23,7 @@ from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
 from ansor_mini.evolution import pick, spread
 from ansor_mini.feasibility import Feasibility
-from ansor_mini.learned_model import LearnedModel
+from ansor_mini.guided_model import GuidedModel
 from ansor_mini.population import Population
 from ansor_mini.population_evolution import scores_of
 from ansor_mini.population_mutations import mutate_rows
@@ -52,7 +52,6 @@ __all__ = [
 
 Observer = Callable[["TaskTuner", Record], None]
 
-WARMUP = 32  # measured programs before the learned model is trusted
 RETRAIN = 0.1  # growth of the data after which it is trained again
 
 LOCAL_LIMIT = 192 << 10  # bytes of scratch buffers beyond which a program is not worth building
@@ -61,10 +60,8 @@ ELITE = 0.2  # share of the initial population taken from the best measured prog
 
 
 def default_model(machine: Machine, threads: int, rng: np.random.Generator) -> CostModel:
-    """The paper's learned model; until it has seen some programs, the simple estimate ranks instead of chance."""
-    return LearnedModel(
-        rng, machine=machine, warmup=WARMUP, before=TrivialModel(machine, threads), retrain=RETRAIN
-    )
+    """Boosted trees, as the paper's, on top of a simple estimate; `LearnedModel` is the paper's alone."""
+    return GuidedModel(rng, TrivialModel(machine, threads), machine=machine, retrain=RETRAIN)
 
 
 class TaskTuner:
