@@ -4,15 +4,14 @@ A tile of T iterations that does not divide an axis of N stands under a guard `b
 of T that outer loops fix and v runs over the tile. Only the last tile fails the guard, and it fails it after N mod T
 iterations. So the nest below the innermost loop that base depends on is written twice:
 
-    for i0 in range(4):                         for i0 in range(4):
-        for i1 in range(4):                         if i0 * 4 <= 9:
-            if i0 * 4 + i1 < 13:           ->           for i1 in range(4):
-                C[i0 * 4 + i1] = 0.0                        C[i0 * 4 + i1] = 0.0
-                                                    if i0 * 4 > 9:
-                                                        for i1 in range(1):
-                                                            C[i0 * 4 + i1] = 0.0
+    for i0 in range(4):                         for i0 in range(3):
+        for i1 in range(4):                         for i1 in range(4):
+            if i0 * 4 + i1 < 13:           ->           C[i0 * 4 + i1] = 0.0
+                C[i0 * 4 + i1] = 0.0            for i1 in range(1):
+                                                    C[12 + i1] = 0.0
 
-Whole tiles then run without guards, and vectors and register tiles of the last one are as short as it is. Where tiles
+Whole tiles then run without guards, and vectors and register tiles of the last one are as short as it is. A parallel
+loop, or one that does not decide the base alone, stays one loop with both forms in it, under conditions. Where tiles
 divide the axis but there are more of them than it holds, the guard asks for the tile's base alone.
 """
 
@@ -26,7 +25,8 @@ from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import interval, multiple_of
 from runtime.indices.simplify import Simplifier
-from runtime.loop_nest import For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
+from runtime.loop_nest import SERIAL, UNROLL, For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
+from runtime.passes.vector_loops import substitute_stmt
 from runtime.passes.visits import conjuncts
 
 COPIES_LIMIT = 4  # times that one statement may be written
@@ -58,13 +58,11 @@ def split_borders(nest: LoopNest) -> LoopNest:
     ...                 C[i0 * 4 + i1] = 0.0
     ... ''')))
     def f() -> (C: float32[13]):
-        for i0 in range(4):
-            if i0 * 4 <= 8:
-                for i1 in vectorize(4):
-                    C[i0 * 4 + i1] = 0.0
-            if i0 * 4 > 8:
-                for i1 in vectorize(1):
-                    C[i0 * 4 + i1] = 0.0
+        for i0 in range(3):
+            for i1 in vectorize(4):
+                C[i0 * 4 + i1] = 0.0
+        for i1 in vectorize(1):
+            C[12 + i1] = 0.0
     """
     return LoopNest(nest.name, nest.inputs, nest.outputs, _split(_ask_bases(nest.body, ()), {}, 1))
 
@@ -92,7 +90,26 @@ def _split(stmt: Stmt, extents: dict[str, int], copies: int) -> Stmt:
         parts = sub_stmts(stmt)
         return rebuild_stmt(stmt, tuple(_split(part, extents, copies) for part in parts)) if parts else stmt
     inside = {**extents, stmt.var.name: stmt.extent}
+    if stmt.kind in (SERIAL, UNROLL) and copies < COPIES_LIMIT:
+        border = next(_borders(stmt.body, stmt.var.name, set(inside)), None)
+        count = None if border is None else _whole_tiles(border, stmt)
+        if border is not None and count is not None:
+            whole = For(stmt.var, count, stmt.kind, _without(stmt.body, border, border.tile))
+            last = _without(stmt.body, border, border.end % border.tile)
+            last = substitute_stmt(last, {stmt.var.name: Const(count)})
+            return block(_split(whole, extents, 2 * copies), _split(last, extents, 2 * copies))
     return For(stmt.var, stmt.extent, stmt.kind, _split_body(stmt.body, stmt.var.name, inside, copies))
+
+
+def _whole_tiles(border: Border, loop: For) -> int | None:
+    """How many iterations of a loop are whole tiles, if the next one is the last tile and the loop alone decides."""
+    form = Simplifier({}).affine(border.base)
+    step = form.terms.get(loop.var, 0)
+    if len(form.terms) > 1 or step < border.tile:
+        return None
+    count = (border.last_whole - form.const) // step + 1
+    is_last = form.const + count * step == border.last_whole + border.tile
+    return count if 0 < count < loop.extent and is_last else None
 
 
 def _split_body(body: Stmt, var: str, extents: dict[str, int], copies: int) -> Stmt:

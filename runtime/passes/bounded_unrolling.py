@@ -58,7 +58,7 @@ def shares_loads(loop: For) -> bool:
     """Whether copies of a loop's body read the same elements, as neighbouring taps of a window do.
 
     >>> from runtime.loop_nest_text import parse
-    >>> text = "def f(A: int32[8, 9]) -> (C: int32[8]):\\n  for k in unroll(3):\\n    for i in unroll(3):\\n      C[i] = {}"
+    >>> text = "def f(A: int32[8, 9]) -> (C: int32[8]):\\n for k in unroll(3):\\n  for i in unroll(3):\\n   C[i] = {}"
     >>> [shares_loads(parse(text.format(value)).body) for value in ("A[0, i + k]", "A[i, k]")]
     [True, False]
     """

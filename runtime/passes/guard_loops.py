@@ -5,7 +5,7 @@ Input: a nest whose tiles are in registers (`register_tiles`). In order:
 2. `padded_tap`: adding a product with a padded zero becomes not adding: `if c: T += x * w` instead of
    `T += select(c, x, 0) * w` (likewise the maximum with a padded -infinity). The result differs only where w is
    infinite or NaN.
-3. `hoist_guards`: what a condition asks of outer loops is asked there.
+3. `hoist_guards`: what a condition asks of outer loops is asked there; `drop_known`: what always holds is not asked.
 4. edges: a guard that depends on a position inside an unrolled tile is asked once for the whole tile, and the
    common case in which all positions pass runs without guards. Where only the tile and a short loop (the width of a
    convolution's window) decide, that loop is unrolled instead, so that the compiler decides.
@@ -44,7 +44,17 @@ _NEGATIONS = {"<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 def clear_guards(nest: LoopNest) -> LoopNest:
     """All passes of this module, in order."""
     body = hoist_guards(_skip(whole_vectors(nest.body), frozenset()))
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _split(body, {}, frozenset()))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _split(drop_known(body, {}), {}, frozenset()))
+
+
+def drop_known(stmt: Stmt, ranges: dict[str, tuple[int, int]]) -> Stmt:
+    """Drop the guards that hold for all values of the loops around; `ranges` are those of the loops outside."""
+    if isinstance(stmt, For):
+        ranges = {**ranges, stmt.var.name: (0, stmt.extent - 1)}
+    if isinstance(stmt, If):
+        body = drop_known(stmt.body, ranges)
+        return guard([c for c in conjuncts(stmt.condition) if simplify(c, ranges) != Const(True, "bool")], body)
+    return rebuild_stmt(stmt, tuple(drop_known(part, ranges) for part in sub_stmts(stmt)))
 
 
 def whole_vectors(stmt: Stmt, lane: For | None = None) -> Stmt:

@@ -19,7 +19,20 @@ from math import prod
 
 from runtime.expr import Binary, Buffer, Expr, Load
 from runtime.expr_tree import free_variables, substitute, transform
-from runtime.loop_nest import UNROLL, VECTORIZE, Allocate, For, LoopNest, Stmt, Store, block, rebuild_stmt, sub_stmts
+from runtime.indices.index_forms import interval
+from runtime.loop_nest import (
+    UNROLL,
+    VECTORIZE,
+    Allocate,
+    For,
+    If,
+    LoopNest,
+    Stmt,
+    Store,
+    block,
+    rebuild_stmt,
+    sub_stmts,
+)
 from runtime.names import Names
 
 MAX_ROWS = 4
@@ -28,31 +41,38 @@ MAX_VECTORS = 16  # of one row; more would not stay in registers beside the tile
 
 def share_rows(nest: LoopNest) -> LoopNest:
     """Stage shared operands of short register tiles, see the module."""
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, Names.of(nest)))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, Names.of(nest), ()))
 
 
-def _below(stmt: Stmt, names: Names, outer: tuple[For, ...] = ()) -> Stmt:
-    """Stage below a statement; `outer` are the unrolled loops directly around it."""
+def _below(stmt: Stmt, names: Names, around: tuple[For, ...], outer: tuple[For, ...] = ()) -> Stmt:
+    """Stage below a statement; `around` are the loops around it, `outer` those unrolled directly around it."""
     if isinstance(stmt, For) and stmt.kind == UNROLL:
-        staged = _stage(stmt, outer, names)
+        staged = _stage(stmt, around, outer, names)
         if staged is not None:
             return staged
-    outer = (*outer, stmt) if isinstance(stmt, For) and stmt.kind == UNROLL else ()
+    if isinstance(stmt, For):
+        around, outer = (*around, stmt), (*outer, stmt) if stmt.kind == UNROLL else ()
+    elif not isinstance(stmt, If):
+        outer = ()
     parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_below(part, names, outer) for part in parts)) if parts else stmt
+    return rebuild_stmt(stmt, tuple(_below(part, names, around, outer) for part in parts)) if parts else stmt
 
 
-def _stage(first: For, outer: tuple[For, ...], names: Names) -> Stmt | None:
+def _stage(first: For, around: tuple[For, ...], outer: tuple[For, ...], names: Names) -> Stmt | None:
     """A loop over rows with the loads that no row changes before it; None when it has none."""
     tile: list[For] = [first]
-    stmt = first.body
-    while isinstance(stmt, For) and stmt.kind in (UNROLL, VECTORIZE):
-        tile.append(stmt)
+    stmt, guarded = first.body, False
+    while isinstance(stmt, If) or (isinstance(stmt, For) and stmt.kind in (UNROLL, VECTORIZE)):
+        if isinstance(stmt, For):
+            tile.append(stmt)
+        guarded = guarded or isinstance(stmt, If)
         stmt = stmt.body
     if not isinstance(stmt, Store) or stmt.buffer.scope != "register" or tile[-1].kind != VECTORIZE:
         return None
     result: Stmt = first
     for load in dict.fromkeys(shared(stmt, tile[-1])):
+        if guarded and not _is_inside(load, (*around, *tile)):  # the guard may be what keeps it inside
+            continue
         rows = [loop.extent for loop in (*outer, *tile) if loop.var.name not in _variables(load)]
         # Further out the same load is shared by more rows; where they are many, gcc keeps it in a register by itself.
         if first.var.name not in _variables(load) and all(loop.var.name in _variables(load) for loop in outer):
@@ -73,6 +93,13 @@ def shared(store: Store, lane: For) -> Iterator[Load]:
             factors += [expr.b, expr.a]
         elif isinstance(expr, Load) and expr.buffer.scope != "register" and lane.var.name in _variables(expr):
             yield expr
+
+
+def _is_inside(load: Load, loops: tuple[For, ...]) -> bool:
+    """Whether a load is inside its buffer whatever the loops around it do."""
+    extents = {loop.var.name: loop.extent for loop in loops}
+    spans = [interval(index, extents) for index in load.indices]
+    return all(low >= 0 and high < extent for (low, high), extent in zip(spans, load.buffer.shape))
 
 
 def _variables(load: Load) -> set[str]:
