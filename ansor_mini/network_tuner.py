@@ -49,7 +49,9 @@ class Scheduling:
 
     objective: makes the objective from the weights [networks, tasks]. strategy: a name in `STRATEGIES` or a function.
     similarity: a task's group, from its computation. default_first: measure each task's default schedule before its
-    search begins, so that no kernel ends up slower than that; the paper searches from nothing.
+    search begins, so that no kernel ends up slower than that; the paper searches from nothing. share_model: one cost
+    model learns from all tasks, as in the paper; else each has its own, and its search is the same whenever its turns
+    come.
     """
 
     objective: Make = TotalLatency
@@ -58,6 +60,7 @@ class Scheduling:
     similarity: Similarity = structure
     round_size: int = ROUND
     default_first: bool = True
+    share_model: bool = True
 
     @property
     def warm_up(self) -> int:
@@ -91,8 +94,8 @@ class NetworkTuner:
         """Declare the tasks; nothing is measured yet.
 
         weights: names of the graph's constants, whose layout the kernels may choose. others: further networks, each
-        its subgraphs and the names of its constants. model: shared by all tasks, by default `default_model`.
-        The rest as for `TaskTuner`.
+        its subgraphs and the names of its constants. model: of all tasks; by default `default_model`,
+        shared or not as `scheduling` says. The rest as for `TaskTuner`.
         """
         networks = ((parts, weights), *others)
         distinct, self.weights = distinct_parts([subgraphs for subgraphs, _ in networks])
@@ -100,7 +103,9 @@ class NetworkTuner:
         self.scheduling = scheduling or Scheduling()
         self._machine, self._threads, self._seed = machine, threads, seed
         self._records, self._observer = records, observer
-        self._model = model or default_model(machine, threads, np.random.default_rng(seed))
+        if model is None and self.scheduling.share_model:
+            model = default_model(machine, threads, np.random.default_rng(seed))
+        self._model = model
         self._options = replace(options or SearchOptions(), round_size=self.scheduling.round_size)
         self._runner = Runner()
         self.tasks: dict[str, NetworkTask] = {}

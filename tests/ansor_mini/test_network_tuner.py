@@ -114,6 +114,12 @@ def test_the_search_may_begin_from_nothing() -> None:
         assert all(len(program.frozen) for task in made.tasks.values() for program in task.tuner.measured)
 
 
+@pytest.mark.parametrize(("share", "models"), [(True, 1), (False, 2)])
+def test_tasks_share_a_model_or_not(share: bool, models: int) -> None:
+    with tuner(scheduling=Scheduling(share_model=share)) as made:
+        assert len({id(task.tuner.model) for task in made.tasks.values()}) == models
+
+
 def test_patience_ends_the_tuning() -> None:
     with tuner(scheduling=Scheduling(options=SchedulerOptions(patience=10))) as made:
         assert made.run() == "patience"

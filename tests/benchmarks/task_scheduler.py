@@ -79,7 +79,9 @@ def record_networks(budget_seconds: float = BUDGET_SECONDS) -> Recording:
         graph = to_channels_last(MODELS[name](np.random.default_rng(0)))
         networks.append((partition(graph), frozenset(graph.weights)))
     path = cache_directory() / "task-scheduler-records.jsonl"
-    scheduling = Scheduling(strategy="round-robin", options=SchedulerOptions(epsilon=0.0), default_first=False)
+    scheduling = Scheduling(
+        strategy="round-robin", options=SchedulerOptions(epsilon=0.0), default_first=False, share_model=False
+    )
     earlier = read_records(path) if path.exists() else []
     with (
         RecordFile(path) as sink,
