@@ -15,9 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ansor_mini.cost_model import TrivialModel
 from ansor_mini.curve import time_text
-from ansor_mini.learned_model import LearnedModel
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.network_tuner import NetworkTuner, Scheduling
 from ansor_mini.partition import partition
@@ -26,7 +24,7 @@ from ansor_mini.tuner import tune
 from ansor_mini.workloads import parse_workload
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.layout import to_channels_last
-from runtime.machine import Machine, detect
+from runtime.machine import detect
 from taso_mini.models import MODELS
 from tests.benchmarks.efficiency_runs import (
     LAST_CONV2D,
@@ -55,15 +53,6 @@ def wanted(parts: list[str], seeds: int) -> Iterator[Wanted]:
             yield from ((case.text, name, seed) for case in CASES for name in ("full", "five-times-the-search"))
 
 
-def learned_model(seed: int, machine: Machine, threads: int) -> LearnedModel:
-    """The model that all variants are given; while there is little to learn from, arithmetic on tile sizes stands in.
-
-    It is trained again whenever the programs have grown by a twentieth, which is every round at first.
-    """
-    before = TrivialModel(machine, threads)
-    return LearnedModel(np.random.default_rng(seed), machine=machine, before=before, retrain=0.05)
-
-
 def tune_case(case: str, variant: str, seed: int, threads: int, trials: int) -> Run:
     """Tune one operator from nothing."""
     text, _, batch = case.partition(" batch ")
@@ -75,7 +64,6 @@ def tune_case(case: str, variant: str, seed: int, threads: int, trials: int) -> 
             trials=trials,
             rng=rng,
             measurer=measurer,
-            model=learned_model(seed, machine, threads),
             machine=machine,
             options=VARIANTS[variant].options,
         )
@@ -94,7 +82,6 @@ def tune_network(variant: str, seed: int, threads: int, trials: int) -> Run:
         machine=machine,
         threads=threads,
         seed=seed,
-        model=learned_model(seed, machine, threads),
         options=chosen.options,
         scheduling=Scheduling(strategy=chosen.scheduling, default_first=False),
     ) as tuner:
