@@ -21,7 +21,7 @@ from ansor_mini.network_tuner import NetworkTuner, Scheduling
 from ansor_mini.partition import partition
 from ansor_mini.task import Task
 from ansor_mini.tuner import tune
-from ansor_mini.workloads import parse_workload
+from ansor_mini.workloads import WORKLOADS, parse_workload
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.layout import to_channels_last
 from runtime.machine import detect
@@ -57,7 +57,7 @@ def tune_case(case: str, variant: str, seed: int, threads: int, trials: int) -> 
     """Tune one operator from nothing."""
     text, _, batch = case.partition(" batch ")
     dag, machine, rng = parse_workload(text, batch=int(batch or 1)), detect(), np.random.default_rng(seed)
-    constants = () if text.startswith(("matmul", "NRM")) else ("W",)
+    constants = WORKLOADS[text.partition(":")[0]].constants
     with LocalMeasurer(dag, threads=threads, rng=rng, constants=constants) as measurer:
         result = tune(
             Task(case, dag, threads=threads),
