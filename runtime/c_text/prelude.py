@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from runtime.c_text.across_lanes import lanes_helper
 from runtime.c_text.polynomials import POLYNOMIALS, polynomial
 
 HEADERS = """#include <math.h>
@@ -121,6 +122,8 @@ def _vector_helper(name: str, short: str, count: int) -> str | None:
         return f"static inline {kind} splat_{kind}({element} s) {{ return s - ({kind}){{0}}; }}"
     if short == "f32" and name in POLYNOMIALS:
         return polynomial(name, count)
+    if (joined := lanes_helper(name, short, count, element)) is not None:
+        return joined
     if name in ("min", "max") and short != "b8":
         # A compare and a blend: C has no `?:` on vectors, and a lane loop takes gcc ten times longer to compile.
         mask = f"i{short[1:]}x{count}"

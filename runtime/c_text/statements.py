@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.c_text.across_lanes import NAMES, joined_vector
 from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
 from runtime.c_text.places import fixed_parts, with_fixed_part
 from runtime.expr import ITEM_SIZE, Binary, Buffer, Expr, Load, Select, Var
@@ -105,6 +106,8 @@ class KernelText:
             self.stmt(stmt.body, depth, workspace, stack)
             self.lane = None
             return
+        if self.lane is None and self.join_lanes(stmt, depth):
+            return
         if stmt.kind == UNROLL:
             self.line(depth, f"UNROLL({stmt.extent})")
         elif stmt.kind == SERIAL and self.holds_vectors(stmt.body):
@@ -123,6 +126,20 @@ class KernelText:
         else:
             self.stmt(stmt.body, depth + 1, workspace, stack)
         self.line(depth, "}")
+
+    def join_lanes(self, loop: For, depth: int) -> bool:
+        """Print a loop that joins the lanes of one vector as one call; False when it is no such loop."""
+        found = joined_vector(loop)
+        if found is None:
+            return False
+        store, load = found
+        assert isinstance(store.value, Binary)
+        vectors = VectorText(self.extents, self.lanes, loop)
+        op, target = store.value.op, self.scalars().element(store.buffer, store.indices)
+        joined = f"{NAMES[op]}_{vectors.vector_type(load.dtype)}({vectors.load(load)})"
+        value = f"{target} + {joined}" if op == "+" else f"{op}_{SHORT[load.dtype]}({target}, {joined})"
+        self.line(depth, f"{target} = {value};")
+        return True
 
     def holds_vectors(self, stmt: Stmt) -> bool:
         """Whether a loop body would suffer from unrolling behind our back."""
