@@ -18,6 +18,7 @@ from runtime.c_text.statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
 from runtime.passes.borders import split_borders
 from runtime.passes.bounded_unrolling import bound_unrolling
+from runtime.passes.constant_tables import fold_tables
 from runtime.passes.few_cases import write_out_cases
 from runtime.passes.guard_loops import clear_guards
 from runtime.passes.operand_rows import share_rows
@@ -57,7 +58,7 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
 
     It means the same.
     """
-    whole = split_borders(nest)
+    whole = split_borders(fold_tables(nest))
     tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
     return share_rows(bound_unrolling(clear_guards(write_out_cases(tiled))))
 
