@@ -13,7 +13,7 @@ vectorised loop is one vector operation per statement.
 from __future__ import annotations
 
 from runtime.expr import ITEM_SIZE, Const, Expr, Load
-from runtime.expr_tree import free_variables, substitute, walk
+from runtime.expr_tree import free_variables, substitute, transform, walk
 from runtime.indices.index_forms import flat_index, fold, step
 from runtime.loop_nest import (
     PARALLEL,
@@ -62,7 +62,14 @@ def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
         lanes = shorter(lanes)
     if not choices:
         return For(stmt.var, stmt.extent, SERIAL, stmt.body)
-    return block(*min(choices, key=lambda choice: choice[:2])[2])
+    return block(*(_settle(piece) for piece in min(choices, key=lambda choice: choice[:2])[2]))
+
+
+def _settle(stmt: Stmt) -> Stmt:
+    """Simplify the loads of all vectors below a statement."""
+    if isinstance(stmt, For) and stmt.kind == VECTORIZE:
+        return For(stmt.var, stmt.extent, stmt.kind, without_lane(stmt.body, stmt))
+    return rebuild_stmt(stmt, tuple(_settle(part) for part in sub_stmts(stmt)))
 
 
 def widest(loop: For, vector_bytes: int) -> int:
@@ -105,6 +112,31 @@ def _piece(loop: For, start: int, count: int, lanes: int, names: Names) -> Stmt:
     if lanes > 1:
         stmt = For(inner, lanes, VECTORIZE, stmt)
     return For(outer, count, UNROLL if count <= UNROLLED_VECTORS else SERIAL, stmt) if count > 1 else stmt
+
+
+def without_lane(stmt: Stmt, lane: For) -> Stmt:
+    """Write the loads that are the same in all lanes without the lane, such as X[(c0 * 16 + lane) // 16].
+
+    >>> from runtime.loop_nest_text import parse
+    >>> body = "C[c0 * 4 + c] = X[(c0 * 4 + c) // 8]"
+    >>> text = f"def f(X: int32[1]) -> (C: int32[8]):\\n for c0 in range(2):\\n  for c in vectorize(4):\\n   {body}"
+    >>> print(vectorize_loops(parse(text)))
+    def f(X: int32[1]) -> (C: int32[8]):
+        for c0 in range(2):
+            for c in vectorize(4):
+                C[c0 * 4 + c] = X[c0 * 4 // 8]
+    """
+
+    def visit(expr: Expr) -> Expr | None:
+        if not isinstance(expr, Load) or lane.var.name not in set().union(*map(free_variables, expr.indices)):
+            return None
+        if any(step(index, lane.var.name, lane.extent) != 0 for index in expr.indices):
+            return None
+        return Load(expr.buffer, tuple(fold(substitute(index, {lane.var.name: Const(0)})) for index in expr.indices))
+
+    if isinstance(stmt, Store):
+        return Store(stmt.buffer, stmt.indices, transform(stmt.value, visit))
+    return rebuild_stmt(stmt, tuple(without_lane(part, lane) for part in sub_stmts(stmt)))
 
 
 def scattered(loops: list[For]) -> int:

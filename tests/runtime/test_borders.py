@@ -87,3 +87,14 @@ def f(A: float32[3]) -> (C: float32[3, 3]):
                 C[i, j] = A[j]
 """)
     assert split_borders(nest) == nest
+
+
+def test_a_parallel_loop_keeps_both_forms_under_conditions() -> None:
+    nest = parse("""
+def f() -> (C: float32[13]):
+    for i0 in parallel(4):
+        for i1 in range(4):
+            if i0 * 4 + i1 < 13:
+                C[i0 * 4 + i1] = 1.0
+""")
+    assert conditions(split_borders(nest)) == ["i0 * 4 <= 8", "i0 * 4 > 8"]

@@ -8,7 +8,7 @@ from runtime.emit_c import prepare
 from runtime.interpreter import interpret
 from runtime.loop_nest import LoopNest
 from runtime.loop_nest_text import parse
-from runtime.passes.guard_loops import hoist_guards, whole_vectors
+from runtime.passes.guard_loops import clear_guards, hoist_guards, whole_vectors
 
 
 def lines(nest: LoopNest) -> list[str]:
@@ -80,3 +80,12 @@ def test_select_is_asked_for_the_whole_vector_first() -> None:
         for i in vectorize(16):
             Y[v * 16 + i] = select(v * 16 + i >= 1 and v * 16 + i < 63, X[v * 16 + i - 1], 0.0)""")
     assert "select(v * 16 >= 1 and v * 16 + 15 < 63, X[v * 16 + i - 1], select(" in str(whole_vectors(longer.body))
+
+
+def test_guards_that_always_hold_are_dropped() -> None:
+    nest = parse("""def f() -> (C: float32[8]):
+    for i in range(4):
+        if i + 8 < 14 and i < 3:
+            C[i] = 1.0""")
+    text = str(clear_guards(nest))
+    assert "if i < 3:" in text and "14" not in text

@@ -58,3 +58,26 @@ def test_a_row_that_would_not_stay_in_registers_is_not_staged(vectors: int, stag
                     T[i, c] = T[i, c] + A[i] * B[k, c]
         C[0] = T[0, 0]""")
     assert sum(isinstance(stmt, Allocate) for stmt in walk_stmts(share_rows(nest).body)) == 1 + staged
+
+
+def test_rows_under_a_guard_share_what_is_inside_its_buffer_anyway() -> None:
+    guarded = parse("""def f(A: float32[4, 3], B: float32[3, 16]) -> (C: float32[4, 16]):
+    with register(float32[4, 16]) as T:
+        for i in unroll(4):
+            for c in vectorize(16):
+                T[i, c] = 0.0
+        for k in range(3):
+            for i in unroll(4):
+                if i + k >= 1:
+                    for c in vectorize(16):
+                        T[i, c] = T[i, c] + A[i, k] * B[k, c]
+        for i in unroll(4):
+            for c in vectorize(16):
+                C[i, c] = T[i, c]""")
+    shared = share_rows(guarded)
+    verify(shared)
+    assert "B_row[c]" in str(shared)
+    outside = parse(str(guarded).replace("float32[3, 16]", "float32[2, 16]").replace("i + k >= 1", "k < 2"))
+    assert share_rows(outside) == outside
+    inputs = [np.arange(buffer.size, dtype=np.float32).reshape(buffer.shape) for buffer in guarded.inputs]
+    np.testing.assert_array_equal(interpret(shared, *inputs)[0], interpret(guarded, *inputs)[0])
