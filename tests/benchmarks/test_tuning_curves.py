@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,11 @@ def test_a_recording_is_read_back(tmp_path):
     (tmp_path / "other.jsonl").write_text("[1, 2]\n")
     with pytest.raises(ValueError, match="other.jsonl holds no recorded tuning curves"):
         read_recording(tmp_path / "other.jsonl")
+
+
+def test_a_task_that_is_soon_exhausted_does_not_count():
+    short = replace(made_up().tasks[0], seconds=(1.0,) * 3)
+    assert Recording("", (short, *made_up().tasks)).common == 65
 
 
 def test_a_network_has_its_own_tasks():
