@@ -5,19 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import assume, given, note
+from hypothesis import strategies as st
 
 from ansor_mini.annotation import sample
+from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.evolution import Feasibility
 from ansor_mini.holes import TILE
 from ansor_mini.local_measurer import LocalMeasurer, case_of
+from ansor_mini.rule_types import Rule
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, derive
-from ansor_mini.sketch_rules import CPU_RULES, MULTI_LEVEL_TILING, SKIP_STAGE
+from ansor_mini.sketch_rules import CPU_RULES, MULTI_LEVEL_TILING, PAPER_RULES, SKIP_STAGE
 from ansor_mini.steps import holes
 from ansor_mini.workloads import WORKLOADS
 from runtime.interpreter import interpret
 from runtime.verify_nest import verify
 from tests.benchmarks.sketch_counts import CASES, sketches
+from tests.strategies.dags import dags
 from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, programs
 
 
@@ -63,8 +67,7 @@ def test_annotation_must_fill_exactly_the_holes() -> None:
         sketch.program({})
 
 
-@given(programs())
-def test_random_programs_compute_what_was_declared(program: Program) -> None:
+def _computes_what_was_declared(program: Program) -> None:
     note(str(program.sketch))
     note(str(program))
     try:
@@ -77,6 +80,19 @@ def test_random_programs_compute_what_was_declared(program: Program) -> None:
     case = case_of(program.sketch.dag, np.random.default_rng(0))
     for actual, expected in zip(interpret(nest, *case.inputs), case.expected):
         np.testing.assert_array_equal(actual, expected)
+
+
+@given(programs())
+def test_random_programs_compute_what_was_declared(program: Program) -> None:
+    _computes_what_was_declared(program)
+
+
+@given(dags(most=4), st.sampled_from((CPU_RULES, PAPER_RULES)), st.integers(0, 2**32 - 1))
+def test_random_programs_of_random_dags_compute_what_was_declared(
+    dag: ComputeDAG, rules: tuple[Rule, ...], seed: int
+) -> None:
+    rng, found = np.random.default_rng(seed), derive(dag, rules, SMALL_MACHINE)
+    _computes_what_was_declared(sample(found[int(rng.integers(len(found)))], rng, SMALL_MACHINE, threads=2))
 
 
 @pytest.mark.cc
