@@ -125,7 +125,7 @@ class NetworkTuner:
         case = case_of(part, dag, np.random.default_rng(self._seed))
         default = Program(Sketch(dag, default_steps(dag, self._machine, self._threads)))
         tuner = TaskTuner(
-            Task(dag.key(), dag, weight, self._threads),
+            Task(dag.key(), dag, weight, self._threads, constants),
             rng=np.random.default_rng(self._seed),
             measurer=LocalMeasurer(dag, threads=self._threads, case=case, constants=constants, runner=self._runner),
             records=self._records,

@@ -6,7 +6,7 @@ Paper: Ansor §3
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.evolution import EvolutionOptions
 from ansor_mini.records import Record
 from ansor_mini.sketch import Program
-from ansor_mini.sketch_rules import CPU_RULES, Rule
+from ansor_mini.sketch_rules import Rule
 from runtime.loop_nest import LoopNest
 from runtime.measure_case import MeasureResult
 
@@ -34,24 +34,29 @@ class RecordSink(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A computation to tune: its name in records, how often a network runs it, the cores it may use."""
+    """A computation to tune: its name in records, how often a network runs it, the cores it may use.
+
+    constants: inputs that are weights; they are laid out once, when a program is compiled.
+    """
 
     key: str
     dag: ComputeDAG
     weight: int = 1
     threads: int = 1
+    constants: Collection[str] = ()
 
 
 @dataclass(frozen=True)
 class SearchOptions:
     """The policies of a search; each may be replaced.
 
+    rules: derive the sketches; None for `cpu_rules.extended_rules`, of which the paper's are `sketch_rules.CPU_RULES`.
     strategy: how programs are proposed, and in which part of the space (`ablations.STRATEGIES`). round_size: programs
     measured between two proposals. local: share of a round spent on mutations of the best measured programs, which
     matters while the cost model has seen little.
     """
 
-    rules: Sequence[Rule] = CPU_RULES
+    rules: Sequence[Rule] | None = None
     structure: str = "SSRSRS"
     strategy: Strategy = FULL
     tiles: TilePolicy = register_tiles

@@ -21,6 +21,7 @@ import numpy as np
 from ansor_mini.ablations import Search
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
+from ansor_mini.cpu_rules.extended import extended_rules
 from ansor_mini.evolution import pick, spread
 from ansor_mini.feasibility import Feasibility
 from ansor_mini.guided_model import GuidedModel
@@ -97,7 +98,8 @@ class TaskTuner:
         strategy = self.options.strategy
         self.model = strategy.model(model or default_model(self.machine, task.threads, rng), rng)
         structure = strategy.structure or self.options.structure
-        derived = derive(task.dag, self.options.rules, self.machine, structure=structure)
+        rules = extended_rules(task.constants) if self.options.rules is None else self.options.rules
+        derived = derive(task.dag, rules, self.machine, structure=structure)
         self.sketches = tuple(map(strategy.space, derived))
         self.seeds = list(seeds)
         self.feasible = Feasibility()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.annotation import complete
+from ansor_mini.cpu_rules.extended import extended_rules
 from ansor_mini.holes import PARALLEL
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.record import OK, Record
@@ -36,7 +37,7 @@ FINALISTS = 12  # programs of fewer threads that are measured first with more
 def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: Sequence[Record], seed: int = 0) -> str:
     """Tune one case to `trials` measured programs, those in `earlier` included; what was found, for people."""
     dag = parse_workload(case.text)
-    task = Task(case.text, dag, threads=threads)
+    task = Task(case.text, dag, threads=threads, constants=case.constants)
     seeds = [] if threads == 1 else _seeds(case, threads, earlier)
     start = time.monotonic()
     rng = np.random.default_rng(seed)
@@ -62,7 +63,7 @@ def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]
     """The best programs of one thread, with their outer loops fused for more."""
     dag = parse_workload(case.text)
     machine = detect()
-    known = {sketch.key: sketch for sketch in derive(dag, SearchOptions().rules, machine)}
+    known = {sketch.key: sketch for sketch in derive(dag, extended_rules(case.constants), machine)}
     good = [r for r in earlier if r.task == case.text and r.threads == 1 and r.kind == OK and r.steps in known]
     seeds = []
     for record in sorted(good, key=lambda record: record.cost)[:FINALISTS]:
