@@ -19,6 +19,8 @@ from runtime.measure import measure
 from runtime.measure_case import MeasureCase, MeasureResult
 from runtime.runner import Runner
 
+PACKED_BYTES = 512 << 20  # weights in the layouts of programs that wait to be measured
+
 
 def case_of(dag: ComputeDAG, rng: np.random.Generator) -> MeasureCase:
     """Inputs for a DAG, and the outputs they must give.
@@ -54,6 +56,7 @@ class LocalMeasurer:
 
         constants: names of inputs that are weights, which every program may read in a layout of its own.
         """
+        self.tensors = dag.inputs
         self.constants = frozenset(constants)
         self.case = case or case_of(dag, rng or np.random.default_rng(0))
         self.threads, self.executor, self.options = threads, executor, options
@@ -62,16 +65,30 @@ class LocalMeasurer:
 
     def __call__(self, nests: Sequence[LoopNest], on_result: Any) -> list[MeasureResult]:
         """Measure; calls `on_result(number, result)` as each is known."""
-        pairs = [pack_case(nest, self.case, self.constants) for nest in nests]
-        return measure(
-            [nest for nest, _ in pairs],
-            [case for _, case in pairs],
-            threads=self.threads,
-            executor=self.executor,
-            runner=self.runner,
-            on_result=on_result,
-            **self.options,
-        )
+        results: list[MeasureResult] = []
+        for start in range(0, len(nests), self._at_once):
+
+            def report(number: int, result: MeasureResult, start: int = start) -> None:
+                on_result(start + number, result)
+
+            pairs = [pack_case(nest, self.case, self.constants) for nest in nests[start : start + self._at_once]]
+            results += measure(
+                [nest for nest, _ in pairs],
+                [case for _, case in pairs],
+                threads=self.threads,
+                executor=self.executor,
+                runner=self.runner,
+                on_result=report,
+                **self.options,
+            )
+        return results
+
+    @property
+    def _at_once(self) -> int:
+        """How many programs may have weights of their own in memory together."""
+        names = [tensor.name for tensor in self.tensors]
+        packed = sum(array.nbytes for name, array in zip(names, self.case.inputs) if name in self.constants)
+        return max(1, PACKED_BYTES // max(1, packed))
 
     def close(self) -> None:
         """Stop the runner, unless it was given."""
