@@ -83,7 +83,8 @@ def _strides(nest: ArrayNest, steps: list[tuple[Mask, Extent]]) -> tuple[Extent,
         hit = present & depends
         passed = where(hit, inside, passed)
         stride = where(hit, step, stride)
-        last = where(present, where(depends, step, 0), last)
+        if hit is not False:
+            last = where((inside == 1) & hit, step, last)
     return passed, stride, last
 
 

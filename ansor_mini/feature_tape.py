@@ -26,6 +26,11 @@ __all__ = ["Symbol", "Tape", "TapeProgram", "where"]
 
 Scalar = Union[int, float, bool]
 
+# A program makes and drops hundreds of small arrays. The C library gives memory at the end of its heap back to the
+# system, and has it paged in anew, until a large block was freed once; after that it keeps up to twice as much.
+_large = np.empty(30 << 20, dtype=np.uint8)
+del _large
+
 
 class Tape:
     """Operations in the order in which they were written down."""
@@ -61,11 +66,12 @@ class TapeProgram:
     """Instructions over registers. A register is written again as soon as nobody needs what it holds.
 
     inputs: name and register. start: the registers before the first instruction, with all constants.
+    instructions: operation, register of the result, registers of up to three operands.
     """
 
     inputs: tuple[tuple[str, int], ...]
     start: tuple[Any, ...]
-    instructions: tuple[tuple[Operation, int, tuple[int, ...]], ...]
+    instructions: tuple[tuple[Any, ...], ...]
     results: tuple[int, ...]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[Any]:
@@ -73,13 +79,13 @@ class TapeProgram:
         registers = list(self.start)
         for name, register in self.inputs:
             registers[register] = inputs[name]
-        for operation, target, args in self.instructions:
-            if len(args) == 2:
-                registers[target] = operation(registers[args[0]], registers[args[1]])
-            elif len(args) == 1:
-                registers[target] = operation(registers[args[0]])
+        for operation, target, a, b, c in self.instructions:
+            if c is not None:
+                registers[target] = operation(registers[a], registers[b], registers[c])
+            elif b is not None:
+                registers[target] = operation(registers[a], registers[b])
             else:
-                registers[target] = operation(registers[args[0]], registers[args[1]], registers[args[2]])
+                registers[target] = operation(registers[a])
         return [registers[register] for register in self.results]
 
 
@@ -92,7 +98,7 @@ def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
     register: dict[int, int] = {}
     free: list[int] = []
     inputs: list[tuple[str, int]] = []
-    instructions: list[tuple[Operation, int, tuple[int, ...]]] = []
+    instructions: list[tuple[Any, ...]] = []
 
     def place(value: Any) -> int:
         if isinstance(value, Symbol):
@@ -118,7 +124,7 @@ def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
         if isinstance(operation, str):
             inputs.append((operation, target))
         else:
-            instructions.append((operation, target, places))
+            instructions.append((operation, target, *places, *(None,) * (3 - len(places))))
     found = tuple(place(result) for result in results)  # may add constants
     return TapeProgram(tuple(inputs), tuple(start), tuple(instructions), found)
 
