@@ -19,7 +19,8 @@ DAG = parse_workload("matmul:8,32,16")
 
 
 def nests(count: int) -> list[LoopNest]:
-    rng, found, sketches = np.random.default_rng(0), [], derive(DAG)
+    rng, sketches = np.random.default_rng(0), derive(DAG)
+    found: list[LoopNest] = []
     while len(found) < count:
         try:
             found.append(sample(sketches[0], rng, detect()).lower())
