@@ -61,7 +61,8 @@ class PackedSplitter:
                 np.matmul(self.histogram[nodes, codes], bundle.below, out=left[nodes, tests])
         total_g, total_h = unpack(self.histogram[:, : self.starts[1]].sum(axis=1, keepdims=True))
         below_g, below_h = unpack(left)
-        scores = split_scores(below_g, below_h, total_g, total_h, self.gradients, options)[:, self.place]
+        scores = split_scores(below_g, below_h, total_g, total_h, self.gradients, options)
+        scores = scores.take(self.place, axis=1)
         if self.forbidden is not None:
             scores[:, self.forbidden] = -np.inf
         return best_gains(scores, total_g, total_h, self.gradients, options)
