@@ -221,4 +221,6 @@ _UFUNCS: dict[np.ufunc, Operation] = {
     np.minimum: _extreme(np.minimum, min), np.maximum: _extreme(np.maximum, max),
     np.ceil: lambda a: _rounded(np.ceil, a), np.floor: lambda a: _rounded(np.floor, a),
     np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.true_divide: operator.truediv,
+    np.less: operator.lt, np.less_equal: operator.le, np.greater: operator.gt, np.greater_equal: operator.ge,
+    np.equal: operator.eq, np.not_equal: operator.ne, np.bitwise_and: operator.and_, np.bitwise_or: operator.or_,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,9 +39,20 @@ def _program(sketch: Sketch, rng: np.random.Generator, draw: st.DrawFn):
     return sample(sketch, rng, SMALL_MACHINE, threads=draw(st.sampled_from((1, 2))), tiles=tiles)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(populations())
 def test_batched_features_equal_those_of_each_program(population: Population):
+    check_equal(population)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None)
+@given(populations())
+def test_batched_features_equal_those_of_each_of_many_programs(population: Population):
+    check_equal(population)
+
+
+def check_equal(population: Population) -> None:
     batch = raw_population_features(population, fewest=1)
     for row, program in enumerate(population.programs()):
         try:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from ansor_mini.feature_symbols import Symbol, where
 from ansor_mini.feature_tape import Tape
+from ansor_mini.regions import maximum, minimum
 
 INPUTS = {"a": np.array([1.0, 2.0, 3.0, 5.0, 8.0]), "b": np.array([4.0, 1.0, 3.0, 2.0, 2.0])}
-NUMBERS = (operator.add, operator.sub, operator.mul, np.minimum, np.maximum)
+NUMBERS = (operator.add, operator.sub, operator.mul, minimum, maximum)
 COMPARISONS = (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
 
 
