@@ -18,7 +18,8 @@ from runtime.indices.index_forms import flat_index, step
 from runtime.loop_nest import SERIAL, UNROLL, For, If, LoopNest, Stmt, Store, expressions, rebuild_stmt, sub_stmts
 from runtime.passes.visits import accesses
 
-STATEMENT_LIMIT = 512  # after unrolling
+STATEMENT_LIMITS = (512, 128, 32)  # below one loop after unrolling; the next is tried when the whole nest has too many
+NEST_LIMIT = 1024  # statements of a nest after unrolling
 FULL_TILE = 8  # accumulators that keep a multiply-add unit busy without unrolling the reduction
 
 
@@ -33,7 +34,24 @@ def bound_unrolling(nest: LoopNest) -> LoopNest:
             for j in unroll(64):
                 C[i, j] = 0.0
     """
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _bound(nest.body, STATEMENT_LIMIT)[0])
+    body = nest.body
+    for limit in STATEMENT_LIMITS:
+        body, copies = _bound(body, limit)
+        if copies <= NEST_LIMIT:
+            break
+    return LoopNest(nest.name, nest.inputs, nest.outputs, body)
+
+
+def unrolled_size(stmt: Stmt) -> int:
+    """How many statements a statement is once unrolled.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> nest = parse("def f() -> (C: int32[4]):\\n for i in range(2):\\n  for j in unroll(4):\\n   C[j] = i")
+    >>> unrolled_size(nest.body)
+    4
+    """
+    size = sum(unrolled_size(part) for part in sub_stmts(stmt)) or 1
+    return size * stmt.extent if isinstance(stmt, For) and stmt.kind == UNROLL else size
 
 
 def _bound(stmt: Stmt, limit: int) -> tuple[Stmt, int]:

@@ -30,11 +30,13 @@ from runtime.loop_nest import (
     sub_stmts,
     transform_stmts,
 )
+from runtime.passes.bounded_unrolling import unrolled_size
 from runtime.passes.guard_loops import hoist_guards
 from runtime.passes.vector_loops import substitute_stmt
 from runtime.passes.visits import conjuncts
 
 COPIES_LIMIT = 4  # times that one tile may be written
+SIZE_LIMIT = 512  # statements, once unrolled, that may come of one loop
 
 
 def write_out_cases(nest: LoopNest) -> LoopNest:
@@ -60,11 +62,15 @@ def write_out_cases(nest: LoopNest) -> LoopNest:
 
 
 def _below(stmt: Stmt, copies: int) -> Stmt:
-    if isinstance(stmt, For) and copies * stmt.extent <= COPIES_LIMIT and decides_borders(stmt):
+    if isinstance(stmt, For) and copies * stmt.extent <= COPIES_LIMIT and _stays_small(stmt) and decides_borders(stmt):
         cases = [substitute_stmt(stmt.body, {stmt.var.name: Const(value)}) for value in range(stmt.extent)]
         return block(*(_below(case, copies * stmt.extent) for case in cases))
     parts = sub_stmts(stmt)
     return rebuild_stmt(stmt, tuple(_below(part, copies) for part in parts)) if parts else stmt
+
+
+def _stays_small(loop: For) -> bool:
+    return loop.extent * unrolled_size(loop.body) <= SIZE_LIMIT
 
 
 def decides_borders(loop: For) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from runtime.loop_nest import For, LoopNest, walk_stmts
 from runtime.loop_nest_text import parse
-from runtime.passes.bounded_unrolling import STATEMENT_LIMIT, bound_unrolling
+from runtime.passes.bounded_unrolling import STATEMENT_LIMITS, bound_unrolling
 
 
 def tile(rows: int, steps: int, value: str, guard: str = "") -> LoopNest:
@@ -40,7 +40,7 @@ def test_taps_that_share_elements_or_decide_conditions_stay_unrolled(value: str,
 
 def test_no_loop_but_that_of_a_tile_goes_beyond_the_limit() -> None:
     rows = 32
-    steps = STATEMENT_LIMIT // rows + 1
+    steps = STATEMENT_LIMITS[0] // rows + 1
     assert kinds(tile(rows, steps, "A[0, i + k]")) == {"k": "serial", "i": "unroll"}
 
 
