@@ -20,6 +20,7 @@ from ansor_mini.cost_model import CostModel, RandomModel
 from ansor_mini.evolution import EvolutionOptions
 from ansor_mini.feasibility import Feasibility
 from ansor_mini.holes import LOCATION, TILE, HoleSpec
+from ansor_mini.learned_model import LearnedModel
 from ansor_mini.population import Population
 from ansor_mini.population_annotation import sample_populations
 from ansor_mini.population_evolution import evolve_populations
@@ -69,7 +70,12 @@ Propose = Callable[[Search, int], list[Program]]
 
 
 def by_evolution(search: Search, count: int) -> list[Program]:
-    """Evolve random programs and the best measured ones under the cost model."""
+    """Evolve random programs and the best measured ones under the cost model; random ones while that knows nothing.
+
+    Evolution under random scores would only undo what the sampling policy knows about good tiles.
+    """
+    if isinstance(search.model, LearnedModel) and search.model.trees is None:
+        return search.random_programs(count)
     populations = [
         Population(fresh.sketch, np.concatenate([fresh.choices, elite.choices]))
         for fresh in search.sample(search.options.population)
