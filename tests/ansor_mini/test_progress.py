@@ -21,15 +21,13 @@ def tuner() -> TaskTuner:
     """A search that has measured seventeen programs."""
     dag = parse_workload("matmul:16,16,16")
     found = TaskTuner(Task("t", dag), rng=np.random.default_rng(0), measurer=lambda nests, on_result: None)
-    found.measured = {found.sketches[0].program(_values(found, number)): 1e-6 for number in range(17)}
+    values = {hole.name: hole.values[0] for hole in found.sketches[0].holes}
+    first = next(iter(values))
+    found.measured = {found.sketches[0].program(values | {first: number}): 1e-6 for number in range(17)}
     found.best, found.best_seconds = next(iter(found.measured)), 8.192e-6
     found.failures["crash"] = 2
     found.rejections["too many [loops]"] = 3
     return found
-
-
-def _values(tuner: TaskTuner, number: int) -> dict:
-    return {hole.name: hole.values[number % len(hole.values)] for hole in tuner.sketches[0].holes} | {"C.i": (number,)}
 
 
 def test_one_line_says_it_all(tuner: TaskTuner) -> None:
