@@ -46,7 +46,7 @@ def test_batched_features_equal_those_of_each_program(population: Population):
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(populations())
 def test_batched_features_equal_those_of_each_of_many_programs(population: Population):
     check_equal(population)
