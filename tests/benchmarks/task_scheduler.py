@@ -8,7 +8,7 @@ longer, so that a strategy may go on with them; a task whose recording ends coun
 number of trials that the gradient needs to reach the target over round robin's, the mean over seeds of its ε, for the
 worst of: each network alone (f1), both together (f1), both by their geometric mean (f3).
 
-`--quick` replays `results/task-scheduler-curves.jsonl`; a full run first goes on with the recording, for eight minutes
+`--quick` replays `results/task-scheduler-curves.jsonl`; a full run first goes on with the recording, for 15 minutes
 at most, and writes that file.
 """
 
@@ -48,8 +48,8 @@ from tests.benchmarks.tuning_curves import (
 
 NETWORKS = ("squeezenet", "mobilenet_v2")
 CURVES = RESULTS / "task-scheduler-curves.jsonl"
-EACH, ALL = 32, 4000  # programs recorded of every task in turn, and then of all tasks, chosen by the gradient
-BUDGET_SECONDS, SEEDS = 480.0, 10
+EACH, ALL = 24, 3000  # programs recorded of every task in turn, and then of all tasks, chosen by the gradient
+BUDGET_SECONDS, SEEDS = 900.0, 10
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,9 @@ def task_scheduler(quick: bool) -> dict[str, Any]:
     """Record unless quick, replay, compare."""
     recording = read_recording(CURVES) if quick else record_networks()
     budget = recording.common // ROUND * ROUND
+    if budget < 2 * ROUND:
+        found = f"{CURVES} has {recording.common} programs of most tasks"
+        raise ValueError(f"{found}, too few to compare schedules; run again without --quick to go on recording")
     shares = {name: compare(*what, budget) for name, what in objectives(recording).items()}
     show(recording, shares, budget)
     figures = {f"trials_share_{name.replace(' ', '_')}": column["gradient"] for name, column in shares.items()}

@@ -10,6 +10,7 @@ import pytest
 
 from ansor_mini.objectives import TotalLatency
 from ansor_mini.task_scheduler import SchedulerOptions
+from tests.benchmarks import task_scheduler
 from tests.benchmarks.task_scheduler import VARIANTS, compare, objectives
 from tests.benchmarks.tuning_curves import (
     RecordedTask,
@@ -47,6 +48,24 @@ def test_a_recording_is_read_back(tmp_path):
 def test_a_task_that_is_soon_exhausted_does_not_count():
     short = replace(made_up().tasks[0], seconds=(1.0,) * 3)
     assert Recording("", (short, *made_up().tasks)).common == 65
+
+
+def test_too_short_a_recording_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(task_scheduler, "CURVES", tmp_path / "curves.jsonl")
+    write_recording(task_scheduler.CURVES, made_up(programs=15))
+    with pytest.raises(ValueError, match="15 programs of most tasks, too few to compare schedules"):
+        task_scheduler.task_scheduler(quick=True)
+
+
+def test_a_long_recording_gives_the_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(task_scheduler, "CURVES", tmp_path / "curves.jsonl")
+    recording = made_up()
+    short = [replace(task, seconds=task.seconds[:24]) for task in recording.tasks[4:]]
+    write_recording(task_scheduler.CURVES, Recording("made up", (*recording.tasks[:4], *short)))
+    figures = task_scheduler.task_scheduler(quick=True)
+    parts = {name: value for name, value in figures.items() if name.startswith("trials_share_")}
+    assert len(parts) == 4 and figures["trials_share"] == max(parts.values())
+    assert figures["round_robin_trials_per_task"] == 24 and "both networks" in capsys.readouterr().out
 
 
 def test_a_network_has_its_own_tasks():
