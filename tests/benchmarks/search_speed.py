@@ -37,7 +37,7 @@ from ansor_mini.sketch import Program, derive
 from ansor_mini.tensor_expression import compute, placeholder
 from ansor_mini.workload_tensors import convolution
 from runtime.c_text.statements import EmitError
-from runtime.emit_c import emit_kernel
+from runtime.emit_c import emit_kernel, native_vector_bytes
 from runtime.expr import Const, maximum
 from runtime.machine import Machine, detect
 from tests.benchmarks.command import main
@@ -160,6 +160,7 @@ def _median(function: Callable[[], object], repeats: int) -> float:
 
 def per_program(programs: Sequence[Program]) -> dict[str, list[float]]:
     """Seconds of each program for replaying, lowering and emitting."""
+    native_vector_bytes()  # asks the compiler, once in a process
     seconds: dict[str, list[float]] = {"replay": [], "lower": [], "emit": []}
     for program in programs:
         try:
