@@ -7,15 +7,17 @@ parts; each part is scored by a model that was fitted to the other four. Pairwis
 within each task over all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and
 the pooled figures take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one
 thread, in turns; times are medians. The labels are ranks; a row of the table has the paper's labels instead.
+Another row tells how well one half of the repeats of the measurements orders the programs as the other half does.
 
 A full run also repeats the study of the paper's Fig. 3: how well the model ranks programs that are not complete.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import numpy as np
 from ansor_mini.boosted_trees import GradientBoostedTrees, TreeOptions
 from ansor_mini.completion import completion_study
 from ansor_mini.cost_model import TrivialModel
+from ansor_mini.holes import freeze
 from ansor_mini.learned_model import LABELS, LearnedModel, TrainingData, throughput_labels
 from ansor_mini.measured_programs import measured_programs
 from ansor_mini.program_features import featurise
@@ -53,7 +56,8 @@ class Measured:
     """Measured programs as numbers.
 
     X: features, float32 [rows, 164]. program: of each row. seconds: of each program. task: number of each program's
-    task. names: of the tasks. analytic: each program's score by `TrivialModel`. programs: themselves.
+    task. names: of the tasks. analytic: each program's score by `TrivialModel`. programs: themselves. halves: least
+    seconds of every other repeat of a program's measurement, and of the repeats between, float64 [2, programs].
     """
 
     X: np.ndarray
@@ -63,6 +67,7 @@ class Measured:
     names: tuple[str, ...]
     analytic: np.ndarray
     programs: tuple[Program, ...] = ()
+    halves: np.ndarray | None = None
 
     @cached_property
     def speed(self) -> np.ndarray:
@@ -88,6 +93,7 @@ def load(path: Path, threads: int = 1) -> Measured:
     machine, data = detect(), TrainingData()
     names: list[str] = []
     kept: list[Program] = []
+    halves: list[tuple[float, float]] = []
     for name, records in by_task.items():
         dag = parse_workload(name)
         seconds = measured_programs(records, dag, derive(dag, machine=machine))
@@ -100,13 +106,24 @@ def load(path: Path, threads: int = 1) -> Measured:
         data.tasks += [name] * len(rows)
         data.seconds += [seconds[program] for program, _ in rows]
         kept += [program for program, _ in rows]
+        halves += _halves(records, [program for program, _ in rows])
     if not names:
         raise ValueError(f"{path} has no task with {LEAST} correct programs on {threads} threads")
     X, program = data.arrays()
     task = np.array([names.index(name) for name in data.tasks])
     # A sketch that was rebuilt from its steps has no facts to estimate from.
     analytic = [TrivialModel(machine, threads).predict([p])[0] if p.sketch.stages else 0.0 for p in kept]
-    return Measured(X, program, np.array(data.seconds), task, tuple(names), np.array(analytic), tuple(kept))
+    numbers = np.array(data.seconds), task, tuple(names), np.array(analytic), tuple(kept), np.array(halves).T
+    return Measured(X, program, *numbers)
+
+
+def _halves(records: Sequence[Record], programs: Sequence[Program]) -> list[tuple[float, float]]:
+    """The least of every other repeat of each program, and the least of the others; nan when there are none."""
+    repeats: dict[object, list[float]] = {}
+    for record in records:
+        repeats.setdefault((record.steps, freeze(record.annotation)), []).extend(record.seconds)
+    known = [repeats[program.identity, program.frozen] for program in programs]
+    return [(min(times[::2], default=math.nan), min(times[1::2], default=math.nan)) for times in known]
 
 
 def fit_ours(X: np.ndarray, labels: np.ndarray, program: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -165,6 +182,17 @@ def quality(data: Measured, scores: np.ndarray) -> dict[str, float]:
     }
 
 
+def measured_again(data: Measured) -> dict[str, float] | None:
+    """How well a measurement predicts itself, which no model can be expected to beat; None without enough repeats."""
+    if data.halves is None:
+        return None
+    twice = np.isfinite(data.halves).all(axis=0)
+    if np.bincount(data.task[twice], minlength=len(data.names)).min() < TOP:
+        return None
+    first, second = (replace(data, seconds=half[twice], task=data.task[twice]) for half in data.halves)
+    return quality(first, second.speed)
+
+
 def times(data: Measured, fold: np.ndarray, models: Mapping[str, Fit], rounds: int) -> dict[str, tuple[float, float]]:
     """Seconds to fit to four fifths of the programs, and to score `PREDICTED` programs, of each model."""
     part = data.part(fold != 0)
@@ -195,6 +223,9 @@ def compare(data: Measured, quick: bool) -> dict[str, Any]:
     scores = {name: cross_validated(data, fit, fold) for name, fit in models.items()}
     results = {name: quality(data, found) for name, found in scores.items()}
     results["ours, paper's labels"] = quality(data, cross_validated(data, fit_ours, fold, "throughput"))
+    again = measured_again(data)
+    if again is not None:
+        results["measuring again"] = again
     results["tile sizes"] = quality(data, data.analytic)
     results["random"] = quality(data, rng.random(len(data.seconds)))
     spent = times(data, fold, models, 3 if quick else 9)
@@ -210,6 +241,8 @@ def compare(data: Measured, quick: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {name: round(value, 4) for name, value in results["ours"].items()}
     figures |= {"programs": len(data.seconds), "tasks": len(data.names), "completion": completion}
     figures |= {f"throughput_labels_{name}": round(value, 4) for name, value in results["ours, paper's labels"].items()}
+    if again is not None:
+        figures |= {f"measured_again_{name}": round(value, 4) for name, value in again.items()}
     if "xgboost" in results:
         figures |= {f"xgboost_{name}": round(value, 4) for name, value in results["xgboost"].items()}
         figures["train_time_over_xgboost"] = round(spent["ours"][0] / spent["xgboost"][0], 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,13 @@ def test_the_table_and_the_figures(measured, capsys):
     assert "ours" in printed and "tile sizes" in printed
     assert figures["programs"] == 400 and figures["tasks"] == 2
     assert 0.8 < figures["pairwise_accuracy"] <= figures["clear_pairwise_accuracy"] <= 1
+
+
+def test_measuring_again_is_the_most_that_a_model_can_do(measured):
+    rng = np.random.default_rng(5)
+    halves = measured.seconds * np.exp(0.05 * rng.standard_normal((2, len(measured.seconds))))
+    figures = benchmark.compare(replace(measured, halves=halves), quick=True)
+    assert 0.8 < figures["measured_again_pairwise_accuracy"] < 1
 
 
 def test_no_records_is_one_clear_error(tmp_path):
