@@ -28,7 +28,7 @@ from __future__ import annotations
 from ansor_mini.rule_types import APPLY, Context, Next, Rule, index_of, stage_at, when
 from ansor_mini.schedule import REDUCE, SPATIAL, Stage
 from ansor_mini.sketch import Derivation
-from ansor_mini.steps import ComputeAt, Reorder, Rfactor, Split, Step
+from ansor_mini.steps import ComputeAt, Reorder, Rfactor, Split, Step, Vectorize
 from ansor_mini.tiling_rules import needs_tiling
 from runtime.expr import Var
 from runtime.indices.simplify import Simplifier
@@ -78,7 +78,7 @@ def over_reduction(stage: Stage, height: int, lanes: int) -> tuple[Step, ...]:
         for k.0 in range(4):
             for i in range(4):
                 for j in range(3):
-                    for k.1 in range(16):
+                    for k.1 in vectorize(16):
                         C.rf += ...
         for i.1 in range(4):
             for j in range(3):
@@ -95,6 +95,7 @@ def over_reduction(stage: Stage, height: int, lanes: int) -> tuple[Step, ...]:
         Split(name, rows, (height,)),
         Reorder(name, (*outer, f"{rows}.0", f"{rows}.1", channels, lane)),
         Reorder(partial, (*outer, *reduce[:-1], f"{last}.0", rows, channels, lane)),
+        Vectorize(partial, lane),
         ComputeAt(partial, name, f"{rows}.0"),
     )
 

@@ -50,23 +50,34 @@ def joined_vector(loop: For) -> tuple[Store, Load] | None:
 
 
 def lanes_helper(name: str, short: str, count: int, element: str) -> str | None:
-    """The C function that joins the lanes of a vector; None when the name is not one of `NAMES`.
+    """The C function that joins the lanes of a vector, half by half; None when the name is not one of `NAMES`.
 
-    >>> print(lanes_helper("addlanes", "f32", 4, "float"))
-    static inline float addlanes_f32x4(f32x4 v)
+    >>> print(lanes_helper("addlanes", "f32", 8, "float"))
+    static inline float addlanes_f32x8(f32x8 v)
     {
-        v = v + __builtin_shufflevector(v, v, 2, 3, 0, 1);
-        v = v + __builtin_shufflevector(v, v, 1, 2, 3, 0);
-        return v[0];
+        f32x4 h4 = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+        h4 = h4 + __builtin_shufflevector(h4, h4, 2, 3, 0, 1);
+        h4 = h4 + __builtin_shufflevector(h4, h4, 1, 2, 3, 0);
+        return h4[0];
     }
     """
     op = next((op for op, helper in NAMES.items() if helper == name), None)
     if op is None:
         return None
-    kind, lines, distance = f"{short}x{count}", [], count // 2
-    while distance:
-        turned = ", ".join(str((lane + distance) % count) for lane in range(count))
-        other = f"__builtin_shufflevector(v, v, {turned})"
-        lines.append(f"    v = v + {other};" if op == "+" else f"    v = {op}_{kind}(v, {other});")
-        distance //= 2
-    return "\n".join((f"static inline {element} {name}_{kind}({kind} v)", "{", *lines, "    return v[0];", "}"))
+    kind, lines, vector = f"{short}x{count}", list[str](), "v"
+
+    def joined(a: str, b: str, lanes: int) -> str:
+        return f"{a} + {b}" if op == "+" else f"{op}_{short}x{lanes}({a}, {b})"
+
+    def part(*lanes: int) -> str:
+        return f"__builtin_shufflevector({vector}, {vector}, {', '.join(map(str, lanes))})"
+
+    while count > 4:
+        count //= 2
+        half = joined(part(*range(count)), part(*range(count, 2 * count)), count)
+        lines.append(f"    {short}x{count} h{count} = {half};")
+        vector = f"h{count}"
+    for distance in (2, 1):
+        turned = part(*((lane + distance) % count for lane in range(count)))
+        lines.append(f"    {vector} = {joined(vector, turned, count)};")
+    return "\n".join((f"static inline {element} {name}_{kind}({kind} v)", "{", *lines, f"    return {vector}[0];", "}"))
