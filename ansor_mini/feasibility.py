@@ -10,9 +10,11 @@ new structures among thousands of programs.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from ansor_mini.schedule import ScheduleError, State, Step
 from ansor_mini.sketch import Program, Sketch
 from ansor_mini.steps import fill, holes
 
+TOO_MANY_BORDERS = "too many axes of a stage with tiles that stick out"
 FREE = (TILE, UNROLL)  # kinds of holes that do not matter here
 
 
@@ -76,9 +79,14 @@ def _after(state: State, step: Step) -> _Node:
 
 @dataclass
 class Feasibility:
-    """Says whether programs can be replayed, and counts why not."""
+    """Says whether programs can be replayed, and counts why not.
+
+    borders: how many axes of a stage may have tiles that stick out, None for any number. The text of a tile is doubled
+    for each of them, and a compiler that gets 50 KiB of it is busy for seconds.
+    """
 
     rejections: Counter[str] = field(default_factory=Counter)
+    borders: int | None = None
     _replays: dict[tuple[str, ...], _Replays] = field(default_factory=dict, repr=False)
 
     def _of(self, sketch: Sketch) -> _Replays:
@@ -89,6 +97,8 @@ class Feasibility:
     def __call__(self, program: Program) -> bool:
         """True when the steps replay; False, counted, when they do not."""
         reason = self._of(program.sketch).reason(program.annotation)
+        if not reason and self.borders is not None and not self._few_borders(program.annotation, program.sketch):
+            reason = TOO_MANY_BORDERS
         if reason:
             self.rejections[reason] += 1
         return not reason
@@ -107,4 +117,20 @@ class Feasibility:
         for reason, count in zip(reasons, counts.tolist()):
             if reason:
                 self.rejections[reason] += count
-        return np.array([not reason for reason in reasons], dtype=bool)[which.ravel()]
+        fits = np.array([not reason for reason in reasons], dtype=bool)[which.ravel()]
+        if self.borders is not None and len(population):
+            numbers = {hole.name: population.numbers(hole.name) for hole in population.sketch.holes}
+            few = np.broadcast_to(self._few_borders(numbers, population.sketch), fits.shape)
+            if not few[fits].all():
+                self.rejections[TOO_MANY_BORDERS] += int((fits & ~few).sum())
+            fits &= few
+        return fits
+
+    def _few_borders(self, choices: Mapping[str, Any], sketch: Sketch) -> Any:
+        """Whether no stage has more borders than allowed: of one program a bool, of a population bool [programs]."""
+        counts: dict[str, Any] = {}
+        for hole in sketch.holes:
+            if hole.kind == TILE and hole.rounded:
+                sticks_out = np.not_equal(hole.extent % math.prod(choices[hole.name]), 0)
+                counts[hole.node] = counts.get(hole.node, 0) + sticks_out
+        return np.logical_and.reduce([np.less_equal(count, self.borders) for count in counts.values()] or [True])

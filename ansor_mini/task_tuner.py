@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ansor_mini.ablations import Search
+from ansor_mini.ablations import Search, by_evolution
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
 from ansor_mini.cpu_rules.extended import extended_rules
@@ -35,6 +35,7 @@ from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.steps import parse_step
 from ansor_mini.task import Measurer, OnResult, RecordSink, SearchOptions, Task, TuneResult
 from runtime import debug
+from runtime.emit_c import EmitError, emit_kernel
 from runtime.loop_nest import Allocate, LoopNest, walk_stmts
 from runtime.machine import Machine, detect
 from runtime.measure_case import MeasureResult
@@ -55,7 +56,9 @@ Observer = Callable[["TaskTuner", Record], None]
 
 RETRAIN = 0.1  # growth of the data after which it is trained again
 
-LOCAL_LIMIT = 192 << 10  # bytes of scratch buffers beyond which a program is not worth building
+BORDERS = 1  # axes of a stage whose tiles may stick out
+CODE_LIMIT = 16 << 10  # bytes of C beyond which a program keeps the compiler busy for longer than it is worth
+LOCAL_LIMIT = 320 << 10  # bytes of scratch buffers beyond which a program is not worth building
 ANCESTORS = 4  # best measured programs whose neighbours are looked at
 ELITE = 0.2  # share of the initial population taken from the best measured programs
 
@@ -102,7 +105,7 @@ class TaskTuner:
         derived = derive(task.dag, rules, self.machine, structure=structure)
         self.sketches = tuple(map(strategy.space, derived))
         self.seeds = list(seeds)
-        self.feasible = Feasibility()
+        self.feasible = Feasibility(borders=BORDERS)
         self.failures: Counter[str] = Counter()
         self.measured: dict[Program, float] = {}
         self.curve: list[tuple[int, float]] = []
@@ -186,7 +189,7 @@ class TaskTuner:
 
     def _neighbours(self, count: int) -> list[Program]:
         """Unmeasured mutations, one or two steps away, of the few best measured programs; the model's order."""
-        elite = self._elite(ANCESTORS) if self.options.local else []
+        elite = self._elite(ANCESTORS) if self.options.local and self.options.strategy.propose is by_evolution else []
         children: dict[Program, float] = {}
         for sketch in self.sketches:
             parents = Population.of(sketch, elite, skip=True)
@@ -216,14 +219,22 @@ class TaskTuner:
                 self._reject(program, f"infeasible: {error.reason}")
                 continue
             text = str(nest)
-            if local_bytes(nest) > LOCAL_LIMIT:
-                self._reject(program, "local buffers are too large")
-                continue
-            if text in self._texts:
-                self._reject(program, "same loop nest as an earlier program")
+            reason = "same loop nest as an earlier program" if text in self._texts else self._unworthy(nest)
+            if reason:
+                self._reject(program, reason)
                 continue
             self._texts.add(text)
             chosen[program] = nest
+
+    def _unworthy(self, nest: LoopNest) -> str:
+        """Why a program is not worth building; empty when it is."""
+        if local_bytes(nest) > LOCAL_LIMIT:
+            return "local buffers are too large"
+        try:
+            size = len(emit_kernel(nest, threads=self.task.threads))
+        except EmitError as error:
+            return f"no C: {error}"
+        return "too much code" if size > CODE_LIMIT else ""
 
     def _reject(self, program: Program, reason: str) -> None:
         self.rejections[reason] += 1
