@@ -118,7 +118,8 @@ def distinct_rows(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = columns.shape[1]
     key = np.random.default_rng(0).standard_normal(len(columns)) @ columns.astype(np.float64)
     _, first, number = np.unique(key, return_index=True, return_inverse=True)
-    if not np.array_equal(columns.take(first, axis=1).take(number, axis=1), columns):
+    same = columns.take(first, axis=1).take(number, axis=1) if len(first) < rows else None
+    if same is None or not np.array_equal(same, columns):
         return np.arange(rows), np.arange(rows)
     order = np.argsort(first)
     rank = np.empty(len(first), np.int64)

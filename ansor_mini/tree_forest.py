@@ -86,7 +86,7 @@ def predict(forest: Forest, X: np.ndarray) -> np.ndarray:
     if not len(forest.tested) or not len(X):
         return np.full(len(X), forest.value.sum())
     # Feature by feature, as trees ask for it, whatever the order of X was.
-    tested = np.ascontiguousarray(X.T[forest.tested])
+    tested = np.ascontiguousarray(X.take(forest.tested, axis=1).T) if X.flags.c_contiguous else X.T[forest.tested]
     first, row = distinct_rows(tested)
     return _walk(forest, tested[:, first] if len(first) < len(row) else tested)[row]
 
