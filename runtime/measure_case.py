@@ -8,7 +8,8 @@ reason why there is none: a program that fails is a value, never an exception.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,22 @@ class MeasureCase:
         self.expected = tuple(np.require(array, requirements="C") for array in expected)
         self.exact, self.rtol = exact, rtol
 
-    def save(self, folder: Path) -> None:
-        """Write the case into an existing folder."""
-        for kind, arrays in (("input", self.inputs), ("expected", self.expected)):
-            for number, array in enumerate(arrays):
-                np.save(folder / f"{kind}{number}.npy", array)
+    @property
+    def files(self) -> list[tuple[str, np.ndarray]]:
+        """The names of the files that hold the arrays."""
+        kinds = (("input", self.inputs), ("expected", self.expected))
+        return [(f"{kind}{number}.npy", array) for kind, arrays in kinds for number, array in enumerate(arrays)]
+
+    def save(self, folder: Path, known: Mapping[int, Path] | None = None) -> None:
+        """Write the case into an existing folder.
+
+        known: files that hold arrays already, by the array's id; they are linked instead of written again.
+        """
+        for name, array in self.files:
+            if known and id(array) in known:
+                os.link(known[id(array)], folder / name)
+            else:
+                np.save(folder / name, array)
         description = {"exact": self.exact, "rtol": self.rtol}
         description |= {"inputs": len(self.inputs), "expected": len(self.expected)}
         (folder / "case.json").write_text(json.dumps(description))

@@ -123,10 +123,13 @@ class Runner:
         """Measure on this case from now on; giving the same object again costs nothing."""
         if case is self._case:
             return
-        shutil.rmtree(self._case_folder, ignore_errors=True)
+        previous = self._case_folder
+        # Programs with weights packed in their own ways still share the other arrays, some of them large.
+        known = {id(array): previous / name for name, array in self._case.files} if self._case else {}
         self._case_number += 1
         self._case_folder.mkdir()
-        case.save(self._case_folder)
+        case.save(self._case_folder, known)
+        shutil.rmtree(previous, ignore_errors=True)
         self._case = case
 
     @property
