@@ -97,8 +97,9 @@ class Feasibility:
     def __call__(self, program: Program) -> bool:
         """True when the steps replay; False, counted, when they do not."""
         reason = self._of(program.sketch).reason(program.annotation)
-        if not reason and self.borders is not None and not self._few_borders(program.annotation, program.sketch):
-            reason = TOO_MANY_BORDERS
+        if not reason and self.borders is not None:
+            few = few_borders(program.annotation, program.sketch, self.borders)
+            reason = "" if few else TOO_MANY_BORDERS
         if reason:
             self.rejections[reason] += 1
         return not reason
@@ -120,17 +121,18 @@ class Feasibility:
         fits = np.array([not reason for reason in reasons], dtype=bool)[which.ravel()]
         if self.borders is not None and len(population):
             numbers = {hole.name: population.numbers(hole.name) for hole in population.sketch.holes}
-            few = np.broadcast_to(self._few_borders(numbers, population.sketch), fits.shape)
+            few = np.broadcast_to(few_borders(numbers, population.sketch, self.borders), fits.shape)
             if not few[fits].all():
                 self.rejections[TOO_MANY_BORDERS] += int((fits & ~few).sum())
             fits &= few
         return fits
 
-    def _few_borders(self, choices: Mapping[str, Any], sketch: Sketch) -> Any:
-        """Whether no stage has more borders than allowed: of one program a bool, of a population bool [programs]."""
-        counts: dict[str, Any] = {}
-        for hole in sketch.holes:
-            if hole.kind == TILE and hole.rounded:
-                sticks_out = np.not_equal(hole.extent % math.prod(choices[hole.name]), 0)
-                counts[hole.node] = counts.get(hole.node, 0) + sticks_out
-        return np.logical_and.reduce([np.less_equal(count, self.borders) for count in counts.values()] or [True])
+
+def few_borders(choices: Mapping[str, Any], sketch: Sketch, most: int) -> Any:
+    """Whether no stage has more than `most` borders: of one program a bool, of a population bool [programs]."""
+    counts: dict[str, Any] = {}
+    for hole in sketch.holes:
+        if hole.kind == TILE and hole.rounded:
+            sticks_out = np.not_equal(hole.extent % math.prod(choices[hole.name]), 0)
+            counts[hole.node] = counts.get(hole.node, 0) + sticks_out
+    return np.logical_and.reduce([np.less_equal(count, most) for count in counts.values()] or [True])

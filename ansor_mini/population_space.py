@@ -51,7 +51,7 @@ class Space:
     >>> from ansor_mini.sketch import derive
     >>> from ansor_mini.workloads import WORKLOADS
     >>> space = Space(derive(WORKLOADS["matmul"].dag(4, 4, 4))[0])
-    >>> space.sketch.holes[0].name, space.sizes[0], space.nodes
+    >>> space.sketch.holes[0].name, int(space.sizes[0]), space.nodes
     ('C.i', 10, ('C',))
     """
 

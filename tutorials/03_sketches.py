@@ -1,5 +1,5 @@
 """Sketches: how six rules derive the structure of a program
-==========================================================
+=========================================================
 
 After this you can predict which sketches a computation has, follow the derivation rule by rule, and say what the
 paper's conditions and those of its published code disagree about.

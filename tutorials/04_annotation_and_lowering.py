@@ -1,5 +1,5 @@
 """Annotation and lowering: from a sketch to loops with numbers
-=============================================================
+============================================================
 
 After this you can fill the holes of a sketch, say how large the space is and how a draw is biased, and follow bound
 inference and lowering to the loop nest, where padding is skipped and odd tiles are cut short.

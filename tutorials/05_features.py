@@ -1,11 +1,11 @@
 """Features and arithmetic intensity: what a cost model sees
-==========================================================
+=========================================================
 
 After this you can read the 164 numbers that describe a statement, compute three of them by hand, and predict from the
 arithmetic intensity of a loop nest where it will be fast.
 
-Papers: Ansor §5.2 (Appendix B). Time: about one minute on a laptop. Needs a C compiler for the last section. Read
-before: 02_loop_nests.
+Papers: Ansor §5.2 (Appendix B). Time: about one minute on a laptop. Needs a C compiler for the fourth section.
+Read before: 02_loop_nests.
 """
 
 # %% [markdown]

@@ -1,5 +1,5 @@
 """Boosted trees from scratch: the cost model's engine
-====================================================
+===================================================
 
 After this you can grow a regression tree by hand, say why its gain has the form it has, and train a model that is only
 ever told the sum of what it predicts, as Ansor's cost model is.

@@ -1,5 +1,5 @@
 """Evolution and crossover: better programs without measuring
-===========================================================
+==========================================================
 
 After this you can mutate and cross programs, say why every child is legal or dropped with a reason, and compare
 evolution with random search against the true best of a space.

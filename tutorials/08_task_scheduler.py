@@ -1,5 +1,5 @@
 """The task scheduler: where the next measurement pays most
-=========================================================
+========================================================
 
 After this you can write a network's tuning as an objective over tasks, compute the paper's gradient by hand, and see
 why spending trials evenly is wasteful.

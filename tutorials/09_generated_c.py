@@ -1,5 +1,5 @@
 """Reading the generated C: what each line is for, and what it costs without
-==========================================================================
+=========================================================================
 
 After this you can read an emitted kernel, say which decision of the loop nest became which line, and measure what a
 line is worth by taking it away.

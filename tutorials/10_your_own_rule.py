@@ -1,5 +1,5 @@
 """Writing your own sketch rule: tiles for transposes
-===================================================
+==================================================
 
 After this you can extend the search space by one function and one list entry, see the new sketches, check that they are
 right, and let the search use them.

@@ -99,10 +99,10 @@ def test_workspace_is_stacked() -> None:
 def test_big_local_buffers_are_refused() -> None:
     nest = parse("""def f() -> (B: float32[1]):
     for i in parallel(2):
-        with local(float32[40000]) as S:
-            with local(float32[40000]) as T:
+        with local(float32[80000]) as S:
+            with local(float32[80000]) as T:
                 B[0] = 1.0""")
-    with pytest.raises(EmitError, match="local buffers of a thread take 320000 bytes"):
+    with pytest.raises(EmitError, match="local buffers of a thread take 640000 bytes"):
         emit_kernel(nest, vector_bytes=32)
 
 
