@@ -129,6 +129,21 @@ class GuidedModel(LearnedModel):
         relative = self._relative(program.sketch.dag.key(), self.guide.predict([program]))
         return self.trees.predict(_beside(rows, relative))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The model as named arrays, the guide's estimates included."""
+        units = {"unit_tasks": np.array(list(self.unit), str), "units": np.array(list(self.unit.values()))}
+        return super().arrays() | units | {"estimates": np.array(self._estimates), "slope": np.asarray(self.slope)}
+
+    def take_over(self, arrays: dict[str, np.ndarray]) -> None:
+        """Add the data of another guided model, and use its trees; the guide must be of the same kind."""
+        if "estimates" not in arrays:
+            raise ValueError("it holds no estimates")
+        super().take_over(arrays)
+        for task, unit in zip(arrays["unit_tasks"].tolist(), arrays["units"].tolist()):
+            self.unit[task] = max(self.unit.get(task, 0.0), unit)
+        self._estimates += arrays["estimates"].tolist()
+        self.slope = float(arrays["slope"])
+
     def _relative(self, task: str, estimates: np.ndarray) -> np.ndarray:
         unit = self.unit.get(task) or float(np.max(estimates))
         return np.clip(estimates / unit, LEAST, 4.0)

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -63,6 +64,7 @@ class TrainingData:
         return np.concatenate(self.rows), np.repeat(np.arange(len(self)), counts)
 
 
+Own = TypeVar("Own", bound="LearnedModel")
 LabelRule = Callable[[np.ndarray], np.ndarray]  # from the seconds of the correct programs of one task to their labels
 
 
@@ -192,33 +194,40 @@ class LearnedModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the trees and the data they were fitted to into one .npz file, plain arrays throughout."""
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **self.arrays())  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The model as named arrays, as `save` writes them."""
         tasks, seconds = np.array(self.data.tasks, str), np.array(self.data.seconds)
         arrays: dict[str, np.ndarray] = {"tasks": tasks, "seconds": seconds}
         if len(self.data):
             arrays["X"], arrays["program"] = self.data.arrays()
         if self.trees is not None:
             arrays |= {f"trees_{name}": values for name, values in self.trees.arrays().items()}
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        return arrays
 
-    def restore(self, path: str | os.PathLike[str]) -> LearnedModel:
+    def restore(self: Own, path: str | os.PathLike[str]) -> Own:
         """Add the data of a saved model and take over its trees; returns self.
 
         Raises: ValueError: the file is not a saved model; OSError: it cannot be read.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-            tasks, seconds = arrays["tasks"].tolist(), arrays["seconds"].tolist()
-            rows = []
-            if tasks:
-                rows = np.split(arrays["X"], np.searchsorted(arrays["program"], np.arange(1, len(tasks))))
-            trees = {name[len("trees_") :]: values for name, values in arrays.items() if name.startswith("trees_")}
-            model = GradientBoostedTrees.from_arrays(trees) if trees else self.trees
+                self.take_over(dict(file))
         except (ValueError, KeyError, EOFError, TypeError) as error:
-            raise ValueError(f"{path} is not a saved LearnedModel: {error}") from None
+            raise ValueError(f"{path} is not a saved {type(self).__name__}: {error}") from None
+        return self
+
+    def take_over(self, arrays: dict[str, np.ndarray]) -> None:
+        """Add the data of another model's `arrays`, and use its trees."""
+        tasks, seconds = arrays["tasks"].tolist(), arrays["seconds"].tolist()
+        rows = []
+        if tasks:
+            rows = np.split(arrays["X"], np.searchsorted(arrays["program"], np.arange(1, len(tasks))))
+        trees = {name[len("trees_") :]: values for name, values in arrays.items() if name.startswith("trees_")}
+        model = GradientBoostedTrees.from_arrays(trees) if trees else self.trees
         self.data.rows += rows
         self.data.tasks += tasks
         self.data.seconds += seconds
         self.trees, self._trained = model, len(self.data)
-        return self

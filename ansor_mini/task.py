@@ -14,6 +14,7 @@ from ansor_mini.ablations import FULL, Strategy
 from ansor_mini.annotation import TilePolicy, register_tiles
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.evolution import EvolutionOptions
+from ansor_mini.population_mutations import POPULATION_MUTATIONS, PopulationMutation
 from ansor_mini.records import Record
 from ansor_mini.sketch import Program
 from ansor_mini.sketch_rules import Rule
@@ -60,6 +61,7 @@ class SearchOptions:
     structure: str = "SSRSRS"
     strategy: Strategy = FULL
     tiles: TilePolicy = register_tiles
+    mutations: Sequence[tuple[str, float, PopulationMutation]] = POPULATION_MUTATIONS
     evolution: EvolutionOptions = field(default_factory=EvolutionOptions)
     round_size: int = 16
     local: float = 0.4

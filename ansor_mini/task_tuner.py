@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ansor_mini.ablations import Search, by_evolution
+from ansor_mini.admission import not_worth_building
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel, TrivialModel
 from ansor_mini.cpu_rules.extended import extended_rules
@@ -35,8 +36,7 @@ from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.steps import parse_step
 from ansor_mini.task import Measurer, OnResult, RecordSink, SearchOptions, Task, TuneResult
 from runtime import debug
-from runtime.emit_c import EmitError, emit_kernel
-from runtime.loop_nest import Allocate, LoopNest, walk_stmts
+from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
 from runtime.measure_case import MeasureResult
 
@@ -57,8 +57,6 @@ Observer = Callable[["TaskTuner", Record], None]
 RETRAIN = 0.1  # growth of the data after which it is trained again
 
 BORDERS = 1  # axes of a stage whose tiles may stick out
-CODE_LIMIT = 16 << 10  # bytes of C beyond which a program keeps the compiler busy for longer than it is worth
-LOCAL_LIMIT = 320 << 10  # bytes of scratch buffers beyond which a program is not worth building
 ANCESTORS = 4  # best measured programs whose neighbours are looked at
 ELITE = 0.2  # share of the initial population taken from the best measured programs
 
@@ -167,6 +165,7 @@ class TaskTuner:
             threads=self.task.threads,
             options=options.evolution,
             tiles=options.tiles,
+            mutations=options.mutations,
             elite=self._elite(int(ELITE * options.evolution.population)),
             seen=self._seen,
             feasible=self.feasible,
@@ -197,8 +196,8 @@ class TaskTuner:
                 continue
             space = Space(sketch)
             rows = parents.choices[self.rng.integers(len(parents), size=4 * count * len(parents) // len(elite))]
-            once, _ = mutate_rows(space, rows, self.rng, self.task.threads)
-            twice, _ = mutate_rows(space, once, self.rng, self.task.threads)
+            once, _ = mutate_rows(space, rows, self.rng, self.task.threads, self.options.mutations)
+            twice, _ = mutate_rows(space, once, self.rng, self.task.threads, self.options.mutations)
             both = space.population(np.where(self.rng.random(len(rows))[:, None] < 0.5, once, twice))
             legal = both.take(self.feasible.of_population(both))
             children.update(zip(legal.programs(), scores_of(self.model, legal).tolist()))
@@ -219,22 +218,13 @@ class TaskTuner:
                 self._reject(program, f"infeasible: {error.reason}")
                 continue
             text = str(nest)
-            reason = "same loop nest as an earlier program" if text in self._texts else self._unworthy(nest)
+            known = text in self._texts
+            reason = "same loop nest as before" if known else not_worth_building(nest, self.task.threads)
             if reason:
                 self._reject(program, reason)
                 continue
             self._texts.add(text)
             chosen[program] = nest
-
-    def _unworthy(self, nest: LoopNest) -> str:
-        """Why a program is not worth building; empty when it is."""
-        if local_bytes(nest) > LOCAL_LIMIT:
-            return "local buffers are too large"
-        try:
-            size = len(emit_kernel(nest, threads=self.task.threads))
-        except EmitError as error:
-            return f"no C: {error}"
-        return "too much code" if size > CODE_LIMIT else ""
 
     def _reject(self, program: Program, reason: str) -> None:
         self.rejections[reason] += 1
@@ -304,12 +294,6 @@ class TaskTuner:
             rejections=self.rejections,
             stopped=stopped,
         )
-
-
-def local_bytes(nest: LoopNest) -> int:
-    """Bytes of all scratch buffers of one thread."""
-    buffers = [stmt.buffer for stmt in walk_stmts(nest.body) if isinstance(stmt, Allocate)]
-    return sum(buffer.nbytes for buffer in buffers if buffer.scope != "global")
 
 
 def program_of(record: Record, dag: ComputeDAG, known: dict[tuple[str, ...], Sketch] | None = None) -> Program:

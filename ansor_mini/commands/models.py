@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.cost_model import CostModel, RandomModel, TrivialModel
+from ansor_mini.guided_model import GuidedModel
 from ansor_mini.learned_model import LearnedModel
 from runtime.machine import Machine, detect
 
 Maker = Callable[[np.random.Generator, Machine, int], CostModel]
 MODELS: dict[str, Maker] = {
+    "guided": lambda rng, machine, threads: GuidedModel(rng, TrivialModel(machine, threads), machine=machine),
     "learned": lambda rng, machine, threads: LearnedModel(rng, machine=machine),
     "simple": lambda rng, machine, threads: TrivialModel(machine, threads),
     "random": lambda rng, machine, threads: RandomModel(rng),

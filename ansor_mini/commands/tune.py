@@ -66,11 +66,11 @@ def run(arguments: Namespace) -> int:
     model = named_model(arguments.model, search, arguments.threads) if arguments.model else None
     find_compiler()
     earlier = read_records(arguments.out) if arguments.resume and arguments.out.is_file() else []
-    task = Task(dag.key(), dag, threads=arguments.threads)
+    constants = workload_constants(text)
+    task = Task(dag.key(), dag, threads=arguments.threads, constants=constants)
     with ExitStack() as stack:
         records = stack.enter_context(RecordFile(arguments.out, workload=text)) if arguments.out else None
         rng = np.random.default_rng(arguments.seed)
-        constants = workload_constants(text)
         measurer = stack.enter_context(
             LocalMeasurer(dag, threads=task.threads, rng=rng, constants=constants, **options)
         )

@@ -10,6 +10,7 @@ import pytest
 from ansor_mini.cost_model import TrivialModel
 from ansor_mini.guided_model import GuidedModel
 from ansor_mini.holes import TILE
+from ansor_mini.learned_model import LearnedModel
 from ansor_mini.population_annotation import sample_population
 from ansor_mini.sketch import derive
 from ansor_mini.workloads import parse_workload
@@ -77,3 +78,20 @@ def test_failures_are_learned_as_the_slowest():
 def test_as_many_times_as_programs():
     with pytest.raises(ValueError, match="got 1 for 2"):
         model().update(population(2).programs(), [1.0])
+
+
+def test_a_saved_model_scores_as_before(tmp_path):
+    rows = population(60)
+    programs = rows.programs()
+    learned = model()
+    learned.update(programs, invented_seconds(programs).tolist())
+    learned.save(tmp_path / "model.npz")
+    restored = model().restore(tmp_path / "model.npz")
+    assert np.array_equal(restored.predict_population(rows), learned.predict_population(rows))
+    restored.update(programs[:4], invented_seconds(programs[:4]).tolist())
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path):
+    LearnedModel(np.random.default_rng(0), machine=MACHINE).save(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="not a saved GuidedModel: it holds no estimates"):
+        model().restore(tmp_path / "model.npz")
