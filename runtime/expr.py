@@ -31,10 +31,14 @@ _PRECEDENCE |= {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6}
 
 
 class Expr:
-    """Base of all expressions; holds the operators that build new ones."""
+    """Base of all expressions; holds the operators that build new ones.
 
-    __slots__ = ()
+    variables: the names of its variables, set by `expr_tree.free_variables` when it is first asked.
+    """
+
+    __slots__ = ("variables",)
     dtype: str
+    variables: frozenset[str]
 
     def __add__(self, other: ExprLike) -> Expr:
         return binary("+", self, other)

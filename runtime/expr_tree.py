@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import is_
+from typing import Any
 
-from runtime.expr import Binary, Call, Cast, Expr, Load, Select, Var
+from runtime.expr import Binary, Call, Cast, Const, Expr, Load, Select, Var
+
+
+_CHILDREN: dict[type[Expr], Callable[[Any], tuple[Expr, ...]]] = {
+    Binary: lambda expr: (expr.a, expr.b),
+    Select: lambda expr: (expr.condition, expr.then, expr.otherwise),
+    Call: lambda expr: expr.args,
+    Cast: lambda expr: (expr.value,),
+    Load: lambda expr: expr.indices,
+    Var: lambda expr: (),
+    Const: lambda expr: (),
+}
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct subexpressions."""
-    if isinstance(expr, Binary):
-        return (expr.a, expr.b)
-    if isinstance(expr, Select):
-        return (expr.condition, expr.then, expr.otherwise)
-    if isinstance(expr, Call):
-        return expr.args
-    if isinstance(expr, Cast):
-        return (expr.value,)
-    if isinstance(expr, Load):
-        return expr.indices
-    return ()
+    parts = _CHILDREN.get(type(expr))
+    return parts(expr) if parts is not None else ()
 
 
 def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
@@ -39,17 +43,19 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
 
 def walk(expr: Expr) -> Iterator[Expr]:
     """The expression and all its subexpressions, outer first."""
-    yield expr
-    for child in children(expr):
-        yield from walk(child)
+    waiting = [expr]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(reversed(children(node)))
 
 
 def transform(expr: Expr, visit: Callable[[Expr], Expr | None]) -> Expr:
     """Rewrite bottom up: `visit` sees each node after its children and returns a replacement, or None to keep it."""
     parts = children(expr)
     if parts:
-        new_parts = tuple(transform(part, visit) for part in parts)
-        if any(new is not old for new, old in zip(new_parts, parts)):
+        new_parts = tuple([transform(part, visit) for part in parts])
+        if not all(map(is_, new_parts, parts)):
             expr = rebuild(expr, new_parts)
     replacement = visit(expr)
     return expr if replacement is None else replacement
@@ -62,7 +68,11 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     >>> print(substitute(i * 4 + 1, {"i": Var("i0") * 2 + Var("i1")}))
     (i0 * 2 + i1) * 4 + 1
     """
-    return transform(expr, lambda node: values.get(node.name) if isinstance(node, Var) else None)
+    if isinstance(expr, Var):
+        return values.get(expr.name, expr)
+    if free_variables(expr).isdisjoint(values):
+        return expr
+    return rebuild(expr, tuple([substitute(part, values) for part in children(expr)]))
 
 
 def loads(expr: Expr) -> list[Load]:
@@ -70,6 +80,18 @@ def loads(expr: Expr) -> list[Load]:
     return [node for node in walk(expr) if isinstance(node, Load)]
 
 
-def free_variables(expr: Expr) -> set[str]:
-    """Names of the variables in an expression."""
-    return {node.name for node in walk(expr) if isinstance(node, Var)}
+def free_variables(expr: Expr) -> frozenset[str]:
+    """Names of the variables in an expression; found once for each node, since expressions never change.
+
+    >>> sorted(free_variables(Var("i") * 4 + Var("j")))
+    ['i', 'j']
+    """
+    try:
+        return expr.variables
+    except AttributeError:
+        if isinstance(expr, Var):
+            found = frozenset((expr.name,))
+        else:
+            found = frozenset().union(*(free_variables(child) for child in children(expr)))
+        object.__setattr__(expr, "variables", found)
+        return found

@@ -51,14 +51,14 @@ def fold_tables(nest: LoopNest) -> LoopNest:
     return LoopNest(nest.name, nest.inputs, nest.outputs, _written_out(nest.body, names, 1))
 
 
-def _tables(stmt: Stmt) -> Iterator[set[str]]:
+def _tables(stmt: Stmt) -> Iterator[frozenset[str]]:
     """The variables of every chain of selects between constants."""
     for node in walk_stmts(stmt):
         for top in expressions(node):
             yield from _tables_in(top)
 
 
-def _tables_in(expr: Expr) -> Iterator[set[str]]:
+def _tables_in(expr: Expr) -> Iterator[frozenset[str]]:
     if isinstance(expr, Select) and isinstance(expr.then, Const) and not loads(expr):
         yield free_variables(expr)
         return
