@@ -33,12 +33,16 @@ _PRECEDENCE |= {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6}
 class Expr:
     """Base of all expressions; holds the operators that build new ones.
 
-    variables: the names of its variables, set by `expr_tree.free_variables` when it is first asked.
+    What was once found out about an expression, which never changes, is remembered with it. variables: the names of its
+    variables, set by `expr_tree.free_variables`.  reads: its loads, set by `expr_tree.loads`.  folded: set where
+    `index_forms.fold` finds nothing to fold.
     """
 
-    __slots__ = ("variables",)
+    __slots__ = ("variables", "reads", "folded")
     dtype: str
     variables: frozenset[str]
+    reads: tuple[Load, ...]
+    folded: bool
 
     def __add__(self, other: ExprLike) -> Expr:
         return binary("+", self, other)

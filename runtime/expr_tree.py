@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 from runtime.expr import Binary, Call, Cast, Const, Expr, Load, Select, Var
 
-
 _CHILDREN: dict[type[Expr], Callable[[Any], tuple[Expr, ...]]] = {
-    Binary: lambda expr: (expr.a, expr.b),
-    Select: lambda expr: (expr.condition, expr.then, expr.otherwise),
-    Call: lambda expr: expr.args,
+    Binary: attrgetter("a", "b"),
+    Select: attrgetter("condition", "then", "otherwise"),
+    Call: attrgetter("args"),
     Cast: lambda expr: (expr.value,),
-    Load: lambda expr: expr.indices,
+    Load: attrgetter("indices"),
     Var: lambda expr: (),
     Const: lambda expr: (),
 }
@@ -61,6 +60,18 @@ def transform(expr: Expr, visit: Callable[[Expr], Expr | None]) -> Expr:
     return expr if replacement is None else replacement
 
 
+def transform_loads(expr: Expr, visit: Callable[[Load], Expr | None]) -> Expr:
+    """Like `transform`, for a `visit` that sees loads only: what holds none is not walked."""
+    if not has_loads(expr):
+        return expr
+    parts = children(expr)
+    new_parts = tuple([transform_loads(part, visit) for part in parts])
+    if not all(map(is_, new_parts, parts)):
+        expr = rebuild(expr, new_parts)
+    replacement = visit(expr) if isinstance(expr, Load) else None
+    return expr if replacement is None else replacement
+
+
 def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     """Replace variables by name.
 
@@ -77,7 +88,23 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
 
 def loads(expr: Expr) -> list[Load]:
     """All loads in an expression, outer first."""
-    return [node for node in walk(expr) if isinstance(node, Load)]
+    return list(_loads(expr))
+
+
+def has_loads(expr: Expr) -> bool:
+    """Whether an expression reads memory."""
+    return bool(_loads(expr))
+
+
+def _loads(expr: Expr) -> tuple[Load, ...]:
+    """All loads in an expression; found once for each node."""
+    try:
+        return expr.reads
+    except AttributeError:
+        inside = [load for part in children(expr) for load in _loads(part)]
+        found = (expr, *inside) if isinstance(expr, Load) else tuple(inside)
+        object.__setattr__(expr, "reads", found)
+        return found
 
 
 def free_variables(expr: Expr) -> frozenset[str]:

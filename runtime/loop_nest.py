@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import is_
 
 from runtime.expr import Buffer, Expr, Var
 
@@ -128,17 +129,19 @@ def rebuild_stmt(stmt: Stmt, parts: tuple[Stmt, ...]) -> Stmt:
 
 def walk_stmts(stmt: Stmt) -> Iterator[Stmt]:
     """The statement and all its substatements, outer first, in program order."""
-    yield stmt
-    for part in sub_stmts(stmt):
-        yield from walk_stmts(part)
+    waiting = [stmt]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(reversed(sub_stmts(node)))
 
 
 def transform_stmts(stmt: Stmt, visit: Callable[[Stmt], Stmt | None]) -> Stmt:
     """Rewrite bottom up: `visit` returns a replacement, or None to keep the statement."""
     parts = sub_stmts(stmt)
     if parts:
-        new_parts = tuple(transform_stmts(part, visit) for part in parts)
-        if any(new is not old for new, old in zip(new_parts, parts)):
+        new_parts = tuple([transform_stmts(part, visit) for part in parts])
+        if not all(map(is_, new_parts, parts)):
             stmt = rebuild_stmt(stmt, new_parts)
     replacement = visit(stmt)
     return stmt if replacement is None else replacement

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from operator import is_
 
 from runtime.expr import Binary, Const, Expr, Number, Select, Var
-from runtime.expr_tree import free_variables, substitute, transform
+from runtime.expr_tree import children, free_variables, rebuild, substitute
 from runtime.indices import affine
 from runtime.indices.affine import Interval
 
@@ -23,15 +24,28 @@ def fold(expr: Expr) -> Expr:
     >>> print(fold(Var("i") + 3 + (-3)))
     i
     """
-    return transform(expr, _fold_node)
+    if isinstance(expr, (Var, Const)) or getattr(expr, "folded", False):
+        return expr
+    parts = children(expr)
+    folded_parts = tuple([fold(part) for part in parts])
+    if not all(map(is_, folded_parts, parts)):
+        expr = rebuild(expr, folded_parts)
+    replacement = _fold_node(expr)
+    if replacement is None:
+        object.__setattr__(expr, "folded", True)
+        return expr
+    return replacement
 
 
 def _fold_node(node: Expr) -> Expr | None:
     if isinstance(node, Select) and isinstance(node.condition, Const):
         return node.then if node.condition.value else node.otherwise
-    if not isinstance(node, Binary) or node.a.dtype not in ("int32", "int64", "bool"):
+    if not isinstance(node, Binary):
         return None
     a, b, op = node.a, node.b, node.op
+    number = b if isinstance(b, Const) else a
+    if not isinstance(number, Const) or number.dtype not in ("int32", "int64", "bool"):
+        return None
     if isinstance(a, Const) and isinstance(b, Const):
         value = _CONSTANT_RESULT[op](a.value, b.value) if op not in ("//", "%") or b.value else None
         return None if value is None else Const(value, node.dtype)

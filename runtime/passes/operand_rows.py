@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from math import prod
 
 from runtime.expr import Binary, Buffer, Expr, Load
-from runtime.expr_tree import free_variables, substitute, transform
+from runtime.expr_tree import free_variables, substitute, transform_loads
 from runtime.indices.index_forms import interval
 from runtime.loop_nest import (
     UNROLL,
@@ -118,7 +118,7 @@ def _with_row(stmt: Stmt, load: Load, columns: list[For], names: Names) -> Stmt:
 
     def swap(part: Stmt) -> Stmt:
         if isinstance(part, Store):
-            return Store(part.buffer, part.indices, transform(part.value, lambda e: here if e == load else None))
+            return Store(part.buffer, part.indices, transform_loads(part.value, lambda e: here if e == load else None))
         return rebuild_stmt(part, tuple(swap(inner) for inner in sub_stmts(part)))
 
     if isinstance(stmt, Allocate):  # an operand staged before: keep its fill first

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from math import prod
 
 from runtime.expr import Buffer, Const, Expr, Load
-from runtime.expr_tree import free_variables, substitute, transform, walk
+from runtime.expr_tree import free_variables, has_loads, substitute, transform_loads
 from runtime.indices.index_forms import flat_index, interval, step
 from runtime.loop_nest import (
     PARALLEL,
@@ -32,6 +32,7 @@ from runtime.loop_nest import (
     Store,
     block,
     rebuild_stmt,
+    stores,
     sub_stmts,
     transform_stmts,
     walk_stmts,
@@ -112,11 +113,15 @@ def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
 
 def tile_loops(access: Access) -> tuple[For, ...]:
     """The loops around an access that move its place."""
-    return tuple(loop for loop in access.loops if loop.var.name in access.variables)
+    moving = access.variables
+    return tuple([loop for loop in access.loops if loop.var.name in moving])
 
 
 def accumulators(reduction: For, loops: tuple[For, ...]) -> list[Access]:
     """The stores below a loop that accumulate in a small tile which the loop leaves in place."""
+    # Most loops move all that is stored below them, which shows without a look at what is loaded.
+    if all(store.buffer.scope == "register" or _moves(store, reduction) for store in stores(reduction.body)):
+        return []
     inside: dict[str, list[Access]] = {}
     for access in accesses(reduction.body):
         inside.setdefault(access.buffer.name, []).append(access)
@@ -131,6 +136,10 @@ def accumulators(reduction: For, loops: tuple[For, ...]) -> list[Access]:
         if _is_one_tile(store, group) and _copies_stay_inside(store, (*loops, reduction)):
             found.append(store)
     return found
+
+
+def _moves(store: Store, loop: For) -> bool:
+    return any(loop.var.name in free_variables(index) for index in store.indices)
 
 
 def _is_one_tile(store: Access, group: list[Access]) -> bool:
@@ -170,7 +179,7 @@ def _fixed_guards(store: Access, reduction: For) -> list[Expr]:
     return [
         guard
         for guard in store.guards
-        if not free_variables(guard) & moving and not any(isinstance(node, Load) for node in walk(guard))
+        if not free_variables(guard) & moving and not has_loads(guard)
     ]
 
 
@@ -182,10 +191,7 @@ def with_tile(reduction: For, store: Access, names: Names, start: Expr | None) -
     place = tuple(loop.var for loop in tile)
 
     def swap(expr: Expr) -> Expr:
-        return transform(
-            expr,
-            lambda node: Load(register, place) if isinstance(node, Load) and node.buffer == store.buffer else None,
-        )
+        return transform_loads(expr, lambda load: Load(register, place) if load.buffer == store.buffer else None)
 
     def visit(stmt: Stmt) -> Stmt | None:
         if isinstance(stmt, Store):
@@ -267,15 +273,17 @@ def fits_registers(allocation: Allocate, around: tuple[For, ...]) -> bool:
 def _with_scope(allocation: Allocate, scope: str) -> Stmt:
     """Move a buffer to a scope; the loops that index a register are unrolled."""
     old = allocation.buffer
+    if scope == old.scope == "local":
+        return allocation
     new = Buffer(old.name, old.shape, old.dtype, scope)
 
     def swap(expr: Expr) -> Expr:
-        return transform(expr, lambda e: Load(new, e.indices) if isinstance(e, Load) and e.buffer == old else None)
+        return transform_loads(expr, lambda load: Load(new, load.indices) if load.buffer == old else None)
 
     def visit(stmt: Stmt) -> Stmt | None:
         if isinstance(stmt, Store):
             buffer = new if stmt.buffer == old else stmt.buffer
-            return Store(buffer, tuple(swap(index) for index in stmt.indices), swap(stmt.value))
+            return Store(buffer, tuple([swap(index) for index in stmt.indices]), swap(stmt.value))
         if isinstance(stmt, If):
             return If(swap(stmt.condition), stmt.body)
         if isinstance(stmt, For) and stmt.kind == SERIAL and scope == "register":

@@ -13,7 +13,7 @@ vectorised loop is one vector operation per statement.
 from __future__ import annotations
 
 from runtime.expr import ITEM_SIZE, Const, Expr, Load
-from runtime.expr_tree import free_variables, substitute, transform, walk
+from runtime.expr_tree import free_variables, has_loads, substitute, transform_loads
 from runtime.indices.index_forms import flat_index, fold, step
 from runtime.loop_nest import (
     PARALLEL,
@@ -127,15 +127,15 @@ def without_lane(stmt: Stmt, lane: For) -> Stmt:
                 C[c0 * 4 + c] = X[c0 * 4 // 8]
     """
 
-    def visit(expr: Expr) -> Expr | None:
-        if not isinstance(expr, Load) or lane.var.name not in set().union(*map(free_variables, expr.indices)):
+    def visit(load: Load) -> Expr | None:
+        if lane.var.name not in free_variables(load):
             return None
-        if any(step(index, lane.var.name, lane.extent) != 0 for index in expr.indices):
+        if any(step(index, lane.var.name, lane.extent) != 0 for index in load.indices):
             return None
-        return Load(expr.buffer, tuple(fold(substitute(index, {lane.var.name: Const(0)})) for index in expr.indices))
+        return Load(load.buffer, tuple(fold(substitute(index, {lane.var.name: Const(0)})) for index in load.indices))
 
     if isinstance(stmt, Store):
-        return Store(stmt.buffer, stmt.indices, transform(stmt.value, visit))
+        return Store(stmt.buffer, stmt.indices, transform_loads(stmt.value, visit))
     return rebuild_stmt(stmt, tuple(without_lane(part, lane) for part in sub_stmts(stmt)))
 
 
@@ -178,7 +178,7 @@ def obstacle(loop: For) -> str | None:
             return f"a {stmt.kind} loop is inside"
         if isinstance(stmt, Allocate):
             own.add(stmt.buffer.name)
-    touched = list(accesses(loop.body))
+    touched = accesses(loop.body)
     for name in {store.buffer.name for store in stores(loop.body)}:
         indices = [access.indices for access in touched if access.buffer.name == name]
         if name in own:
@@ -193,4 +193,4 @@ def _divides(column: tuple[Expr, ...], loop: For, inner: set[str]) -> bool:
     first = column[0]
     if any(index != first for index in column) or free_variables(first) & inner:
         return False
-    return not any(isinstance(node, Load) for node in walk(first)) and bool(step(first, loop.var.name, loop.extent))
+    return not has_loads(first) and bool(step(first, loop.var.name, loop.extent))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from runtime.expr import Binary, Buffer, Const, Expr, Load
-from runtime.expr_tree import free_variables, substitute, walk
+from runtime.expr import Binary, Buffer, Const, Expr
+from runtime.expr_tree import free_variables, has_loads, loads, substitute
 from runtime.indices.index_forms import fold, interval, multiple_of, step
-from runtime.loop_nest import VECTORIZE, Allocate, For, If, Stmt, Store, expressions, sub_stmts
+from runtime.loop_nest import VECTORIZE, Allocate, For, If, Stmt, Store, sub_stmts
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """One load or store: the loops and guards around it, outer first, and the statement that holds it."""
 
     buffer: Buffer
@@ -28,25 +28,32 @@ class Access:
         return next((loop for loop in reversed(self.loops) if loop.kind == VECTORIZE), None)
 
     @property
-    def variables(self) -> set[str]:
+    def variables(self) -> frozenset[str]:
         """The variables in its indices."""
-        return set().union(*(free_variables(index) for index in self.indices))
+        return frozenset().union(*map(free_variables, self.indices))
 
 
-def accesses(stmt: Stmt, loops: tuple[For, ...] = (), guards: tuple[Expr, ...] = ()) -> Iterator[Access]:
+def accesses(stmt: Stmt) -> list[Access]:
     """All accesses below a statement, in program order, loads of a statement before its store."""
-    for top in expressions(stmt):
-        for node in walk(top):
-            if isinstance(node, Load):
-                yield Access(node.buffer, node.indices, False, loops, guards, stmt)
-    if isinstance(stmt, Store):
-        yield Access(stmt.buffer, stmt.indices, True, loops, guards, stmt)
+    found: list[Access] = []
+    _add_accesses(stmt, (), (), found)
+    return found
+
+
+def _add_accesses(stmt: Stmt, loops: tuple[For, ...], guards: tuple[Expr, ...], found: list[Access]) -> None:
     if isinstance(stmt, For):
-        loops = (*loops, stmt)
-    if isinstance(stmt, If):
-        guards = (*guards, *conjuncts(stmt.condition))
-    for part in sub_stmts(stmt):
-        yield from accesses(part, loops, guards)
+        _add_accesses(stmt.body, (*loops, stmt), guards, found)
+    elif isinstance(stmt, Store):
+        for top in (*stmt.indices, stmt.value):
+            if has_loads(top):
+                found += [Access(load.buffer, load.indices, False, loops, guards, stmt) for load in loads(top)]
+        found.append(Access(stmt.buffer, stmt.indices, True, loops, guards, stmt))
+    else:
+        if isinstance(stmt, If):
+            found += [Access(load.buffer, load.indices, False, loops, guards, stmt) for load in loads(stmt.condition)]
+            guards = (*guards, *conjuncts(stmt.condition))
+        for part in sub_stmts(stmt):
+            _add_accesses(part, loops, guards, found)
 
 
 def conjuncts(condition: Expr) -> Iterator[Expr]:
