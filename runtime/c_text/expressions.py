@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from runtime.expr import COMPARISONS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
 from runtime.expr_tree import free_variables, loads, substitute
@@ -26,6 +27,7 @@ _RESERVED = set(
 )
 
 
+@lru_cache(maxsize=1024)  # a nest's few names are printed again and again
 def c_name(name: str) -> str:
     """A C identifier for a name of the nest, the same one each time."""
     text = re.sub(r"\W", "_", name)
@@ -74,6 +76,8 @@ class ScalarText:
         if isinstance(expr, Const):
             text = literal(expr.value, expr.dtype)
             return f"({text})" if precedence and text.startswith("-") else text
+        if isinstance(expr, Binary):
+            return self.binary(expr, precedence)
         if isinstance(expr, Load):
             return self.element(expr.buffer, expr.indices)
         if isinstance(expr, Cast):
@@ -82,8 +86,6 @@ class ScalarText:
             return f"({self.text(expr.condition, 1)} ? {self.text(expr.then, 1)} : {self.text(expr.otherwise, 1)})"
         if isinstance(expr, Call):
             return self.call(expr)
-        if isinstance(expr, Binary):
-            return self.binary(expr, precedence)
         raise TypeError(f"not an expression: {expr!r}")
 
     def element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:

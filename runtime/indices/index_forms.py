@@ -30,6 +30,11 @@ def fold(expr: Expr) -> Expr:
     folded_parts = tuple([fold(part) for part in parts])
     if not all(map(is_, folded_parts, parts)):
         expr = rebuild(expr, folded_parts)
+    return _fold_top(expr)
+
+
+def _fold_top(expr: Expr) -> Expr:
+    """Fold an expression whose parts are folded."""
     replacement = _fold_node(expr)
     if replacement is None:
         object.__setattr__(expr, "folded", True)
@@ -162,15 +167,16 @@ def flat_index(indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
     >>> print(flat_index((Var("i"), Var("j")), (4, 8)))
     i * 8 + j
     """
-    total: Expr = Const(0)
-    stride = 1
     terms: list[Expr] = []
+    stride = 1
     for index, extent in zip(reversed(indices), reversed(shape)):
-        terms.append(index * stride)
+        folded = fold(index)
+        terms.append(folded if stride == 1 else _fold_top(Binary("*", folded, Const(stride, index.dtype))))
         stride *= extent
+    total = terms.pop() if terms else Const(0)
     for term in reversed(terms):
-        total = total + term
-    return fold(total)
+        total = _fold_top(Binary("+", total, term))
+    return total
 
 
 def divide(expr: Expr, divisor: int) -> Expr:
