@@ -98,13 +98,12 @@ def has_loads(expr: Expr) -> bool:
 
 def _loads(expr: Expr) -> tuple[Load, ...]:
     """All loads in an expression; found once for each node."""
-    try:
-        return expr.reads
-    except AttributeError:
+    found = getattr(expr, "reads", None)
+    if found is None:
         inside = [load for part in children(expr) for load in _loads(part)]
         found = (expr, *inside) if isinstance(expr, Load) else tuple(inside)
         object.__setattr__(expr, "reads", found)
-        return found
+    return found
 
 
 def free_variables(expr: Expr) -> frozenset[str]:
@@ -113,12 +112,11 @@ def free_variables(expr: Expr) -> frozenset[str]:
     >>> sorted(free_variables(Var("i") * 4 + Var("j")))
     ['i', 'j']
     """
-    try:
-        return expr.variables
-    except AttributeError:
+    found = getattr(expr, "variables", None)
+    if found is None:
         if isinstance(expr, Var):
             found = frozenset((expr.name,))
         else:
-            found = frozenset().union(*(free_variables(child) for child in children(expr)))
+            found = frozenset().union(*map(free_variables, children(expr)))
         object.__setattr__(expr, "variables", found)
-        return found
+    return found

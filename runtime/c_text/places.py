@@ -15,7 +15,7 @@ bias of an epilogue, before all loops, into registers that the tile then lacks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 
 from runtime.expr import Const, Expr, Var
 from runtime.expr_tree import free_variables
@@ -29,7 +29,7 @@ from runtime.passes.visits import accesses
 INT32_LIMIT = 2**31  # elements from which on places take 64 bits and are left alone
 
 
-def split_place(place: Expr, outer: Collection[str]) -> tuple[Expr, Expr]:
+def split_place(place: Expr, outer: Set[str]) -> tuple[Expr, Expr]:
     """The parts of an integer expression that move with the variables `outer` alone, and the rest.
 
     >>> fixed, moving = split_place((Var("h0") * 8 + Var("h1") + 1) * 10 + Var("w"), {"h0"})
@@ -37,12 +37,15 @@ def split_place(place: Expr, outer: Collection[str]) -> tuple[Expr, Expr]:
     h0 * 80 | h1 * 10 + w + 10
     """
     form = Simplifier({}).affine(place)
-    fixed = {atom: factor for atom, factor in form.terms.items() if free_variables(atom) <= set(outer)}
-    moving = {atom: factor for atom, factor in form.terms.items() if atom not in fixed}
+    fixed: dict[Expr, int] = {}
+    moving: dict[Expr, int] = {}
+    for atom, factor in form.terms.items():
+        part = fixed if free_variables(atom) <= outer else moving
+        part[atom] = factor
     return Affine(0, fixed).to_expr(), Affine(form.const, moving).to_expr()
 
 
-def fixed_parts(tile: Stmt, outer: Collection[str], names: Names) -> dict[Expr, Var]:
+def fixed_parts(tile: Stmt, outer: Set[str], names: Names) -> dict[Expr, Var]:
     """A new variable for each fixed part of the places in memory below a tile; none when nothing repeats inside."""
     kinds = {stmt.kind for stmt in walk_stmts(tile) if isinstance(stmt, For)}
     if not outer or SERIAL not in kinds or PARALLEL in kinds:
@@ -56,7 +59,7 @@ def fixed_parts(tile: Stmt, outer: Collection[str], names: Names) -> dict[Expr, 
     return found
 
 
-def with_fixed_part(place: Expr, outer: Collection[str], known: Mapping[Expr, Var]) -> Expr:
+def with_fixed_part(place: Expr, outer: Set[str], known: Mapping[Expr, Var]) -> Expr:
     """The place written with the variable of its fixed part, or as it is where that has none."""
     fixed, moving = split_place(place, outer)
     variable = known.get(fixed)

@@ -64,6 +64,9 @@ class Simplifier:
         if isinstance(expr, Const):
             return Affine(int(expr.value))
         if isinstance(expr, Binary):
+            if isinstance(expr.b, Const) and expr.op in ("+", "*"):
+                form, number = self.affine(expr.a), int(expr.b.value)
+                return form.plus_const(number) if expr.op == "+" else form.times(number)
             return self._affine_binary(expr.op, self.affine(expr.a), self.affine(expr.b))
         simple = self._generic(expr)
         return self.affine(simple) if isinstance(simple, (Const, Binary)) else Affine(0, {simple: 1})
