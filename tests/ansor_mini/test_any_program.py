@@ -165,9 +165,11 @@ def some_descendants(origin: Origin, count: int) -> list[tuple[LoopNest, Measure
     return [pair for pair in pairs if not not_worth_building(pair[0], threads=max(THREADS))][:count]
 
 
-def compiled_results(nests: Sequence[LoopNest], cases: Sequence[MeasureCase], threads: int) -> list[list[np.ndarray]]:
+def compiled_results(
+    nests: Sequence[LoopNest], cases: Sequence[MeasureCase], threads: int, vector_bytes: int
+) -> list[list[np.ndarray]]:
     """The outputs of all nests as compiled C; the compiler is called once."""
-    library = build_library(emit_library(nests, threads=threads))
+    library = build_library(emit_library(nests, threads=threads, vector_bytes=vector_bytes))
     results = []
     for nest, case in zip(nests, cases):
         outputs = [np.full(buffer.shape, 77, buffer.dtype) for buffer in nest.outputs]
@@ -179,11 +181,12 @@ def compiled_results(nests: Sequence[LoopNest], cases: Sequence[MeasureCase], th
 @pytest.mark.cc
 @pytest.mark.slow
 @settings(max_examples=settings().max_examples // 6)
-@given(st.lists(origins(), min_size=4, max_size=4))
-def test_any_program_as_compiled_code(four: list[Origin]) -> None:
+@given(st.lists(origins(), min_size=4, max_size=4), st.sampled_from([16, 32, 64]))
+def test_any_program_as_compiled_code(four: list[Origin], vector_bytes: int) -> None:
     pairs = [pair for origin in four for pair in some_descendants(origin, 4)]
     nests = [LoopNest(f"kernel{n}", nest.inputs, nest.outputs, nest.body) for n, (nest, _) in enumerate(pairs)]
+    cases = [case for _, case in pairs]
     for threads in THREADS:
-        for nest, (_, case), outputs in zip(nests, pairs, compiled_results(nests, [c for _, c in pairs], threads)):
+        for nest, case, outputs in zip(nests, cases, compiled_results(nests, cases, threads, vector_bytes)):
             for actual, expected in zip(outputs, case.expected, strict=True):
                 np.testing.assert_array_equal(actual, expected, err_msg=f"{threads} threads\n{nest}")
