@@ -44,6 +44,8 @@ MACROS |= {
 _C_TYPES = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "b8": "_Bool"}
 _BYTES = {"f32": 4, "f64": 8, "i32": 4, "i64": 8, "b8": 1}
 _LIBM = ("exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow")
+_CALL_BACKWARDS = re.compile(r"\(((?:\d+x)?\d+[fib])_([a-z]+)\b")
+_VECTOR_TYPE = re.compile(r"([fib](?<![a-zA-Z0-9].)(?:8|32|64))x(\d+)u?\b")  # after no letter or digit
 
 
 def prelude(body: str) -> str:
@@ -66,11 +68,13 @@ def _collect(text: str, helpers: dict[tuple[str, str], str]) -> None:
 
 
 def _helper_names(text: str) -> set[tuple[str, str]]:
-    return set(re.findall(r"\b([a-z]+)_([fib]\d+(?:x\d+)?)\(", text))
+    """The pairs (name, type) of all calls `name_type(`."""
+    # Read backwards, since a search for brackets passes over most of the text in no time.
+    return {(name[::-1], short[::-1]) for short, name in _CALL_BACKWARDS.findall(text[::-1])}
 
 
 def _vector_types(text: str) -> set[tuple[str, str]]:
-    return set(re.findall(r"(?:\b|_)([fib](?:8|32|64))x(\d+)u?\b", text))
+    return set(_VECTOR_TYPE.findall(text))
 
 
 def _vector_type(short: str, count: int) -> str:
