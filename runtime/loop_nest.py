@@ -107,24 +107,23 @@ def block(*stmts: Stmt) -> Stmt:
 
 def sub_stmts(stmt: Stmt) -> tuple[Stmt, ...]:
     """The direct substatements."""
-    if isinstance(stmt, Block):
-        return stmt.stmts
     if isinstance(stmt, (For, If, Allocate)):
         return (stmt.body,)
-    return ()
+    return stmt.stmts if isinstance(stmt, Block) else ()
 
 
 def rebuild_stmt(stmt: Stmt, parts: tuple[Stmt, ...]) -> Stmt:
     """The same statement over other substatements."""
     if isinstance(stmt, Block):
         return block(*parts)
+    if not parts or parts[0] is sub_stmts(stmt)[0]:
+        return stmt
     if isinstance(stmt, For):
         return For(stmt.var, stmt.extent, stmt.kind, parts[0])
     if isinstance(stmt, If):
         return If(stmt.condition, parts[0])
-    if isinstance(stmt, Allocate):
-        return Allocate(stmt.buffer, parts[0])
-    return stmt
+    assert isinstance(stmt, Allocate)
+    return Allocate(stmt.buffer, parts[0])
 
 
 def walk_stmts(stmt: Stmt) -> Iterator[Stmt]:

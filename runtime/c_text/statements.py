@@ -147,8 +147,9 @@ class KernelText:
 
     def outline(self, loop: For) -> str:
         """Make a function of a parallel loop's body, and return the call of it."""
-        used = {access.buffer.name for access in accesses(loop.body)}
-        written = {access.buffer.name for access in accesses(loop.body) if access.is_store}
+        touched = accesses(loop.body)
+        used = {access.buffer.name for access in touched}
+        written = {access.buffer.name for access in touched if access.is_store}
         buffers = [buffer for name, buffer in self.alive.items() if name in used]
         variables = [c_name(outer.var.name) for outer in self.loops]
         parameters = [f"int32_t {name}" for name in variables]

@@ -131,7 +131,7 @@ def _borders(stmt: Stmt, var: str, fixed: set[str], loops: tuple[For, ...] = ())
         loops = (*loops, stmt)
     if isinstance(stmt, If):
         for conjunct in conjuncts(stmt.condition):
-            found = border_of(conjunct, loops)
+            found = border_of(conjunct, loops) if var in free_variables(conjunct) else None
             if found is not None and var in (used := free_variables(found.base)) and used <= fixed:
                 yield found
     for part in sub_stmts(stmt):
@@ -147,16 +147,21 @@ def border_of(condition: Expr, loops: tuple[For, ...], divides: bool = False) ->
         return None
     if condition.a.dtype != "int32":
         return None
-    form = Simplifier({}).affine(condition.a)
     end = int(condition.b.value)
-    for loop in loops:
+    used = free_variables(condition.a)
+    tiles = [loop for loop in loops if loop.var.name in used and _fits(loop.extent, end, divides)]
+    form = Simplifier({}).affine(condition.a) if tiles else Affine()
+    for loop in tiles:
         if form.terms.get(loop.var) == 1:
             base = form.plus(Affine(0, {loop.var: 1}), -1)
             tile = loop.extent
-            fits = end % tile == 0 if divides else end % tile and end > tile
-            if base.terms and fits and multiple_of(base.to_expr()) % tile == 0:
+            if base.terms and multiple_of(base.to_expr()) % tile == 0:
                 return Border(base.to_expr(), tile, end)
     return None
+
+
+def _fits(tile: int, end: int, divides: bool) -> bool:
+    return end % tile == 0 if divides else end % tile != 0 and end > tile
 
 
 def _without(stmt: Stmt, border: Border, extent: int) -> Stmt:
