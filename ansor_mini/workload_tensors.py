@@ -38,20 +38,21 @@ def matmul(batch: int, n: int, m: int, k: int) -> Tensor:
     return compute((*lead, n, m), body, "C", axes=names)
 
 
-def pad_spatial(x: Tensor, padding: int, axes: Sequence[str], value: float = 0.0) -> Tensor:
-    """Surround the inner axes (all but batch and channel) with zeros, or another value."""
+def pad_spatial(x: Tensor, padding: int, axes: Sequence[str], value: float = 0.0, *, lead: int = 1) -> Tensor:
+    """Surround the inner axes (all but the first `lead` and the last) with zeros, or another value."""
     if not padding:
         return x
-    shape = (x.shape[0], *(extent + 2 * padding for extent in x.shape[1:-1]), x.shape[-1])
+    extents = x.shape[lead:-1]
+    shape = (*x.shape[:lead], *(extent + 2 * padding for extent in extents), x.shape[-1])
 
-    def body(n: Expr, *rest: Expr) -> Expr:
-        *spatial, c = rest
+    def body(*at: Expr) -> Expr:
+        outer, spatial, c = at[:lead], at[lead:-1], at[-1]
         inside: Expr | None = None
-        for index, extent in zip(spatial, x.shape[1:-1]):
+        for index, extent in zip(spatial, extents):
             within = (index >= padding) & (index < extent + padding)
             inside = within if inside is None else inside & within
         assert inside is not None
-        source = (n, *(index - padding for index in spatial), c)
+        source = (*outer, *(index - padding for index in spatial), c)
         return select(inside, x[source], value)
 
     return compute(shape, body, "pad", axes=axes)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ansor_mini import workload_tensors as tensors
+from ansor_mini.blocked_tensors import C2D_NCHW16C, DEP_NCHW16C, Alternative, blocked_convolution, blocked_depthwise
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.tensor_expression import Tensor
 from ansor_mini.winograd import winograd
@@ -30,6 +31,7 @@ class Workload:
     """A family of workloads: how to build one, what its numbers mean, and the shapes that the paper uses.
 
     constants: the inputs that are weights; they stay the same between calls, so their layout is free.
+    alternatives: other workloads that compute the same from arrays in another order.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Workload:
     shapes: tuple[tuple[int, ...], ...]
     build: Callable[..., Tensor]
     constants: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
     def dag(self, *numbers: int, batch: int = 1) -> ComputeDAG:
         """Build the workload of one shape.
@@ -59,8 +62,9 @@ _CONV2D = (
     (14, 14, 256, 256, 3, 1, 1),
     (7, 7, 512, 512, 3, 1, 1),
 )
+_DEPTHWISE = ((112, 112, 32, 3, 1, 1), (112, 112, 64, 3, 2, 1), (14, 14, 512, 3, 2, 1), (7, 7, 1024, 3, 1, 1))
 _CONV_FIELDS = ("h", "w", "ci", "co", "kernel", "stride", "padding")
-_POOL_FIELDS = ("h", "w", "c", "kernel", "stride", "padding")
+_CHANNEL_FIELDS = ("h", "w", "c", "kernel", "stride", "padding")
 
 _WEIGHT = ("W",)
 
@@ -78,7 +82,14 @@ _TABLE = (
         lambda n, w, *rest: tensors.convolution(n, (w,), *rest),
         _WEIGHT,
     ),
-    Workload("C2D", _CONV_FIELDS, _CONV2D, lambda n, h, w, *rest: tensors.convolution(n, (h, w), *rest), _WEIGHT),
+    Workload(
+        "C2D",
+        _CONV_FIELDS,
+        _CONV2D,
+        lambda n, h, w, *rest: tensors.convolution(n, (h, w), *rest),
+        _WEIGHT,
+        (C2D_NCHW16C,),
+    ),
     Workload(
         "C3D",
         ("d", *_CONV_FIELDS),
@@ -102,10 +113,11 @@ _TABLE = (
     ),
     Workload(
         "DEP",
-        ("h", "w", "c", "kernel", "stride", "padding"),
-        ((112, 112, 32, 3, 1, 1), (112, 112, 64, 3, 2, 1), (14, 14, 512, 3, 2, 1), (7, 7, 1024, 3, 1, 1)),
+        _CHANNEL_FIELDS,
+        _DEPTHWISE,
         tensors.depthwise,
         _WEIGHT,
+        (DEP_NCHW16C,),
     ),
     Workload(
         "T2D",
@@ -141,9 +153,12 @@ _TABLE = (
         ((128, 12, 64), (128, 16, 64), (64, 12, 128), (128, 12, 128)),
         tensors.attention,
     ),
+    # The same convolutions with sixteen channels innermost.
+    Workload("C2D_NCHW16c", _CONV_FIELDS, _CONV2D, blocked_convolution, _WEIGHT),
+    Workload("DEP_NCHW16c", _CHANNEL_FIELDS, _DEPTHWISE, blocked_depthwise, _WEIGHT),
     # Not in the paper's tables: the other computations that the published code counts the sketches of.
     Workload("matmuls", ("n", "m", "k", "p"), ((512, 512, 512, 512),), tensors.two_matmuls),
-    Workload("maxpool", _POOL_FIELDS, ((56, 56, 512, 2, 1, 1),), tensors.max_pool),
+    Workload("maxpool", _CHANNEL_FIELDS, ((56, 56, 512, 2, 1, 1),), tensors.max_pool),
     Workload("rowmin", ("rows", "columns"), ((10, 1024),), tensors.row_minimum),
     Workload("softmax4d", ("heads", "rows", "columns"), ((12, 128, 128),), tensors.softmax_4d),
     Workload("total", ("length",), ((128,),), tensors.total),
