@@ -116,14 +116,21 @@ def rebuild_stmt(stmt: Stmt, parts: tuple[Stmt, ...]) -> Stmt:
     """The same statement over other substatements."""
     if isinstance(stmt, Block):
         return block(*parts)
-    if not parts or parts[0] is sub_stmts(stmt)[0]:
+    if not isinstance(stmt, (For, If, Allocate)) or parts[0] is stmt.body:
         return stmt
     if isinstance(stmt, For):
         return For(stmt.var, stmt.extent, stmt.kind, parts[0])
-    if isinstance(stmt, If):
-        return If(stmt.condition, parts[0])
-    assert isinstance(stmt, Allocate)
-    return Allocate(stmt.buffer, parts[0])
+    return If(stmt.condition, parts[0]) if isinstance(stmt, If) else Allocate(stmt.buffer, parts[0])
+
+
+def change_parts(stmt: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
+    """The same statement over changed direct substatements; itself where none changes."""
+    if isinstance(stmt, (For, If, Allocate)):
+        return rebuild_stmt(stmt, (change(stmt.body),))
+    if isinstance(stmt, Block):
+        parts = tuple([change(part) for part in stmt.stmts])
+        return stmt if all(map(is_, parts, stmt.stmts)) else block(*parts)
+    return stmt
 
 
 def walk_stmts(stmt: Stmt) -> Iterator[Stmt]:
@@ -137,11 +144,7 @@ def walk_stmts(stmt: Stmt) -> Iterator[Stmt]:
 
 def transform_stmts(stmt: Stmt, visit: Callable[[Stmt], Stmt | None]) -> Stmt:
     """Rewrite bottom up: `visit` returns a replacement, or None to keep the statement."""
-    parts = sub_stmts(stmt)
-    if parts:
-        new_parts = tuple([transform_stmts(part, visit) for part in parts])
-        if not all(map(is_, new_parts, parts)):
-            stmt = rebuild_stmt(stmt, new_parts)
+    stmt = change_parts(stmt, lambda part: transform_stmts(part, visit))
     replacement = visit(stmt)
     return stmt if replacement is None else replacement
 

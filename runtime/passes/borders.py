@@ -25,7 +25,19 @@ from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import interval, multiple_of
 from runtime.indices.simplify import Simplifier
-from runtime.loop_nest import SERIAL, UNROLL, For, If, LoopNest, Stmt, block, rebuild_stmt, sub_stmts, walk_stmts
+from runtime.loop_nest import (
+    SERIAL,
+    UNROLL,
+    For,
+    If,
+    LoopNest,
+    Stmt,
+    block,
+    change_parts,
+    rebuild_stmt,
+    sub_stmts,
+    walk_stmts,
+)
 from runtime.passes.vector_loops import substitute_stmt
 from runtime.passes.visits import conjuncts
 
@@ -87,8 +99,7 @@ def _ask_bases(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
 def _split(stmt: Stmt, extents: dict[str, int], copies: int) -> Stmt:
     """Split the borders whose base the loops around and this one fix; `extents` are those of the loops around."""
     if not isinstance(stmt, For):
-        parts = sub_stmts(stmt)
-        return rebuild_stmt(stmt, tuple(_split(part, extents, copies) for part in parts)) if parts else stmt
+        return change_parts(stmt, lambda part: _split(part, extents, copies))
     inside = {**extents, stmt.var.name: stmt.extent}
     if stmt.kind in (SERIAL, UNROLL) and copies < COPIES_LIMIT:
         border = next(_borders(stmt.body, stmt.var.name, set(inside)), None)
@@ -174,8 +185,7 @@ def _without(stmt: Stmt, border: Border, extent: int) -> Stmt:
             return For(stmt.var, extent if id(stmt) in guarded else stmt.extent, stmt.kind, body)
         if isinstance(stmt, If):
             return _keep_guards(stmt, border, loops, rewrite(stmt.body, loops), guarded, extent)
-        parts = sub_stmts(stmt)
-        return rebuild_stmt(stmt, tuple(rewrite(part, loops) for part in parts)) if parts else stmt
+        return change_parts(stmt, lambda part: rewrite(part, loops))
 
     return rewrite(stmt, ())
 

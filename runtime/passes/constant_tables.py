@@ -32,6 +32,7 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
+    change_parts,
     expressions,
     rebuild_stmt,
     sub_stmts,
@@ -70,8 +71,7 @@ def _written_out(stmt: Stmt, names: frozenset[str], copies: int) -> Stmt:
     if isinstance(stmt, For) and stmt.var.name in names and copies * stmt.extent <= COPIES_LIMIT:
         cases = [substitute_stmt(stmt.body, {stmt.var.name: Const(value)}) for value in range(stmt.extent)]
         return block(*(_written_out(_without_zeros(case), names, copies * stmt.extent) for case in cases))
-    parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_written_out(part, names, copies) for part in parts)) if parts else stmt
+    return change_parts(stmt, lambda part: _written_out(part, names, copies))
 
 
 def _without_zeros(stmt: Stmt) -> Stmt:

@@ -26,7 +26,7 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
-    rebuild_stmt,
+    change_parts,
     sub_stmts,
     transform_stmts,
 )
@@ -62,11 +62,10 @@ def write_out_cases(nest: LoopNest) -> LoopNest:
 
 
 def _below(stmt: Stmt, copies: int) -> Stmt:
-    if isinstance(stmt, For) and copies * stmt.extent <= COPIES_LIMIT and _stays_small(stmt) and decides_borders(stmt):
+    if isinstance(stmt, For) and copies * stmt.extent <= COPIES_LIMIT and decides_borders(stmt) and _stays_small(stmt):
         cases = [substitute_stmt(stmt.body, {stmt.var.name: Const(value)}) for value in range(stmt.extent)]
         return block(*(_below(case, copies * stmt.extent) for case in cases))
-    parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_below(part, copies) for part in parts)) if parts else stmt
+    return change_parts(stmt, lambda part: _below(part, copies))
 
 
 def _stays_small(loop: For) -> bool:

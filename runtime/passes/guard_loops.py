@@ -30,8 +30,7 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
-    rebuild_stmt,
-    sub_stmts,
+    change_parts,
     transform_stmts,
     walk_stmts,
 )
@@ -54,7 +53,7 @@ def drop_known(stmt: Stmt, ranges: dict[str, tuple[int, int]]) -> Stmt:
     if isinstance(stmt, If):
         body = drop_known(stmt.body, ranges)
         return guard([c for c in conjuncts(stmt.condition) if simplify(c, ranges) != Const(True, "bool")], body)
-    return rebuild_stmt(stmt, tuple(drop_known(part, ranges) for part in sub_stmts(stmt)))
+    return change_parts(stmt, lambda part: drop_known(part, ranges))
 
 
 def whole_vectors(stmt: Stmt, lane: For | None = None) -> Stmt:
@@ -79,7 +78,7 @@ def whole_vectors(stmt: Stmt, lane: For | None = None) -> Stmt:
         return Store(stmt.buffer, stmt.indices, transform(stmt.value, visit))
     if isinstance(stmt, For) and stmt.kind == VECTORIZE:
         lane = stmt
-    return rebuild_stmt(stmt, tuple(whole_vectors(part, lane) for part in sub_stmts(stmt)))
+    return change_parts(stmt, lambda part: whole_vectors(part, lane))
 
 
 def _skip(stmt: Stmt, lanes: frozenset[str]) -> Stmt:
@@ -89,7 +88,7 @@ def _skip(stmt: Stmt, lanes: frozenset[str]) -> Stmt:
     if isinstance(stmt, Store):
         found = padded_tap(stmt)
         return stmt if found is None or free_variables(found[0]) & lanes else If(*found)
-    return rebuild_stmt(stmt, tuple(_skip(part, lanes) for part in sub_stmts(stmt)))
+    return change_parts(stmt, lambda part: _skip(part, lanes))
 
 
 def padded_tap(store: Store) -> tuple[Expr, Store] | None:
@@ -157,8 +156,7 @@ def _split(stmt: Stmt, ranges: dict[str, tuple[int, int]], taps: frozenset[str])
             if unrolled is not None:
                 stmt, taps = unrolled, taps | {unrolled.var.name}
         ranges = {**ranges, stmt.var.name: (0, stmt.extent - 1)}
-    parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_split(part, ranges, taps) for part in parts)) if parts else stmt
+    return change_parts(stmt, lambda part: _split(part, ranges, taps))
 
 
 def tile_guards(loop: For) -> list[Expr] | None:

@@ -30,8 +30,7 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
-    rebuild_stmt,
-    sub_stmts,
+    change_parts,
 )
 from runtime.names import Names
 
@@ -54,8 +53,7 @@ def _below(stmt: Stmt, names: Names, around: tuple[For, ...], outer: tuple[For, 
         around, outer = (*around, stmt), (*outer, stmt) if stmt.kind == UNROLL else ()
     elif not isinstance(stmt, If):
         outer = ()
-    parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_below(part, names, around, outer) for part in parts)) if parts else stmt
+    return change_parts(stmt, lambda part: _below(part, names, around, outer))
 
 
 def _stage(first: For, around: tuple[For, ...], outer: tuple[For, ...], names: Names) -> Stmt | None:
@@ -119,7 +117,7 @@ def _with_row(stmt: Stmt, load: Load, columns: list[For], names: Names) -> Stmt:
     def swap(part: Stmt) -> Stmt:
         if isinstance(part, Store):
             return Store(part.buffer, part.indices, transform_loads(part.value, lambda e: here if e == load else None))
-        return rebuild_stmt(part, tuple(swap(inner) for inner in sub_stmts(part)))
+        return change_parts(part, swap)
 
     if isinstance(stmt, Allocate):  # an operand staged before: keep its fill first
         return Allocate(row, block(fill, Allocate(stmt.buffer, swap(stmt.body))))

@@ -31,9 +31,8 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
-    rebuild_stmt,
+    change_parts,
     stores,
-    sub_stmts,
     transform_stmts,
     walk_stmts,
 )
@@ -91,8 +90,7 @@ def _promote_below(stmt: Stmt, loops: tuple[For, ...], names: Names) -> Stmt:
             for found in accumulators(stmt, loops):
                 return _promote_below(with_tile(stmt, found, names, None), loops, names)
         loops = (*loops, stmt)
-    parts = sub_stmts(stmt)
-    return rebuild_stmt(stmt, tuple(_promote_below(part, loops, names) for part in parts)) if parts else stmt
+    return change_parts(stmt, lambda part: _promote_below(part, loops, names))
 
 
 def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
@@ -176,11 +174,7 @@ def _copies_stay_inside(store: Access, loops: tuple[For, ...]) -> bool:
 def _fixed_guards(store: Access, reduction: For) -> list[Expr]:
     """The guards around a store that do not change inside the reduction loop, but for the tile's own loops."""
     moving = {loop.var.name for loop in (reduction, *store.loops)} - {loop.var.name for loop in tile_loops(store)}
-    return [
-        guard
-        for guard in store.guards
-        if not free_variables(guard) & moving and not has_loads(guard)
-    ]
+    return [guard for guard in store.guards if not free_variables(guard) & moving and not has_loads(guard)]
 
 
 def with_tile(reduction: For, store: Access, names: Names, start: Expr | None) -> Stmt:
@@ -240,10 +234,9 @@ def to_registers(nest: LoopNest) -> LoopNest:
 def _to_registers(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
     if isinstance(stmt, Allocate) and stmt.buffer.scope != "global":
         stmt = _with_scope(stmt, "register" if fits_registers(stmt, loops) else "local")
-    parts = sub_stmts(stmt)
     if isinstance(stmt, For):
         loops = (*loops, stmt)
-    return rebuild_stmt(stmt, tuple(_to_registers(part, loops) for part in parts)) if parts else stmt
+    return change_parts(stmt, lambda part: _to_registers(part, loops))
 
 
 def fits_registers(allocation: Allocate, around: tuple[For, ...]) -> bool:

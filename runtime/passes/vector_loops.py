@@ -28,9 +28,8 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     block,
-    rebuild_stmt,
+    change_parts,
     stores,
-    sub_stmts,
     walk_stmts,
 )
 from runtime.names import Names
@@ -45,9 +44,7 @@ def vectorize_loops(nest: LoopNest, vector_bytes: int = 64) -> LoopNest:
 
 
 def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
-    parts = tuple(_rewrite(part, vector_bytes, names) for part in sub_stmts(stmt))
-    if parts:
-        stmt = rebuild_stmt(stmt, parts)
+    stmt = change_parts(stmt, lambda part: _rewrite(part, vector_bytes, names))
     if not isinstance(stmt, For) or stmt.kind != VECTORIZE:
         return stmt
     lanes, choices = widest(stmt, vector_bytes), []
@@ -69,7 +66,7 @@ def _settle(stmt: Stmt) -> Stmt:
     """Simplify the loads of all vectors below a statement."""
     if isinstance(stmt, For) and stmt.kind == VECTORIZE:
         return For(stmt.var, stmt.extent, stmt.kind, without_lane(stmt.body, stmt))
-    return rebuild_stmt(stmt, tuple(_settle(part) for part in sub_stmts(stmt)))
+    return change_parts(stmt, _settle)
 
 
 def widest(loop: For, vector_bytes: int) -> int:
@@ -136,7 +133,7 @@ def without_lane(stmt: Stmt, lane: For) -> Stmt:
 
     if isinstance(stmt, Store):
         return Store(stmt.buffer, stmt.indices, transform_loads(stmt.value, visit))
-    return rebuild_stmt(stmt, tuple(without_lane(part, lane) for part in sub_stmts(stmt)))
+    return change_parts(stmt, lambda part: without_lane(part, lane))
 
 
 def scattered(loops: list[For]) -> int:
@@ -162,7 +159,7 @@ def substitute_stmt(stmt: Stmt, values: dict[str, Expr]) -> Stmt:
         if isinstance(condition, Const):
             return substitute_stmt(stmt.body, values) if condition.value else Block(())
         return If(condition, substitute_stmt(stmt.body, values))
-    return rebuild_stmt(stmt, tuple(substitute_stmt(part, values) for part in sub_stmts(stmt)))
+    return change_parts(stmt, lambda part: substitute_stmt(part, values))
 
 
 def obstacle(loop: For) -> str | None:
