@@ -116,6 +116,8 @@ def free_variables(expr: Expr) -> frozenset[str]:
     if found is None:
         if isinstance(expr, Var):
             found = frozenset((expr.name,))
+        elif isinstance(expr, Binary):
+            found = free_variables(expr.a) | free_variables(expr.b)
         else:
             found = frozenset().union(*map(free_variables, children(expr)))
         object.__setattr__(expr, "variables", found)

@@ -50,13 +50,12 @@ def fixed_parts(tile: Stmt, outer: Set[str], names: Names) -> dict[Expr, Var]:
     kinds = {stmt.kind for stmt in walk_stmts(tile) if isinstance(stmt, For)}
     if not outer or SERIAL not in kinds or PARALLEL in kinds:
         return {}
-    found: dict[Expr, Var] = {}
-    for access in accesses(tile):
-        if access.buffer.scope != "register" and access.buffer.size < INT32_LIMIT:
-            fixed, _ = split_place(flat_index(access.indices, access.buffer.shape), outer)
-            if fixed not in found:
-                found[fixed] = names.variable("at")
-    return found
+    in_memory = (access for access in accesses(tile) if access.buffer.scope != "register")
+    places = [
+        flat_index(access.indices, access.buffer.shape) for access in in_memory if access.buffer.size < INT32_LIMIT
+    ]
+    parts = [split_place(place, outer)[0] for place in dict.fromkeys(places)]
+    return {fixed: names.variable("at") for fixed in dict.fromkeys(parts)}
 
 
 def with_fixed_part(place: Expr, outer: Set[str], known: Mapping[Expr, Var]) -> Expr:

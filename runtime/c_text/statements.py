@@ -36,6 +36,7 @@ class KernelText:
 
     lane: the vectorised loop around the statement being printed.  one_lane: whether its lanes run one after the other.
     outer, fixed: the variables of the loops around the register tile being printed, and what `places` made of them.
+    placed: the positions printed in the tile so far, most of which come again, and what they are printed as.
     """
 
     def __init__(self, nest: LoopNest, threads: int) -> None:
@@ -51,6 +52,7 @@ class KernelText:
         self.one_lane = False
         self.outer: frozenset[str] = frozenset()
         self.fixed: dict[Expr, Var] = {}
+        self.placed: dict[Expr, Expr] = {}
         self.names = Names.of(nest)
 
     def text(self) -> str:
@@ -80,7 +82,11 @@ class KernelText:
 
     def place(self, place: Expr) -> Expr:
         """A position in memory, written with what was computed before the register tile."""
-        return with_fixed_part(place, self.outer, self.fixed) if self.fixed else place
+        if not self.fixed:
+            return place
+        if place not in self.placed:
+            self.placed[place] = with_fixed_part(place, self.outer, self.fixed)
+        return self.placed[place]
 
     def stmt(self, stmt: Stmt, depth: int, workspace: int, stack: int) -> None:
         """Print a statement; `workspace` and `stack` are the bytes in use around it."""
@@ -243,7 +249,7 @@ class KernelText:
         fixed = fixed_parts(tile, outer, self.names)
         for part, variable in fixed.items():
             self.line(depth, f"int32_t {c_name(variable.name)} = opaque_i32({self.scalars().text(part)});")
-        self.outer, self.fixed = outer, fixed
+        self.outer, self.fixed, self.placed = outer, fixed, {}
 
     def declare(self, stmt: Allocate, depth: int, stack: int) -> int:
         """Declare a thread's own buffer and return its bytes: an array of vectors, or plain memory."""
