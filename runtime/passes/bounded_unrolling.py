@@ -65,11 +65,13 @@ def _bound(stmt: Stmt, limit: int) -> tuple[Stmt, int]:
     stmt = rebuild_stmt(stmt, tuple(part for part, _ in parts))
     if not isinstance(stmt, For) or stmt.kind != UNROLL:
         return stmt, copies
-    too_many = stmt.extent * copies > limit
-    useless = copies >= FULL_TILE and not _decides(stmt) and not shares_loads(stmt)
-    if (too_many or useless) and not stays:
+    if not stays and (stmt.extent * copies > limit or _is_useless(stmt, copies)):
         return For(stmt.var, stmt.extent, SERIAL, stmt.body), copies
     return stmt, stmt.extent * copies
+
+
+def _is_useless(loop: For, copies: int) -> bool:
+    return copies >= FULL_TILE and not _decides(loop) and not shares_loads(loop)
 
 
 def shares_loads(loop: For) -> bool:
@@ -81,7 +83,7 @@ def shares_loads(loop: For) -> bool:
     [True, False]
     """
     for access in accesses(loop.body):
-        if access.is_store or access.buffer.scope == "register":
+        if access.is_store or access.buffer.scope == "register" or loop.var.name not in access.variables:
             continue
         place = flat_index(access.indices, access.buffer.shape)
         own = step(place, loop.var.name, loop.extent)

@@ -61,6 +61,8 @@ def whole_vectors(stmt: Stmt, lane: For | None = None) -> Stmt:
 
     `select(c, x, y)` becomes `select(c holds in every lane, x, select(c, x, y))`, whose outer condition is one scalar.
     """
+    if isinstance(stmt, Store) and (lane is None or lane.var.name not in free_variables(stmt.value)):
+        return stmt
 
     def visit(expr: Expr) -> Expr | None:
         if not isinstance(expr, Select) or lane is None or lane.var.name not in free_variables(expr.condition):

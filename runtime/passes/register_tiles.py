@@ -265,9 +265,12 @@ def fits_registers(allocation: Allocate, around: tuple[For, ...]) -> bool:
 
 def _with_scope(allocation: Allocate, scope: str) -> Stmt:
     """Move a buffer to a scope; the loops that index a register are unrolled."""
-    old = allocation.buffer
-    if scope == old.scope == "local":
-        return allocation
+    old, body = allocation.buffer, allocation.body
+    if scope == "register":
+        uses = [access for access in accesses(body) if access.buffer == old]
+        body = _unrolled(body, {id(loop) for access in uses for loop in tile_loops(access) if loop.kind == SERIAL})
+    if scope == old.scope:
+        return Allocate(old, body)
     new = Buffer(old.name, old.shape, old.dtype, scope)
 
     def swap(expr: Expr) -> Expr:
@@ -277,12 +280,13 @@ def _with_scope(allocation: Allocate, scope: str) -> Stmt:
         if isinstance(stmt, Store):
             buffer = new if stmt.buffer == old else stmt.buffer
             return Store(buffer, tuple([swap(index) for index in stmt.indices]), swap(stmt.value))
-        if isinstance(stmt, If):
-            return If(swap(stmt.condition), stmt.body)
-        if isinstance(stmt, For) and stmt.kind == SERIAL and scope == "register":
-            uses = (access for access in accesses(stmt.body) if access.buffer == new)
-            if any(stmt.var.name in access.variables for access in uses):
-                return For(stmt.var, stmt.extent, UNROLL, stmt.body)
-        return None
+        return If(swap(stmt.condition), stmt.body) if isinstance(stmt, If) else None
 
-    return Allocate(new, transform_stmts(allocation.body, visit))
+    return Allocate(new, transform_stmts(body, visit))
+
+
+def _unrolled(stmt: Stmt, loops: set[int]) -> Stmt:
+    """Unroll the loops of these identities below a statement."""
+    if isinstance(stmt, For) and id(stmt) in loops:
+        stmt = For(stmt.var, stmt.extent, UNROLL, stmt.body)
+    return change_parts(stmt, lambda part: _unrolled(part, loops)) if loops else stmt

@@ -140,7 +140,8 @@ def scattered(loops: list[For]) -> int:
     """How many accesses step by neither 0 nor 1 element from lane to lane."""
     total = 0
     for loop in loops:
-        for access in accesses(loop.body):
+        moving = (access for access in accesses(loop.body) if loop.var.name in access.variables)
+        for access in moving:
             stride = step(flat_index(access.indices, access.buffer.shape), loop.var.name, loop.extent)
             total += stride not in (0, 1)
     return total
