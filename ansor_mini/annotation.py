@@ -60,7 +60,7 @@ def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -
         return tiles
     for spatial, _ in sketch.tiled.values():
         extents = tuple((hole.extent, *hole.rounded) for hole in spatial)
-        inner = _inner_tiles(extents, spatial[-1].innermost, machine.lanes)
+        inner = _inner_tiles(extents, tuple(hole.innermost for hole in spatial), machine.lanes)
         chosen = inner[int(rng.integers(len(inner)))]
         for hole, length in zip(spatial, chosen):
             whole = next(extent for extent in (hole.extent, *hole.rounded) if extent % length == 0)
@@ -72,15 +72,19 @@ def register_tiles(sketch: Sketch, rng: np.random.Generator, machine: Machine) -
 
 
 @lru_cache(maxsize=1024)
-def _inner_tiles(extents: tuple[tuple[int, ...], ...], longest: int, lanes: int) -> tuple[tuple[int, ...], ...]:
+def _inner_tiles(
+    extents: tuple[tuple[int, ...], ...], longest: tuple[int, ...], lanes: int
+) -> tuple[tuple[int, ...], ...]:
     """Innermost lengths whose accumulators fit, with as many whole vectors along the last axis as it allows.
 
-    extents: of each axis, itself and what it may be rounded to. Good tiles occur several times, to be drawn oftener.
+    extents: of each axis, itself and what it may be rounded to. longest: of each axis, the longest innermost length.
+    Good tiles occur several times, to be drawn oftener.
     """
     lengths = [
-        sorted({n for extent in axis for n in divisors(extent) if n <= min(longest, axis[0])}) for axis in extents
+        sorted({n for extent in axis for n in divisors(extent) if n <= min(limit, axis[0])})
+        for axis, limit in zip(extents, longest)
     ]
-    last = [n for extent in extents[-1] for n in divisors(extent) if n <= longest]
+    last = [n for extent in extents[-1] for n in divisors(extent) if n <= longest[-1]]
     width = next(width for width in (lanes, lanes // 2, lanes // 4, 1) if width and any(n % width == 0 for n in last))
     vectors = sorted({length // width for length in last if length % width == 0})
     tiles = [

@@ -37,7 +37,8 @@ def draw_register_tiles(space: Space, choices: np.ndarray, rng: np.random.Genera
     rows = np.flatnonzero(rng.random(len(choices)) >= 0.125)
     for spatial, _ in space.sketch.tiled.values():
         extents = tuple((hole.extent, *hole.rounded) for hole in spatial)
-        inner = np.array(plain._inner_tiles(extents, spatial[-1].innermost, machine.lanes), dtype=np.int64)
+        longest = tuple(hole.innermost for hole in spatial)
+        inner = np.array(plain._inner_tiles(extents, longest, machine.lanes), dtype=np.int64)
         lengths = inner[rng.integers(len(inner), size=len(rows))]
         for axis, hole in enumerate(spatial):
             first, values = _tilings_by_length(hole)

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from ansor_mini.annotation import ACCUMULATORS, parallel_width, register_tiles, sample, uniform_tiles
 from ansor_mini.feasibility import Feasibility
 from ansor_mini.holes import LOCATION, PARALLEL, TILE, VECTORIZE
+from ansor_mini.population_annotation import sample_population
 from ansor_mini.schedule import At, ScheduleError
 from ansor_mini.sketch import Program, derive
 from ansor_mini.sketch_rules import MULTI_LEVEL_TILING, SKIP_STAGE
 from ansor_mini.workloads import WORKLOADS
 from runtime.machine import detect
-from tests.strategies.programs import programs
+from tests.strategies.programs import SMALL_MACHINE, programs
 
 WIDE = replace(detect(), vector_bytes=64)
 
@@ -27,6 +28,18 @@ WIDE = replace(detect(), vector_bytes=64)
 def test_every_value_is_one_of_its_holes(program: Program) -> None:
     for hole in program.sketch.holes:
         assert program.annotation[hole.name] in hole.values
+
+
+@given(programs(), st.sampled_from([1, 2, 6, 16]), st.integers(0, 2**32 - 1))
+def test_no_innermost_length_is_longer_than_its_hole_allows(program: Program, longest: int, seed: int) -> None:
+    holes = tuple(
+        replace(hole, innermost=longest) if hole.kind == TILE and position % 2 else hole
+        for position, hole in enumerate(program.sketch.holes)
+    )
+    sketch = replace(program.sketch, holes=holes)
+    alone = sample(sketch, np.random.default_rng(seed), SMALL_MACHINE)
+    for drawn in (alone, *sample_population(sketch, 4, np.random.default_rng(seed), SMALL_MACHINE).programs()):
+        assert all(drawn.annotation[hole.name] in hole.values for hole in sketch.holes), str(drawn)
 
 
 @given(programs())

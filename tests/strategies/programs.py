@@ -29,7 +29,7 @@ SMALL_WORKLOADS: dict[str, Callable[[], ComputeDAG]] = {
     "dilated convolution": lambda: WORKLOADS["DIL"].dag(7, 7, 2, 4, 3, 1, 1),
     "grouped convolution": lambda: WORKLOADS["GRP"].dag(4, 4, 8, 4, 3, 2, 1),
     "depthwise convolution": lambda: WORKLOADS["DEP"].dag(5, 6, 4, 3, 1, 1),
-    "blocked convolution": lambda: WORKLOADS["C2D_NCHW16c"].dag(4, 5, 18, 34, 3, 2, 1),
+    "blocked convolution": lambda: WORKLOADS["C2D_NCHW16c"].dag(3, 2, 18, 20, 2, 2, 1),
     "blocked depthwise convolution": lambda: WORKLOADS["DEP_NCHW16c"].dag(4, 5, 32, 3, 1, 1),
     "transposed convolution": lambda: WORKLOADS["T2D"].dag(3, 3, 2, 4, 4, 2, 1),
     "capsule convolution": lambda: WORKLOADS["CAP"].dag(4, 3, 2, 2, 3, 2, 1),
