@@ -126,7 +126,8 @@ def rebuild_stmt(stmt: Stmt, parts: tuple[Stmt, ...]) -> Stmt:
 def change_parts(stmt: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
     """The same statement over changed direct substatements; itself where none changes."""
     if isinstance(stmt, (For, If, Allocate)):
-        return rebuild_stmt(stmt, (change(stmt.body),))
+        body = change(stmt.body)
+        return stmt if body is stmt.body else rebuild_stmt(stmt, (body,))
     if isinstance(stmt, Block):
         parts = tuple([change(part) for part in stmt.stmts])
         return stmt if all(map(is_, parts, stmt.stmts)) else block(*parts)

@@ -101,15 +101,15 @@ def _split(stmt: Stmt, extents: dict[str, int], copies: int) -> Stmt:
     if not isinstance(stmt, For):
         return change_parts(stmt, lambda part: _split(part, extents, copies))
     inside = {**extents, stmt.var.name: stmt.extent}
-    if stmt.kind in (SERIAL, UNROLL) and copies < COPIES_LIMIT:
-        border = next(_borders(stmt.body, stmt.var.name, set(inside)), None)
-        count = None if border is None else _whole_tiles(border, stmt)
-        if border is not None and count is not None:
+    border = _first_border(stmt.body, stmt.var.name, inside, copies)
+    if border is not None and stmt.kind in (SERIAL, UNROLL):
+        count = _whole_tiles(border, stmt)
+        if count is not None:
             whole = For(stmt.var, count, stmt.kind, _without(stmt.body, border, border.tile))
             last = _without(stmt.body, border, border.end % border.tile)
             last = substitute_stmt(last, {stmt.var.name: Const(count)})
             return block(_split(whole, extents, 2 * copies), _split(last, extents, 2 * copies))
-    return For(stmt.var, stmt.extent, stmt.kind, _split_body(stmt.body, stmt.var.name, inside, copies))
+    return rebuild_stmt(stmt, (_split_body(stmt.body, border, stmt.var.name, inside, copies),))
 
 
 def _whole_tiles(border: Border, loop: For) -> int | None:
@@ -123,17 +123,25 @@ def _whole_tiles(border: Border, loop: For) -> int | None:
     return count if 0 < count < loop.extent and is_last else None
 
 
-def _split_body(body: Stmt, var: str, extents: dict[str, int], copies: int) -> Stmt:
-    border = next(_borders(body, var, set(extents)), None) if copies < COPIES_LIMIT else None
+def _split_body(body: Stmt, border: Border | None, var: str, extents: dict[str, int], copies: int) -> Stmt:
+    """Write the body of a loop over `var` for whole tiles and for the last one, under conditions."""
     if border is None:
         return _split(body, extents, copies)
-    whole = _split_body(_without(body, border, border.tile), var, extents, 2 * copies)
-    last = _split_body(_without(body, border, border.end % border.tile), var, extents, 2 * copies)
+
+    def with_tiles(extent: int) -> Stmt:
+        short = _without(body, border, extent)
+        return _split_body(short, _first_border(short, var, extents, 2 * copies), var, extents, 2 * copies)
+
+    whole, last = with_tiles(border.tile), with_tiles(border.end % border.tile)
     limit = Const(border.last_whole)
     short = Binary(">", border.base, limit)
     if interval(border.base, extents)[1] >= border.end:  # some tiles lie beyond the end of the axis
         short = Binary("and", short, Binary("<", border.base, Const(border.end)))
     return block(If(Binary("<=", border.base, limit), whole), If(short, last))
+
+
+def _first_border(body: Stmt, var: str, extents: dict[str, int], copies: int) -> Border | None:
+    return next(_borders(body, var, set(extents)), None) if copies < COPIES_LIMIT else None
 
 
 def _borders(stmt: Stmt, var: str, fixed: set[str], loops: tuple[For, ...] = ()) -> Iterator[Border]:

@@ -71,11 +71,11 @@ def _stage(first: For, around: tuple[For, ...], outer: tuple[For, ...], names: N
     for load in dict.fromkeys(shared(stmt, tile[-1])):
         if guarded and not _is_inside(load, (*around, *tile)):  # the guard may be what keeps it inside
             continue
-        rows = [loop.extent for loop in (*outer, *tile) if loop.var.name not in _variables(load)]
+        rows = [loop.extent for loop in (*outer, *tile) if loop.var.name not in free_variables(load)]
         # Further out the same load is shared by more rows; where they are many, gcc keeps it in a register by itself.
-        if first.var.name not in _variables(load) and all(loop.var.name in _variables(load) for loop in outer):
+        if first.var.name not in free_variables(load) and all(loop.var.name in free_variables(load) for loop in outer):
             if 1 < prod(rows) <= MAX_ROWS:
-                columns = [loop for loop in tile if loop.var.name in _variables(load)]
+                columns = [loop for loop in tile if loop.var.name in free_variables(load)]
                 if prod(loop.extent for loop in columns if loop.kind != VECTORIZE) > MAX_VECTORS:
                     continue
                 result = _with_row(result, load, columns, names)
@@ -89,7 +89,7 @@ def shared(store: Store, lane: For) -> Iterator[Load]:
         expr = factors.pop()
         if isinstance(expr, Binary):
             factors += [expr.b, expr.a]
-        elif isinstance(expr, Load) and expr.buffer.scope != "register" and lane.var.name in _variables(expr):
+        elif isinstance(expr, Load) and expr.buffer.scope != "register" and lane.var.name in free_variables(expr):
             yield expr
 
 
@@ -98,10 +98,6 @@ def _is_inside(load: Load, loops: tuple[For, ...]) -> bool:
     extents = {loop.var.name: loop.extent for loop in loops}
     spans = [interval(index, extents) for index in load.indices]
     return all(low >= 0 and high < extent for (low, high), extent in zip(spans, load.buffer.shape))
-
-
-def _variables(load: Load) -> set[str]:
-    return set().union(*(free_variables(index) for index in load.indices))
 
 
 def _with_row(stmt: Stmt, load: Load, columns: list[For], names: Names) -> Stmt:

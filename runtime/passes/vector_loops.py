@@ -29,11 +29,10 @@ from runtime.loop_nest import (
     Store,
     block,
     change_parts,
-    stores,
     walk_stmts,
 )
 from runtime.names import Names
-from runtime.passes.visits import accesses
+from runtime.passes.visits import Access, accesses
 
 UNROLLED_VECTORS = 8  # a row of at most so many vectors is unrolled
 
@@ -52,8 +51,9 @@ def _rewrite(stmt: Stmt, vector_bytes: int, names: Names) -> Stmt:
         pieces = cut(stmt, lanes, names)
         loops = [part for piece in pieces for part in walk_stmts(piece) if isinstance(part, For)]
         loops = [loop for loop in loops if loop.kind == VECTORIZE]
-        if loops and all(obstacle(loop) is None for loop in loops):
-            choices.append((scattered(loops), -lanes, pieces))
+        touched = [accesses(loop.body) for loop in loops]
+        if loops and all(obstacle(loop, inside) is None for loop, inside in zip(loops, touched)):
+            choices.append((sum(map(scattered, loops, touched)), -lanes, pieces))
             if choices[-1][0] == 0:
                 break
         lanes = shorter(lanes)
@@ -136,15 +136,11 @@ def without_lane(stmt: Stmt, lane: For) -> Stmt:
     return change_parts(stmt, lambda part: without_lane(part, lane))
 
 
-def scattered(loops: list[For]) -> int:
-    """How many accesses step by neither 0 nor 1 element from lane to lane."""
-    total = 0
-    for loop in loops:
-        moving = (access for access in accesses(loop.body) if loop.var.name in access.variables)
-        for access in moving:
-            stride = step(flat_index(access.indices, access.buffer.shape), loop.var.name, loop.extent)
-            total += stride not in (0, 1)
-    return total
+def scattered(loop: For, touched: list[Access]) -> int:
+    """How many of a loop's accesses step by neither 0 nor 1 element from lane to lane."""
+    moving = [access for access in touched if loop.var.name in access.variables]
+    places = [flat_index(access.indices, access.buffer.shape) for access in moving]
+    return sum(step(place, loop.var.name, loop.extent) not in (0, 1) for place in places)
 
 
 def substitute_stmt(stmt: Stmt, values: dict[str, Expr]) -> Stmt:
@@ -163,8 +159,8 @@ def substitute_stmt(stmt: Stmt, values: dict[str, Expr]) -> Stmt:
     return change_parts(stmt, lambda part: substitute_stmt(part, values))
 
 
-def obstacle(loop: For) -> str | None:
-    """Why the iterations of a loop may not run in lockstep; None when they may.
+def obstacle(loop: For, touched: list[Access]) -> str | None:
+    """Why the iterations of a loop, with the accesses in it, may not run in lockstep; None when they may.
 
     They may when each buffer that the body writes is divided among the iterations: some dimension of it is indexed
     everywhere by one expression that steps with the loop and does not move inside the body.
@@ -176,8 +172,7 @@ def obstacle(loop: For) -> str | None:
             return f"a {stmt.kind} loop is inside"
         if isinstance(stmt, Allocate):
             own.add(stmt.buffer.name)
-    touched = accesses(loop.body)
-    for name in {store.buffer.name for store in stores(loop.body)}:
+    for name in {access.buffer.name for access in touched if access.is_store}:
         indices = [access.indices for access in touched if access.buffer.name == name]
         if name in own:
             if any(var in free_variables(index) for access in indices for index in access):
