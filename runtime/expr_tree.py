@@ -83,6 +83,8 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
         return values.get(expr.name, expr)
     if free_variables(expr).isdisjoint(values):
         return expr
+    if isinstance(expr, Binary):
+        return Binary(expr.op, substitute(expr.a, values), substitute(expr.b, values))
     return rebuild(expr, tuple([substitute(part, values) for part in children(expr)]))
 
 
@@ -100,8 +102,9 @@ def _loads(expr: Expr) -> tuple[Load, ...]:
     """All loads in an expression; found once for each node."""
     found = getattr(expr, "reads", None)
     if found is None:
-        inside = [load for part in children(expr) for load in _loads(part)]
-        found = (expr, *inside) if isinstance(expr, Load) else tuple(inside)
+        found = (expr,) if isinstance(expr, Load) else ()
+        for part in children(expr):
+            found += _loads(part)
         object.__setattr__(expr, "reads", found)
     return found
 

@@ -122,12 +122,12 @@ class ScalarText:
 
     def binary(self, expr: Binary, precedence: int) -> str:
         """An operator; floor division and remainder become C's where the operands cannot be negative."""
-        op, dtype = expr.op, expr.a.dtype
+        op = expr.op
         if op in ("min", "max"):
-            return f"{op}_{SHORT[dtype]}({self.text(expr.a)}, {self.text(expr.b)})"
+            return f"{op}_{SHORT[expr.dtype]}({self.text(expr.a)}, {self.text(expr.b)})"
         if op in ("//", "%") and not self._truncation_is_floor(expr):
             name = "floordiv" if op == "//" else "floormod"
-            return f"{name}_{SHORT[dtype]}({self.text(expr.a)}, {self.text(expr.b)})"
+            return f"{name}_{SHORT[expr.dtype]}({self.text(expr.a)}, {self.text(expr.b)})"
         level = _PRECEDENCE[op]
         # gcc warns about `a && b || c`, and equality binds looser than `<`: bracket comparisons and logic inside logic.
         left = level + 1 if level == 4 else level

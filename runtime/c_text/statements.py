@@ -84,9 +84,10 @@ class KernelText:
         """A position in memory, written with what was computed before the register tile."""
         if not self.fixed:
             return place
-        if place not in self.placed:
-            self.placed[place] = with_fixed_part(place, self.outer, self.fixed)
-        return self.placed[place]
+        placed = self.placed.get(place)
+        if placed is None:
+            placed = self.placed[place] = with_fixed_part(place, self.outer, self.fixed)
+        return placed
 
     def stmt(self, stmt: Stmt, depth: int, workspace: int, stack: int) -> None:
         """Print a statement; `workspace` and `stack` are the bytes in use around it."""

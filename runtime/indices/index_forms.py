@@ -43,9 +43,9 @@ def _fold_top(expr: Expr) -> Expr:
 
 
 def _fold_node(node: Expr) -> Expr | None:
-    if isinstance(node, Select) and isinstance(node.condition, Const):
-        return node.then if node.condition.value else node.otherwise
     if not isinstance(node, Binary):
+        if isinstance(node, Select) and isinstance(node.condition, Const):
+            return node.then if node.condition.value else node.otherwise
         return None
     a, b, op = node.a, node.b, node.op
     number = b if isinstance(b, Const) else a
