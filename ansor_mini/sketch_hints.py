@@ -65,6 +65,11 @@ def check(tensors: Iterable[Tensor]) -> None:
                 raise TypeError(f"attribute {hint} of {tensor.name}: expected a tuple of axis names, got {value!r}")
             if unknown := [name for name in value if name not in axes]:
                 raise ValueError(f"attribute {hint} of {tensor.name}: expected axes out of {axes}, got {unknown}")
+        if both := set(names(tensor, NO_SPLIT_AT_INNER)) & set(names(tensor, NO_SPLIT_AT_OUTER)):
+            raise ValueError(
+                f"{tensor.name}: expected {NO_SPLIT_AT_INNER} and {NO_SPLIT_AT_OUTER} to name different axes, "
+                f"got {sorted(both)} in both"
+            )
         for hint in FLAG_HINTS:
             if not isinstance(tensor.attributes.get(hint, False), bool):
                 value = tensor.attributes[hint]

@@ -98,6 +98,11 @@ def test_padding_is_inlined_when_the_user_says_so() -> None:
     ("attributes", "error", "message"),
     [
         ({hints.NO_SPLIT_AT_INNER: ("q",)}, ValueError, r"no_split_at_inner of Y: expected axes out of .*got \['q'\]"),
+        (
+            {hints.NO_SPLIT_AT_INNER: ("i", "j"), hints.NO_SPLIT_AT_OUTER: ("j",)},
+            ValueError,
+            r"different axes, got \['j'\] in both",
+        ),
         ({hints.ALWAYS_UNROLL: "t"}, TypeError, "expected a tuple of axis names, got 't'"),
         ({hints.NO_CACHE_WRITE: 1}, TypeError, "expected True or False, got 1"),
         ({hints.ALWAYS_INLINE: True}, ValueError, "a reduction cannot be inlined"),
