@@ -61,7 +61,13 @@ def transform(expr: Expr, visit: Callable[[Expr], Expr | None]) -> Expr:
 
 
 def transform_loads(expr: Expr, visit: Callable[[Load], Expr | None]) -> Expr:
-    """Like `transform`, for a `visit` that sees loads only: what holds none is not walked."""
+    """Like `transform`, for a `visit` that sees loads only: what holds none is not walked.
+
+    >>> from runtime.expr import Buffer
+    >>> A, B = Buffer("A", (4,)), Buffer("B", (4,))
+    >>> print(transform_loads(A[Var("i")] * 2.0, lambda load: B[load.indices]))
+    B[i] * 2.0
+    """
     if not has_loads(expr):
         return expr
     parts = children(expr)

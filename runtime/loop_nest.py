@@ -124,7 +124,12 @@ def rebuild_stmt(stmt: Stmt, parts: tuple[Stmt, ...]) -> Stmt:
 
 
 def change_parts(stmt: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
-    """The same statement over changed direct substatements; itself where none changes."""
+    """The same statement over changed direct substatements; itself where none changes.
+
+    >>> loop = For(Var("i"), 4, SERIAL, Block(()))
+    >>> change_parts(loop, lambda part: part) is loop
+    True
+    """
     if isinstance(stmt, (For, If, Allocate)):
         body = change(stmt.body)
         return stmt if body is stmt.body else rebuild_stmt(stmt, (body,))
