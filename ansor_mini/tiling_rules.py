@@ -28,7 +28,9 @@ def needs_tiling(context: Context, derivation: Derivation, index: int) -> bool:
 
 def fusible_consumer(derivation: Derivation, index: int) -> str | None:
     """The consumer that a stage can be fused into.  Paper: Ansor §4.1, Table 1 (HasFusibleConsumer)"""
-    return facts.fusible_consumer(derivation.state.dag, stage_at(derivation, index).name)
+    name = facts.fusible_consumer(derivation.state.dag, stage_at(derivation, index).name)
+    # The consumer's loops follow the stage's; another rule (a user's hint) may have given it loops of its own.
+    return name if name is not None and derivation.state[name].is_untouched else None
 
 
 # Rule 3: multi-level tiling

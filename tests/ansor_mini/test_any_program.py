@@ -7,13 +7,14 @@ of the interpreter, and in the slow tests those of compiled C, with what NumPy g
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from ansor_mini import sketch_hints as hints
 from ansor_mini.admission import not_worth_building
 from ansor_mini.annotation import register_tiles, sample, uniform_tiles
 from ansor_mini.compute_dag import ComputeDAG
@@ -28,6 +29,7 @@ from ansor_mini.population_space import Space
 from ansor_mini.rule_types import Rule
 from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.sketch_rules import CPU_RULES, PAPER_RULES
+from ansor_mini.tensor_expression import Tensor
 from runtime.compile_c import build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.interpreter import interpret
@@ -65,13 +67,40 @@ class Origin:
         return f"{self.sketch.dag}\n{self.sketch}\nseed {self.seed}, {self.threads} threads, weights: {weights}"
 
 
-any_dag = st.one_of(dags(most=5), st.sampled_from(tuple(SMALL_WORKLOADS)).map(lambda name: SMALL_WORKLOADS[name]()))
+small_workloads = st.sampled_from(tuple(SMALL_WORKLOADS)).map(lambda name: SMALL_WORKLOADS[name]())
+plain_dags = st.one_of(dags(most=5), dags(most=3), dags(most=5), small_workloads)
+
+
+def hints_for(draw: st.DrawFn, op: Tensor) -> dict[str, object]:
+    """Some hints of a user for one tensor."""
+    axes = [axis.name for axis in (*op.axes, *op.reduce_axes)]
+    found: dict[str, tuple[str, ...]] = {}
+    for hint in hints.AXIS_HINTS:
+        if axes and draw(st.integers(0, 3)) == 0:
+            named = draw(st.sets(st.sampled_from(axes), min_size=1))
+            if hint == hints.SIMPLIFY_CONST_INDICES:
+                named |= {axis.name for axis in op.reduce_axes}
+            if hint == hints.NO_SPLIT_AT_OUTER:
+                named -= set(found.get(hints.NO_SPLIT_AT_INNER, ()))
+            found[hint] = tuple(sorted(named))
+    flags = [hint for hint in hints.FLAG_HINTS if hint != hints.ALWAYS_INLINE or not op.combiner]
+    return found | {hint: True for hint in flags if draw(st.integers(0, 3)) == 0}
 
 
 @st.composite
-def origins(draw: st.DrawFn, source: st.SearchStrategy[ComputeDAG] = any_dag) -> Origin:
+def any_dag(draw: st.DrawFn) -> ComputeDAG:
+    """A random DAG or a small workload; in one of four, tensors have hints."""
+    dag = draw(plain_dags)
+    if draw(st.integers(0, 3)) == 0:
+        for op in dag.ops:
+            dag = dag.replace(op.name, replace(op, attributes={**op.attributes, **hints_for(draw, op)}))
+    return dag
+
+
+@st.composite
+def origins(draw: st.DrawFn) -> Origin:
     """Any sketch of any DAG."""
-    dag = draw(source)
+    dag = draw(any_dag())
     constants = draw(st.sets(st.sampled_from([tensor.name for tensor in dag.inputs])))
     rules = RULES[draw(st.sampled_from(tuple(RULES)))]
     structure = draw(st.sampled_from(("SSRSRS", "SRS", "SSRS")))
@@ -90,6 +119,7 @@ def nests_of(origin: Origin, programs: Iterable[Program]) -> list[tuple[LoopNest
     case, feasible = case_of(origin), Feasibility()
     pairs: list[tuple[LoopNest, MeasureCase]] = []
     for program in dict.fromkeys(programs):
+        assert all(program.annotation[hole.name] in hole.values for hole in origin.sketch.holes), str(program)
         if feasible(program):
             nest = program.lower()
             packed = pack_case(nest, case, origin.constants)
@@ -106,7 +136,7 @@ def check(origin: Origin, programs: Iterable[Program]) -> None:
             np.testing.assert_array_equal(actual, expected)
 
 
-def annotations(origin: Origin, count: int = 2) -> list[Program]:
+def annotations(origin: Origin, count: int = 1) -> list[Program]:
     """Programs drawn one at a time with either tile policy, and as arrays."""
     rng = origin.rng
     plain = [
@@ -141,12 +171,12 @@ def test_any_annotation_of_any_sketch(origin: Origin) -> None:
 @pytest.mark.parametrize("number", range(len(MUTATIONS)), ids=[name for name, _, _ in MUTATIONS])
 @given(origins())
 def test_any_mutation(number: int, origin: Origin) -> None:
-    check(origin, mutants(origin, number, origin.population(3)))
+    check(origin, mutants(origin, number, origin.population(2)))
 
 
 @given(origins())
 def test_any_crossover(origin: Origin) -> None:
-    check(origin, crossings(origin, origin.population(4)))
+    check(origin, crossings(origin, origin.population(2)))
 
 
 def descendants(origin: Origin) -> list[Program]:
@@ -154,7 +184,7 @@ def descendants(origin: Origin) -> list[Program]:
     parents = origin.population(4)
     two = parents.take(np.arange(len(parents))[:2])
     mutated = [child for number in range(len(MUTATIONS)) for child in mutants(origin, number, two)]
-    return [*annotations(origin, 1), *mutated, *crossings(origin, parents)]
+    return [*annotations(origin), *mutated, *crossings(origin, parents)]
 
 
 def some_descendants(origin: Origin, count: int) -> list[tuple[LoopNest, MeasureCase]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,15 @@ def test_padding_is_inlined_when_the_user_says_so() -> None:
 
     assert [sketch.rules for sketch in derive(dag(False))] == [()]
     assert [sketch.rules for sketch in derive(dag(True))] == [("inline",)]
+
+
+def test_a_consumer_with_loops_of_its_own_is_not_fused() -> None:
+    dag = window_sum(relu=True)
+    dag = dag.replace("relu", replace(dag["relu"], attributes={hints.SIMPLIFY_CONST_INDICES: ("i",)}))
+    found = derive(dag, machine=SMALL_MACHINE)
+    assert {"simplify-constants", "cache-write"} <= {rule for sketch in found for rule in sketch.rules}
+    for sketch in found:
+        _check(dag, sketch)
 
 
 @pytest.mark.parametrize(
