@@ -136,15 +136,15 @@ def check(origin: Origin, programs: Iterable[Program]) -> None:
             np.testing.assert_array_equal(actual, expected)
 
 
-def annotations(origin: Origin, count: int = 1) -> list[Program]:
-    """Programs drawn one at a time with either tile policy, and as arrays."""
-    rng = origin.rng
+def annotations(origin: Origin) -> list[Program]:
+    """Programs drawn one at a time with either tile policy, as arrays, and with any value in every hole."""
+    rng, space = origin.rng, Space(origin.sketch)
     plain = [
         sample(origin.sketch, rng, SMALL_MACHINE, threads=origin.threads, tiles=tiles)
         for tiles in (uniform_tiles, register_tiles)
-        for _ in range(count)
     ]
-    return [*plain, *origin.population(count).programs()]
+    wild = space.population(rng.integers(space.sizes, size=(3, len(space.sizes))))
+    return [*plain, *origin.population(1).programs(), *wild.programs()]
 
 
 def mutants(origin: Origin, number: int, parents: Population) -> list[Program]:
@@ -210,7 +210,7 @@ def compiled_results(
 
 @pytest.mark.cc
 @pytest.mark.slow
-@settings(max_examples=settings().max_examples // 6)
+@settings(max_examples=settings().max_examples // 4)
 @given(st.lists(origins(), min_size=4, max_size=4), st.sampled_from([16, 32, 64]))
 def test_any_program_as_compiled_code(four: list[Origin], vector_bytes: int) -> None:
     pairs = [pair for origin in four for pair in some_descendants(origin, 4)]
