@@ -100,20 +100,21 @@ def pad(b: Builder) -> None:
         return
     dimension = b.draw(st.integers(0, len(x.tensor.shape) - 1))
     before, after = b.draw(st.integers(0, 2)), b.draw(st.integers(0, 2))
+    around = b.draw(st.sampled_from([0.0, 0.0, 0.0, 1.0, -2.0]))
     extent = x.tensor.shape[dimension]
     shape = tuple(n + (before + after if d == dimension else 0) for d, n in enumerate(x.tensor.shape))
 
     def body(*at: Expr) -> Expr:
         i = at[dimension]
         source = tuple(i - before if d == dimension else v for d, v in enumerate(at))
-        return select((i >= before) & (i < extent + before), x.tensor[source], 0.0)
+        return select((i >= before) & (i < extent + before), x.tensor[source], around)
 
-    b.add(compute(shape, body, b.name()), x.most)
+    b.add(compute(shape, body, b.name()), max(x.most, 2))
 
 
-def window(b: Builder) -> None:
+def window(b: Builder, x: Value | None = None) -> None:
     """A pool or a convolution with one tap weight per position, along one dimension."""
-    x = b.pick()
+    x = x or b.pick()
     fitting = [d for d, n in enumerate(x.tensor.shape) if n >= 2]
     if not fitting:
         return
@@ -156,9 +157,9 @@ def product(b: Builder) -> None:
     b.add(compute((*x.tensor.shape[:-1], columns), body, b.name()), x.most * 2 * k)
 
 
-def reduction(b: Builder) -> None:
+def reduction(b: Builder, x: Value | None = None) -> None:
     """Reduce some dimensions away, possibly all."""
-    x = b.pick()
+    x = x or b.pick()
     rank = len(x.tensor.shape)
     if not rank:
         return
@@ -175,6 +176,12 @@ def reduction(b: Builder) -> None:
 
     shape = tuple(n for d, n in enumerate(x.tensor.shape) if d not in taps)
     b.add(compute(shape, body, b.name()), x.most * (count if kind == "sum" else 1))
+
+
+def padded_reduction(b: Builder) -> None:
+    """A window or a reduction right behind a padding, which it may or may not skip."""
+    pad(b)
+    b.draw(st.sampled_from([window, reduction]))(b, b.values[-1])
 
 
 def rearrange(b: Builder) -> None:
@@ -198,7 +205,7 @@ def rearrange(b: Builder) -> None:
     b.add(tensor, x.most)
 
 
-OPERATORS = (unary, binary, pad, window, product, reduction, rearrange)
+OPERATORS = (unary, binary, pad, window, product, reduction, padded_reduction, rearrange)
 
 
 @st.composite
