@@ -60,7 +60,7 @@ def tune_case(case: str, variant: str, seed: int, threads: int, trials: int) -> 
     constants = WORKLOADS[text.partition(":")[0]].constants
     with LocalMeasurer(dag, threads=threads, rng=rng, constants=constants) as measurer:
         result = tune(
-            Task(case, dag, threads=threads),
+            Task(case, dag, threads=threads, constants=constants),
             trials=trials,
             rng=rng,
             measurer=measurer,
