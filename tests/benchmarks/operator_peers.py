@@ -1,19 +1,20 @@
 """What people would use instead of a tuned kernel: the paper's operators in NumPy, PyTorch and ONNX Runtime.
 
-Each function gives the peers of one family as callables on arrays that were laid out for them beforehand: both channel
-orders for PyTorch, channels first for ONNX Runtime (which has no other), weights as constants where the library can
-prepare constants. `result` brings a peer's answer back to the layout of the workload, to compare.
+Each library's peers work on arrays that were laid out for them beforehand: both channel orders for PyTorch, channels
+first for ONNX Runtime (which has no other), weights as constants where the library can prepare constants. `result`
+brings a peer's answer back to the layout of the workload, to compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
 Array = np.ndarray
+LIBRARIES = ("numpy", "torch", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -25,184 +26,198 @@ class Peer:
     result: Callable[[], Array]
 
 
-def peers_of(family: str, numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
-    """The peers of one case, on the workload's own input arrays.
+@dataclass(frozen=True)
+class Matmul:
+    """C = a @ b."""
 
-    Libraries that are not installed are left out.
-    Raises: ValueError: a family without peers.
+    a: Array
+    b: Array
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The Frobenius norm of x[1, rows, columns]."""
+
+    x: Array
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """x[n, ci, *spatial] with weight[co, ci / groups, *kernel]; transposed: weight[ci, co, *kernel].
+
+    back: from an answer [n, co, *spatial] to the layout of the workload.
     """
-    import torch
 
-    torch.set_num_threads(threads)
-    if family not in FAMILIES:
-        raise ValueError(f"no peers for {family!r}; there are some for {', '.join(FAMILIES)}")
-    return FAMILIES[family](numbers, arrays, threads)
+    x: Array
+    weight: Array
+    stride: int
+    padding: int
+    dilation: int = 1
+    groups: int = 1
+    transposed: bool = False
+    back: Callable[[Array], Array] = lambda answer: np.moveaxis(answer, 1, -1)
 
-
-def _matmul(numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
-    import torch
-
-    a, b = arrays
-    out = np.empty((a.shape[0], b.shape[1]), np.float32)
-    ta, tb = torch.from_numpy(a), torch.from_numpy(b)
-    tout = torch.empty(out.shape)
-
-    def in_numpy() -> Array:
-        return np.matmul(a, b, out=out)
-
-    def in_torch() -> Any:
-        with torch.inference_mode():
-            return torch.mm(ta, tb, out=tout)
-
-    session = _session("MatMul", {"A": a, "B": b}, {}, {}, threads)
-    return [
-        Peer("numpy", in_numpy, in_numpy),
-        Peer("torch", in_torch, lambda: in_torch().numpy()),
-        Peer("onnxruntime", session, lambda: session()[0]),
-    ]
+    @property
+    def dimensions(self) -> int:
+        """Spatial axes."""
+        return self.x.ndim - 2
 
 
-def _convolution(
-    numbers: Sequence[int],
-    arrays: Sequence[Array],
-    threads: int,
-    *,
-    dimensions: int,
-    groups: int = 1,
-    dilation: int = 1,
-    depthwise: bool = False,
-) -> list[Peer]:
-    """Convolutions of X[n, *spatial, ci] with W[*kernel, ci / groups, co]; depthwise: W[*kernel, c]."""
-    stride, padding = numbers[-2:]
-    x = np.ascontiguousarray(np.moveaxis(arrays[0], -1, 1))
-    weight = np.moveaxis(arrays[1], -1, 0)[:, None] if depthwise else np.moveaxis(arrays[1], (-1, -2), (0, 1))
-    if depthwise:
-        groups = x.shape[1]
-    return _convolution_peers(x, np.ascontiguousarray(weight), threads, dimensions, stride, padding, dilation, groups)
+Problem = Union[Matmul, Norm, Convolution]
 
 
-def _convolution_peers(
-    x: Array, weight: Array, threads: int, dimensions: int, stride: int, padding: int, dilation: int, groups: int
-) -> list[Peer]:
-    """Peers for x[n, c, *spatial] and weight[co, ci / groups, *kernel]; results have channels last again."""
-    import torch
+def peers_of(library: str, family: str, numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
+    """A library's peers of one case, on the workload's own input arrays; none where it has no such operator.
 
-    function = getattr(torch.nn.functional, f"conv{dimensions}d")
-    options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-
-    def program(tx: Any, tw: Any, convolve: Any = function, options: dict[str, Any] = options) -> Callable[[], Any]:
-        def run() -> Any:
-            with torch.inference_mode():
-                return convolve(tx, tw, **options)
-
-        return run
-
-    first = program(torch.from_numpy(x), torch.from_numpy(weight))
-    session = _session(
-        "Conv",
-        {"X": x},
-        {"W": weight},
-        {
-            "strides": [stride] * dimensions,
-            "pads": [padding] * 2 * dimensions,
-            "dilations": [dilation] * dimensions,
-            "group": groups,
-        },
-        threads,
-    )
-    if dimensions == 1:
-        # PyTorch has channels-last tensors for 2 and 3 spatial axes only, so one more of length 1 is added.
-        flat = {"stride": (1, stride), "padding": (0, padding), "dilation": (1, dilation), "groups": groups}
-        tensors = (torch.from_numpy(x[:, :, None]), torch.from_numpy(weight[:, :, None]))
-        last = program(*_channels_last(*tensors), torch.nn.functional.conv2d, flat)
-    else:
-        last = program(*_channels_last(torch.from_numpy(x), torch.from_numpy(weight)))
-
-    def back(answer: Array) -> Array:
-        if answer.ndim > dimensions + 2:
-            answer = answer[:, :, 0]
-        return np.moveaxis(answer, 1, -1)
-
-    return [
-        Peer("torch", first, lambda: back(first().numpy())),
-        Peer("torch channels last", last, lambda: back(last().numpy())),
-        Peer("onnxruntime", session, lambda: back(session()[0])),
-    ]
+    Raises: ValueError: a family or a library without peers; ImportError: the library is not installed.
+    """
+    if family not in PROBLEMS:
+        raise ValueError(f"no peers for {family!r}; there are some for {', '.join(PROBLEMS)}")
+    if library not in LIBRARIES:
+        raise ValueError(f"no library {library!r}; there are {', '.join(LIBRARIES)}")
+    problem = PROBLEMS[family](numbers, arrays)
+    return {"numpy": _in_numpy, "torch": _in_torch, "onnxruntime": _in_onnxruntime}[library](problem, threads)
 
 
-def _channels_last(*tensors: Any) -> tuple[Any, ...]:
-    import torch
-
-    return tuple(
-        tensor.contiguous(memory_format=torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d)
-        for tensor in tensors
-    )
+def _convolution(numbers: Sequence[int], arrays: Sequence[Array], *, dilation: int = 1, groups: int = 1) -> Convolution:
+    """X[n, *spatial, ci] with W[*kernel, ci / groups, co]."""
+    weight = np.moveaxis(arrays[1], (-1, -2), (0, 1))
+    return Convolution(_first(arrays[0]), np.ascontiguousarray(weight), *numbers[-2:], dilation, groups)
 
 
-def _transposed(numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
-    """Transposed convolution of X[n, h, w, ci] with W[kh, kw, ci, co]."""
-    import torch
+def _depthwise(numbers: Sequence[int], arrays: Sequence[Array]) -> Convolution:
+    """X[n, h, w, c] with W[kh, kw, c]."""
+    weight = np.ascontiguousarray(np.moveaxis(arrays[1], -1, 0)[:, None])
+    return Convolution(_first(arrays[0]), weight, *numbers[-2:], groups=arrays[0].shape[-1])
 
-    stride, padding = numbers[-2:]
-    x = np.ascontiguousarray(np.moveaxis(arrays[0], -1, 1))
+
+def _transposed(numbers: Sequence[int], arrays: Sequence[Array]) -> Convolution:
+    """X[n, h, w, ci] with W[kh, kw, ci, co]."""
     weight = np.ascontiguousarray(np.moveaxis(arrays[1], (2, 3), (0, 1)))
-
-    def program(tx: Any, tw: Any) -> Callable[[], Any]:
-        def run() -> Any:
-            with torch.inference_mode():
-                return torch.nn.functional.conv_transpose2d(tx, tw, stride=stride, padding=padding)
-
-        return run
-
-    first = program(torch.from_numpy(x), torch.from_numpy(weight))
-    last = program(*_channels_last(torch.from_numpy(x), torch.from_numpy(weight)))
-    attributes = {"strides": [stride] * 2, "pads": [padding] * 4}
-    session = _session("ConvTranspose", {"X": x}, {"W": weight}, attributes, threads)
-    return [
-        Peer("torch", first, lambda: np.moveaxis(first().numpy(), 1, -1)),
-        Peer("torch channels last", last, lambda: np.moveaxis(last().numpy(), 1, -1)),
-        Peer("onnxruntime", session, lambda: np.moveaxis(session()[0], 1, -1)),
-    ]
+    return Convolution(_first(arrays[0]), weight, *numbers[-2:], transposed=True)
 
 
-def _capsule(numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
+def _capsule(numbers: Sequence[int], arrays: Sequence[Array]) -> Convolution:
     """Capsule convolution as the ordinary one it is: rows of the left matrices are images, columns are channels."""
-    stride, padding = numbers[-2:]
     source, kernel = arrays  # [n, h, w, a, k, ci], [kh, kw, k, b, ci, co]
     n, h, w, _, _, ci = source.shape
     kh, kw, _, _, _, co = kernel.shape
     x = source.transpose(0, 3, 4, 5, 1, 2).reshape(n * 4, 4 * ci, h, w)
     weight = kernel.transpose(3, 5, 2, 4, 0, 1).reshape(4 * co, 4 * ci, kh, kw)
-    found = _convolution_peers(
-        np.ascontiguousarray(x), np.ascontiguousarray(weight), threads, 2, stride, padding, 1, 1
-    )
 
     def back(answer: Array) -> Array:
-        _, oh, ow, _ = answer.shape
-        return answer.reshape(n, 4, oh, ow, 4, co).transpose(0, 2, 3, 1, 4, 5)
+        return answer.reshape(n, 4, 4, co, *answer.shape[2:]).transpose(0, 4, 5, 1, 2, 3)
 
-    return [Peer(peer.name, peer.run, lambda peer=peer: back(peer.result())) for peer in found]  # type: ignore[misc]
+    return Convolution(np.ascontiguousarray(x), np.ascontiguousarray(weight), *numbers[-2:], back=back)
 
 
-def _norm(numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
+def _first(x: Array) -> Array:
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1))
+
+
+PROBLEMS: dict[str, Callable[[Sequence[int], Sequence[Array]], Problem]] = {
+    "matmul": lambda numbers, arrays: Matmul(*arrays),
+    "C1D": _convolution,
+    "C2D": _convolution,
+    "C3D": _convolution,
+    "GRP": lambda numbers, arrays: _convolution(numbers, arrays, groups=4),
+    "DIL": lambda numbers, arrays: _convolution(numbers, arrays, dilation=2),
+    "DEP": _depthwise,
+    "T2D": _transposed,
+    "CAP": _capsule,
+    "NRM": lambda numbers, arrays: Norm(arrays[0]),
+}
+
+
+def _in_numpy(problem: Problem, threads: int) -> list[Peer]:
+    """NumPy takes its threads from the environment."""
+    if isinstance(problem, Matmul):
+        out = np.empty((problem.a.shape[0], problem.b.shape[1]), np.float32)
+
+        def multiply() -> Array:
+            return np.matmul(problem.a, problem.b, out=out)
+
+        return [Peer("numpy", multiply, multiply)]
+    if isinstance(problem, Norm):
+
+        def norm() -> Array:
+            return np.asarray([np.linalg.norm(problem.x[0])], np.float32)
+
+        return [Peer("numpy", norm, norm)]
+    return []
+
+
+def _in_torch(problem: Problem, threads: int) -> list[Peer]:
     import torch
 
-    x = arrays[0]
-    tx = torch.from_numpy(x)
+    torch.set_num_threads(threads)
 
-    def in_numpy() -> Array:
-        return np.asarray([np.linalg.norm(x[0])], np.float32)
+    def peer(name: str, program: Callable[[], Any], back: Callable[[Array], Array] = lambda answer: answer) -> Peer:
+        def run() -> Any:
+            with torch.inference_mode():
+                return program()
 
-    def in_torch() -> Any:
-        with torch.inference_mode():
-            return torch.linalg.vector_norm(tx, dim=(1, 2))
+        return Peer(name, run, lambda: back(run().numpy()))
 
-    session = _session("ReduceL2", {"X": x}, {}, {"axes": [1, 2], "keepdims": 0}, threads)
+    if isinstance(problem, Matmul):
+        a, b = torch.from_numpy(problem.a), torch.from_numpy(problem.b)
+        out = torch.empty(a.shape[0], b.shape[1])
+        return [peer("torch", lambda: torch.mm(a, b, out=out))]
+    if isinstance(problem, Norm):
+        x = torch.from_numpy(problem.x)
+        return [peer("torch", lambda: torch.linalg.vector_norm(x, dim=(1, 2)))]
+    last, back = _with_channels_last(problem)
     return [
-        Peer("numpy", in_numpy, in_numpy),
-        Peer("torch", in_torch, lambda: in_torch().numpy()),
-        Peer("onnxruntime", session, lambda: session()[0]),
+        peer("torch", _torch_convolution(problem, *map(torch.from_numpy, (problem.x, problem.weight))), problem.back),
+        peer("torch channels last", last, back),
     ]
+
+
+def _torch_convolution(problem: Convolution, x: Any, weight: Any, extra: int = 0) -> Callable[[], Any]:
+    """The call of PyTorch's function; `extra` spatial axes of length 1 stand in front of the others."""
+    import torch
+
+    functions = torch.nn.functional
+    dimensions = problem.dimensions + extra
+    stride = (*(1,) * extra, *(problem.stride,) * problem.dimensions)
+    padding = (*(0,) * extra, *(problem.padding,) * problem.dimensions)
+    if problem.transposed:
+        transpose = getattr(functions, f"conv_transpose{dimensions}d")
+        return lambda: transpose(x, weight, stride=stride, padding=padding)
+    convolve = getattr(functions, f"conv{dimensions}d")
+    dilation = (*(1,) * extra, *(problem.dilation,) * problem.dimensions)
+    return lambda: convolve(x, weight, stride=stride, padding=padding, dilation=dilation, groups=problem.groups)
+
+
+def _with_channels_last(problem: Convolution) -> tuple[Callable[[], Any], Callable[[Array], Array]]:
+    """The call on tensors with channels last, and the way back from its answer.
+
+    PyTorch has such tensors for 2 and 3 spatial axes only, so one more of length 1 is added to a single one.
+    """
+    import torch
+
+    extra = int(problem.dimensions == 1)
+    order = torch.channels_last_3d if problem.dimensions == 3 else torch.channels_last
+    arrays = (problem.x[:, :, None], problem.weight[:, :, None]) if extra else (problem.x, problem.weight)
+    x, weight = (torch.from_numpy(array).contiguous(memory_format=order) for array in arrays)
+    program = _torch_convolution(problem, x, weight, extra)
+    return program, lambda answer: problem.back(answer[:, :, 0] if extra else answer)
+
+
+def _in_onnxruntime(problem: Problem, threads: int) -> list[Peer]:
+    if isinstance(problem, Matmul):
+        session = _session("MatMul", {"A": problem.a, "B": problem.b}, {}, {}, threads)
+        return [Peer("onnxruntime", session, lambda: session()[0])]
+    if isinstance(problem, Norm):
+        session = _session("ReduceL2", {"X": problem.x}, {}, {"axes": [1, 2], "keepdims": 0}, threads)
+        return [Peer("onnxruntime", session, lambda: session()[0])]
+    many = problem.dimensions
+    attributes: dict[str, Any] = {"strides": [problem.stride] * many, "pads": [problem.padding] * 2 * many}
+    if not problem.transposed:
+        attributes |= {"dilations": [problem.dilation] * many, "group": problem.groups}
+    operator = "ConvTranspose" if problem.transposed else "Conv"
+    session = _session(operator, {"X": problem.x}, {"W": problem.weight}, attributes, threads)
+    return [Peer("onnxruntime", session, lambda: problem.back(session()[0]))]
 
 
 def _session(
@@ -226,17 +241,3 @@ def _session(
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, inputs)
-
-
-FAMILIES: dict[str, Callable[[Sequence[int], Sequence[Array], int], list[Peer]]] = {
-    "matmul": _matmul,
-    "C1D": lambda n, a, t: _convolution(n, a, t, dimensions=1),
-    "C2D": lambda n, a, t: _convolution(n, a, t, dimensions=2),
-    "C3D": lambda n, a, t: _convolution(n, a, t, dimensions=3),
-    "GRP": lambda n, a, t: _convolution(n, a, t, dimensions=2, groups=4),
-    "DIL": lambda n, a, t: _convolution(n, a, t, dimensions=2, dilation=2),
-    "DEP": lambda n, a, t: _convolution(n, a, t, dimensions=2, depthwise=True),
-    "T2D": _transposed,
-    "CAP": _capsule,
-    "NRM": _norm,
-}

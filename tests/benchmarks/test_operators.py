@@ -9,8 +9,7 @@ import pytest
 
 from ansor_mini.workloads import WORKLOADS
 from tests.benchmarks.operator_cases import CASES, FAMILIES, Case
-from tests.benchmarks.operator_peers import FAMILIES as PEERS
-from tests.benchmarks.operator_peers import peers_of
+from tests.benchmarks.operator_peers import LIBRARIES, PROBLEMS, peers_of
 
 SMALL = {
     "matmul": (5, 7, 6),
@@ -27,7 +26,7 @@ SMALL = {
 
 
 def test_ten_operators_with_four_shapes():
-    assert len(CASES) == 40 and set(FAMILIES) == set(PEERS) == set(SMALL)
+    assert len(CASES) == 40 and set(FAMILIES) == set(PROBLEMS) == set(SMALL)
     assert all(case.text.startswith(case.family) for case in CASES)
 
 
@@ -42,22 +41,23 @@ def test_operations_on_padding_do_not_count(family):
     assert case.executed(dag) / dag.flops == pytest.approx(share)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("family", SMALL)
-def test_peers_compute_the_workload(family):
-    pytest.importorskip("torch")
-    pytest.importorskip("onnxruntime")
+def test_peers_compute_the_workload(family, library):
+    pytest.importorskip(library)
     dag = WORKLOADS[family].dag(*SMALL[family])
     rng = np.random.default_rng(0)
     arrays = [rng.integers(-3, 4, tensor.shape).astype(np.float32) for tensor in dag.inputs]
     (expected,) = dag.evaluate(*arrays)
-    peers = peers_of(family, SMALL[family], arrays, 1)
-    assert len(peers) == 3
+    peers = peers_of(library, family, SMALL[family], arrays, 1)
+    assert peers or library == "numpy"
     for peer in peers:
         peer.run()
         np.testing.assert_allclose(peer.result(), expected, rtol=1e-5, err_msg=peer.name)
 
 
 def test_a_family_without_peers():
-    pytest.importorskip("torch")
     with pytest.raises(ValueError, match="no peers for 'softmax'"):
-        peers_of("softmax", (4, 4), [], 1)
+        peers_of("numpy", "softmax", (4, 4), [], 1)
+    with pytest.raises(ValueError, match="no library 'tvm'"):
+        peers_of("tvm", "NRM", (4, 4), [], 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from runtime.compile_c import cache_directory
 from runtime.machine import detect
 from tests.benchmarks.operator_cases import CASES, RECORDS, Case
 
-TRIALS = 200
+TRIALS = {1: 128, 2: 64}  # measured programs per case, by number of threads
 FINALISTS = 12  # programs of fewer threads that are measured first with more
 
 
@@ -75,20 +75,20 @@ def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]
 
 
 def tune_all(
-    thread_counts: Sequence[int], trials: int, target: Path, *, only: Collection[str] = (), working: Path | None = None
+    trials: Mapping[int, int], target: Path, *, only: Collection[str] = (), working: Path | None = None
 ) -> None:
-    """Tune every case (or those whose text starts with one of `only`) with each number of threads."""
+    """Tune every case (or those whose text starts with one of `only`) with each number of threads in `trials`."""
     working = working or cache_directory() / "operators-records.jsonl"
-    for threads in thread_counts:
+    for threads, wanted in trials.items():
         for case in CASES:
             if only and not case.text.startswith(tuple(only)):
                 continue
             earlier = read_records(working) if working.exists() else []
             done = [record for record in earlier if record.task == case.text and record.threads == threads]
-            if len(done) >= trials:
+            if len(done) >= wanted:
                 continue
             with RecordFile(working) as sink:
-                print(tune_case(case, threads, trials, sink, earlier), file=sys.stderr, flush=True)
+                print(tune_case(case, threads, wanted, sink, earlier), file=sys.stderr, flush=True)
     write_records(target, read_records(working))
 
 
@@ -100,14 +100,15 @@ def main() -> int:
         example="python -m tests.benchmarks.tune_operators --threads 1 --trials 200",
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads to tune for")
-    parser.add_argument("--trials", type=int, default=TRIALS, help="measured programs per case and number of threads")
+    parser.add_argument("--trials", type=int, help=f"measured programs per case (default, by threads: {TRIALS})")
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="beginnings of case names, e.g. C2D")
     parser.add_argument("--records", type=Path, help="working file (default: in the cache directory)")
     parser.add_argument("--target", type=Path, default=RECORDS, help="where all records go in the end")
     options = parser.parse_args()
 
     def run() -> int:
-        tune_all(options.threads, options.trials, options.target, only=options.only, working=options.records)
+        trials = {threads: options.trials or TRIALS.get(threads, 64) for threads in options.threads}
+        tune_all(trials, options.target, only=options.only, working=options.records)
         return DONE
 
     return exit_status(run)

@@ -1,0 +1,124 @@
+"""A process that holds one library's programs for an operator case and runs them when it is told.
+
+Thread pools of several libraries in one process disturb one another: a worker that still spins after its own turn sends
+the next program's workers to the core of its main thread, and a 512³ product then takes twice as long in one round and
+five times in another. So every library has a process, all of them alive together, and `operators` gives them turns.
+
+    {"load": CASE} → {"programs": [NAME, ...]}
+    {"turn": NAME, "seconds": S, "warm": W} → {"seconds": per call}
+    {"answer": NAME, "file": PATH} → {}, with the answer in the file
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.layout_rewrite import pack_case
+from ansor_mini.records import best_of, read_records
+from ansor_mini.task_tuner import program_of
+from ansor_mini.workloads import parse_workload
+from runtime.compile_c import aligned_empty, build_library, load_kernel
+from runtime.emit_c import emit_library
+from runtime.loop_nest import LoopNest
+from runtime.measure_case import MeasureCase
+from tests.benchmarks.operator_cases import CASES, Case
+from tests.benchmarks.operator_peers import Peer, peers_of
+
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A case's best program: its loop nest and inputs, of which constant ones may be packed."""
+
+    nest: LoopNest
+    inputs: list[np.ndarray]
+
+
+def inputs_of(dag: ComputeDAG) -> list[np.ndarray]:
+    """The same random inputs in every process."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in dag.inputs]
+
+
+def best_kernel(case: Case, records: list[Any], threads: int) -> Kernel:
+    """The fastest recorded program of a case.  Raises: ValueError: there is none."""
+    dag = parse_workload(case.text)
+    best = best_of(records, case.text, threads)
+    if best is None:
+        raise ValueError(f"no correct program for {case.text}, {threads} threads; run tests.benchmarks.tune_operators")
+    empty = [np.empty(tensor.shape, tensor.dtype) for tensor in dag.outputs]
+    nest, packed = pack_case(program_of(best, dag).lower(), MeasureCase(inputs_of(dag), empty), case.constants)
+    return Kernel(nest, list(packed.inputs))
+
+
+def our_program(kernel: Kernel, threads: int) -> Peer:
+    """The compiled kernel on aligned arrays."""
+    compiled = load_kernel(build_library(emit_library([kernel.nest], threads=threads)), kernel.nest)
+    arrays = []
+    for array in kernel.inputs:
+        arrays.append(aligned_empty(array.shape, str(array.dtype)))
+        arrays[-1][...] = array
+    out = [aligned_empty(buffer.shape, buffer.dtype) for buffer in kernel.nest.outputs]
+    pointers = compiled.pointers(*arrays, *out)
+
+    def run(memory: object = arrays) -> None:  # pointers do not keep what they point to alive
+        compiled.run(pointers)
+
+    def result() -> np.ndarray:
+        run()
+        return out[0]
+
+    return Peer(OURS, run, result)
+
+
+def turn(program: Callable[[], Any], seconds: float, warm: float) -> float:
+    """Seconds per call over a turn of about this length, after so many seconds of warming up."""
+    start = last = time.perf_counter()
+    while last - start < warm or last == start:
+        program()
+        now = time.perf_counter()
+        last, once = now, now - last
+    if once > seconds + warm:
+        return once  # the program was warm for most of so long a call
+    calls = max(1, int(seconds / once))
+    start = time.perf_counter()
+    for _ in range(calls):
+        program()
+    return (time.perf_counter() - start) / calls
+
+
+def serve(library: str, threads: int, records_file: Path) -> None:
+    """Answer requests until the input ends."""
+    records = read_records(records_file) if library == OURS else []
+    programs: dict[str, Peer] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, Any] = {}
+        if "load" in request:
+            case = CASES[request["load"]]
+            if library == OURS:
+                found = [our_program(best_kernel(case, records, threads), threads)]
+            else:
+                inputs = inputs_of(parse_workload(case.text))
+                found = peers_of(library, case.family, case.numbers, inputs, threads)
+            programs = {peer.name: peer for peer in found}
+            answer["programs"] = list(programs)
+        elif "turn" in request:
+            answer["seconds"] = turn(programs[request["turn"]].run, request["seconds"], request["warm"])
+        else:
+            np.save(request["file"], programs[request["answer"]].result())
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
