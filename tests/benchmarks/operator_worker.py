@@ -5,7 +5,7 @@ the next program's workers to the core of its main thread, and a 512³ product t
 five times in another. So every library has a process, all of them alive together, and `operators` gives them turns.
 
     {"load": CASE} → {"programs": [NAME, ...]}
-    {"turn": NAME, "seconds": S, "warm": W} → {"seconds": per call}
+    {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
 """
 
@@ -81,15 +81,15 @@ def our_program(kernel: Kernel, threads: int) -> Peer:
     return Peer(OURS, run, result)
 
 
-def turn(program: Callable[[], Any], seconds: float, warm: float) -> float:
-    """Seconds per call over a turn of about this length, after so many seconds of warming up."""
+def turn(program: Callable[[], Any], seconds: float, warm: float, calls: int) -> float:
+    """Seconds per call over a turn of about this length, after so many seconds, and calls at least, of warming up."""
     start = last = time.perf_counter()
-    while last - start < warm or last == start:
+    while last - start < warm or calls > 0:
         program()
-        now = time.perf_counter()
+        now, calls = time.perf_counter(), calls - 1
         last, once = now, now - last
     if once > seconds + warm:
-        return once  # the program was warm for most of so long a call
+        return once  # it was warm for most of so long a call
     calls = max(1, int(seconds / once))
     start = time.perf_counter()
     for _ in range(calls):
@@ -114,7 +114,9 @@ def serve(library: str, threads: int, records_file: Path) -> None:
             programs = {peer.name: peer for peer in found}
             answer["programs"] = list(programs)
         elif "turn" in request:
-            answer["seconds"] = turn(programs[request["turn"]].run, request["seconds"], request["warm"])
+            answer["seconds"] = turn(
+                programs[request["turn"]].run, request["seconds"], request["warm"], request["calls"]
+            )
         else:
             np.save(request["file"], programs[request["answer"]].result())
         print(json.dumps(answer), flush=True)

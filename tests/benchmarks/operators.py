@@ -94,8 +94,8 @@ def compare(workers: Sequence[Worker], number: int, threads: int, quick: bool) -
     """Seconds of all programs of a case, medians over rounds, and the relative error of ours."""
     programs = {name: worker for worker in workers for name in worker.ask(load=number)["programs"]}
     large = parse_workload(CASES[number].text).flops > LARGE
-    rounds = (2 if large else 3) if quick else (3 if large else 9)
-    length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003}
+    rounds = (2 if large else 3) if quick else (5 if large else 9)
+    length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
     turns: dict[str, list[float]] = {name: [] for name in programs}
     names = list(programs)
     for start in range(rounds):
