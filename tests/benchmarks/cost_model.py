@@ -4,11 +4,11 @@ Paper: Ansor §7.5
 
 The programs are random ones of ten operators (`record_programs`), and those that tuning the forty operator cases
 measured on one thread, where a search has kept to fast ones. They are split by program into five parts; each part is
-scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken within each task over all
-its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures take all
-tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns; times are
-medians. The labels are ranks; a row of the table has the paper's labels instead. Another row tells how well one half of
-the repeats of the measurements orders the programs as the other half does.
+scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken within each task over
+all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures
+take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns;
+times are medians. The labels are ranks; a row of the table has the paper's labels instead. Another row tells how well
+one half of the repeats of the measurements orders the programs as the other half does.
 
 A full run also repeats the study of the paper's Fig. 3: how well the model ranks programs that are not complete.
 """
