@@ -128,9 +128,9 @@ def rounds(search: Search, options: EvolutionOptions, repeats: int) -> tuple[lis
     return totals, parts
 
 
-def predictions(search: Search, repeats: int) -> tuple[float, float, int]:
-    """Seconds per population of 2048: features, features and prediction; and the groups of structures in it."""
-    populations = _feasible(search, POPULATION)
+def predictions(search: Search, repeats: int, size: int) -> tuple[float, float, int]:
+    """Seconds per population of a size: features, features and prediction; and the groups of structures in it."""
+    populations = _feasible(search, size)
     count = sum(map(len, populations))
     model = search.model
 
@@ -140,7 +140,7 @@ def predictions(search: Search, repeats: int) -> tuple[float, float, int]:
     def both() -> list[Any]:
         return [model.predict_population(population) for population in populations]
 
-    scale = POPULATION / count
+    scale = size / count
     return _median(features, repeats) * scale, _median(both, repeats) * scale, len(populations)
 
 
@@ -193,13 +193,15 @@ def benchmark(quick: bool) -> dict[str, Any]:
         totals, parts = rounds(search, EvolutionOptions(POPULATION, GENERATIONS), repeats)
         more = EvolutionOptions(BIGGER * POPULATION, BIGGER * GENERATIONS)
         bigger = None if quick else rounds(search, more, 1)[0][0]
-        features, both, groups = predictions(search, repeats)
+        features, both, groups = predictions(search, repeats, POPULATION)
+        _, both_of_many, _ = predictions(search, 5, BIGGER * POPULATION)
         evolved = by_evolution(search, 32 if quick else 64)
         seconds = per_program(evolved)
     figures = {
         "round_seconds": statistics.median(totals),
         "first_round_seconds": first[0],
         "programs_per_second": POPULATION / both,
+        "programs_per_second_of_a_bigger_population": BIGGER * POPULATION / both_of_many,
         "features_per_second": POPULATION / features,
         "bigger_round_seconds": bigger,
         "fit_seconds": fit_seconds,
@@ -231,6 +233,7 @@ def show(
     lines += [
         f"features of {POPULATION} programs in {groups} sketches: {figures['features_per_second']:,.0f} programs/s",
         f"features and prediction: {figures['programs_per_second']:,.0f} programs/s   (at least 100,000 wanted)",
+        f"  of {BIGGER} x as many at once: {figures['programs_per_second_of_a_bigger_population']:,.0f} programs/s",
         f"deriving the sketches {1e3 * derive_seconds:.1f} ms, training on {TRAINING_PROGRAMS} programs "
         f"{1e3 * figures['fit_seconds']:.1f} ms",
         f"one program: {figures['per_program_ms']:.2f} ms   (at most 10 wanted)",
