@@ -132,6 +132,11 @@ def random_model(model: CostModel, rng: np.random.Generator) -> CostModel:
     return RandomModel(rng)
 
 
+def trees_alone(model: CostModel, rng: np.random.Generator) -> CostModel:
+    """The paper's model instead of the tuner's: no estimate to begin with.  Paper: Ansor §5.2"""
+    return LearnedModel(rng, labels="throughput")
+
+
 @dataclass(frozen=True)
 class Strategy:
     """A way to search: the space, how programs are proposed, and the model that ranks them.
@@ -160,6 +165,7 @@ STRATEGIES: tuple[Strategy, ...] = (
     ),
     Strategy("beam-search", "incomplete programs pruned by the learned model", propose=by_beam),
     Strategy("random-model", "evolution with random scores", model=random_model),
+    Strategy("trees-alone", "the learned model without an estimate to begin with", model=trees_alone),
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.ablations import STRATEGIES, by_evolution
+from ansor_mini.annotation import uniform_tiles
 from ansor_mini.curve import curve_of, value_at
 from ansor_mini.evolution import EvolutionOptions
 from ansor_mini.records import read_records
@@ -56,6 +57,8 @@ def _variants() -> dict[str, Variant]:
         # Mutations of the best measured programs are fine-tuning too: only evolution may have them.
         local = default.local if strategy.propose is by_evolution else 0.0
         found[strategy.name] = Variant(replace(default, strategy=strategy, local=local))
+    # The paper's search: tiles drawn uniformly, and no mutations of the best but in evolution.
+    found["as-published"] = Variant(replace(found["trees-alone"].options, tiles=uniform_tiles, local=0.0))
     larger = replace(sizes, population=5 * sizes.population, generations=5 * sizes.generations)
     found["five-times-the-search"] = Variant(replace(default, evolution=larger))
     return found | {"no-task-scheduler": Variant(default, scheduling="round-robin")}
