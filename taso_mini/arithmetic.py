@@ -28,6 +28,9 @@ class Arithmetic(Protocol):
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Return random values."""
 
+    def fraction(self, shape: tuple[int, ...], parts: int) -> Array:
+        """Return a tensor of which each element is 1 / parts."""
+
     def add(self, a: Array, b: Array) -> Array:
         """Return a + b."""
 
@@ -60,6 +63,10 @@ class FiniteField:
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Return uniform residues other than 0."""
         return rng.integers(1, self.modulus, size=shape, dtype=np.int64)
+
+    def fraction(self, shape: tuple[int, ...], parts: int) -> Array:
+        """Return a tensor of which each element is the inverse of `parts`."""
+        return np.full(shape, pow(parts, -1, self.modulus), dtype=np.int64)
 
     def add(self, a: Array, b: Array) -> Array:
         """Return a + b mod p."""
@@ -115,6 +122,10 @@ class Floats:
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Return uniform values in [-1, 1]."""
         return rng.uniform(-1.0, 1.0, size=shape)
+
+    def fraction(self, shape: tuple[int, ...], parts: int) -> Array:
+        """Return a tensor of which each element is 1 / parts."""
+        return np.full(shape, 1.0 / parts)
 
     def add(self, a: Array, b: Array) -> Array:
         """Return a + b."""

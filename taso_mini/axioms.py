@@ -3,7 +3,7 @@
 Paper: TASO §3, Table 2. An axiom says that two terms are equal for all tensors and parameters for which both sides are
 defined and its conditions hold. Most need no condition: asking that both sides are defined is enough. The two that join
 convolutions along channels are false for grouped convolution and carry `groups == 1`; the published set states them
-without. Axioms about bias, scale and enlarge are ours, for operators the paper does not have or treats differently.
+without. Axioms about bias, scale and enlarge_like are ours, for operators that the paper does not have.
 
 `LEMMAS` follow from the axioms; they are given to the prover because their proofs pass through operators that occur in
 neither side. `WRONG` holds plausible equations that are false, to check that validation refutes them.
@@ -95,10 +95,11 @@ AXIOMS: tuple[Axiom, ...] = (
     _axiom("conv-concat-output-channels",
            "concat(conv(i, k, activation=f, WINDOW), conv(i, l, activation=f, WINDOW), axis=1)",
            "conv(i, concat(k, l, axis=0), activation=f, WINDOW)", ("groups(i, k) == 1", "groups(i, l) == 1")),
-    _axiom("conv-enlarge", "conv(i, enlarge(k, l), activation=f, SAME)", "conv(i, k, activation=f, SAME)"),
-    _axiom("enlarge-concat", "enlarge(concat(k, l, axis=0), n)", "concat(enlarge(k, n), enlarge(l, n), axis=0)"),
-    _axiom("enlarge-add", "enlarge(add(k, l), n)", "add(enlarge(k, n), enlarge(l, n))"),
-    _axiom("enlarge-scale-kernel", "enlarge(scale_kernel(k, v), n)", "scale_kernel(enlarge(k, n), v)"),
+    _axiom("conv-enlarge-like", "conv(i, enlarge_like(k, l), activation=f, SAME)", "conv(i, k, activation=f, SAME)"),
+    _axiom("enlarge-like-concat", "enlarge_like(concat(k, l, axis=0), n)",
+           "concat(enlarge_like(k, n), enlarge_like(l, n), axis=0)"),
+    _axiom("enlarge-like-add", "enlarge_like(add(k, l), n)", "add(enlarge_like(k, n), enlarge_like(l, n))"),
+    _axiom("enlarge-like-scale-kernel", "enlarge_like(scale_kernel(k, v), n)", "scale_kernel(enlarge_like(k, n), v)"),
     # Matrices.
     _axiom("matmul-associates", "matmul(m1, matmul(m2, m3))", "matmul(matmul(m1, m2), m3)"),
     _axiom("matmul-distributes", "matmul(m1, add(m2, m3))", "add(matmul(m1, m2), matmul(m1, m3))"),

@@ -55,7 +55,7 @@ def inherits(node: Term, axis: int, params: dict[str, Hashable]) -> tuple[tuple[
         return ((0, axis), (1, 0)) if axis == 1 else ((0, axis),)
     if operator == "scale_kernel":
         return ((0, axis), (1, 0)) if axis == 0 else ((0, axis),)
-    if operator in ("enlarge", "avg_pool", "max_pool"):
+    if operator in ("enlarge", "enlarge_like", "avg_pool", "max_pool"):
         return ((0, axis),) if axis < 2 else ()
     if operator == "transpose":
         perm = params["perm"]

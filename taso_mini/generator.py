@@ -35,7 +35,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     "matmul": (("matrix", "matrix"), "matrix"), "transpose": (("matrix",), "matrix"),
     "conv": (("image", "kernel"), "image"), "conv_bias": (("image", "kernel", "vector"), "image"),
     "scale": (("image", "vector"), "image"), "bias": (("image", "vector"), "image"),
-    "scale_kernel": (("kernel", "vector"), "kernel"), "enlarge": (("kernel", "kernel"), "kernel"),
+    "scale_kernel": (("kernel", "vector"), "kernel"), "enlarge_like": (("kernel", "kernel"), "kernel"),
     "avg_pool": (("image",), "image"), "max_pool": (("image",), "image"),
     "add": (("*", "*"), "*"), "mul": (("*", "*"), "*"), "smul": (("*", "scalar"), "*"), "relu": (("*",), "*"),
     "concat": (("*", "*"), "*"), "split0": (("*",), "*"), "split1": (("*",), "*"),
@@ -191,7 +191,7 @@ def _arguments(result: Enumeration, name: str, size: int,
         for arguments in extend((), frozenset(), kinds):
             if len(arguments) == 2 and arguments[0] is arguments[1]:
                 continue
-            if name == "enlarge" and any(argument.operators for argument in arguments):
+            if name == "enlarge_like" and any(argument.operators for argument in arguments):
                 continue  # as in the paper: zeros inside kernels make unrelated terms agree
             if OPERATORS[name].commutative and _order(arguments[0]) > _order(arguments[1]):
                 continue

@@ -258,7 +258,7 @@ TABLE: tuple[Correspondence, ...] = (
     Correspondence("scale", "mul", _read_per_channel("scale"), _build_per_channel("mul", 1)),
     Correspondence("bias", "add", _read_per_channel("bias"), _build_per_channel("add", 1)),
     Correspondence("scale_kernel", "mul", _never, _build_per_channel("mul", 0)),
-    Correspondence("enlarge", "pad", _never, _build_enlarge),
+    Correspondence("enlarge_like", "pad", _never, _build_enlarge),
     Correspondence("smul", "mul", _read_scaled, _build_plain("mul")),
     Correspondence("concat", "concat", _read_concat, _build_plain("concat")),
     Correspondence("split0", "split", _read_half(0), _build_half(0)),

@@ -3,9 +3,9 @@
 Paper: TASO §2.1, Table 1. Images are NCHW, kernels OIHW, and a convolution's number of groups is never a parameter but
 the image's channels over the kernel's input channels. Besides the paper's operators there are `conv_bias`, `bias`,
 `scale` and `scale_kernel`, which carry the constants of batch normalisation, with a vector of one number per channel.
-An average pool divides by the size of its window everywhere, padding included. The paper's constants (identity and pool
-kernels) are left out. To add an operator, add a row to `OPERATORS`, its axioms to `axioms.py`, and name it in a profile
-of the generator.
+An average pool divides by the size of its window everywhere, padding included. The paper's constants are operators
+without arguments; their shape is open, like a variable's, and is given under the term's text. To add an operator, add a
+row to `OPERATORS`, its axioms to `axioms.py`, and name it in a profile of the generator.
 
 Values are computed in any `Arithmetic`: one definition serves fingerprints, tests and the axioms' validation.
 """
@@ -32,9 +32,10 @@ class Operator:
     """One operator of the set.
 
     Attributes:
-        arity: number of argument tensors.
+        arity: number of argument tensors; 0 for a constant.
         shape: `shape(*argument_shapes, **params) -> Shape`, raising ShapeError.
-        value: `value(arithmetic, argument_shapes, *arrays, **params) -> Array`.
+        value: `value(arithmetic, argument_shapes, *arrays, **params) -> Array`. The one "argument shape" of a constant
+            is the shape that it takes.
         params: names of the parameters.
         commutative: whether the two arguments may be exchanged.
     """
@@ -87,11 +88,34 @@ def _split(half: int) -> Evaluate:
     return value
 
 
-def _enlarge(arithmetic: Arithmetic, given: Sequence[Shape], w: Array, like: Array) -> Array:
-    result = np.zeros(w.shape[:2] + like.shape[2:], dtype=w.dtype)
-    top, left = (like.shape[2] - w.shape[2]) // 2, (like.shape[3] - w.shape[3]) // 2
+def _enlarge(arithmetic: Arithmetic, given: Sequence[Shape], w: Array, *, kernel: tuple[int, int]) -> Array:
+    window = shapes.enlarge_shape(given[0], kernel).dims[2:]
+    result = np.zeros(w.shape[:2] + window, dtype=w.dtype)
+    top, left = (window[0] - w.shape[2]) // 2, (window[1] - w.shape[3]) // 2
     result[:, :, top : top + w.shape[2], left : left + w.shape[3]] = w
     return result
+
+
+def _enlarge_like(arithmetic: Arithmetic, given: Sequence[Shape], w: Array, like: Array) -> Array:
+    return _enlarge(arithmetic, given, w, kernel=like.shape[2:])
+
+
+def _pool_kernel(arithmetic: Arithmetic, given: Sequence[Shape], *, kernel: tuple[int, int]) -> Array:
+    return arithmetic.fraction(given[0].dims, kernel[0] * kernel[1])
+
+
+def _identity_kernel(arithmetic: Arithmetic, given: Sequence[Shape], *, kernel: tuple[int, int]) -> Array:
+    one = arithmetic.fraction(given[0].dims, 1)
+    result = np.zeros_like(one)
+    for output in range(given[0].dims[0]):
+        entry = output if given[0].dims[1] > 1 else 0, kernel[0] // 2, kernel[1] // 2
+        result[(output, *entry)] = one[(output, *entry)]
+    return result
+
+
+def _identity_matrix(arithmetic: Arithmetic, given: Sequence[Shape]) -> Array:
+    one = arithmetic.fraction(given[0].dims, 1)
+    return one * np.eye(given[0].dims[0], dtype=one.dtype)
 
 
 def _flat_windows(x: Array, kernel: tuple[int, int], strides: tuple[int, int], padding: Hashable) -> Array:
@@ -125,21 +149,29 @@ OPERATORS: Mapping[str, Operator] = {
     "scale": Operator(2, shapes.channel_shape, lambda f, _, x, v: f.mul(x, v[None, :, None, None])),
     "bias": Operator(2, shapes.channel_shape, lambda f, _, x, v: f.add(x, v[None, :, None, None])),
     "scale_kernel": Operator(2, shapes.scale_kernel_shape, lambda f, _, w, v: f.mul(w, v[:, None, None, None])),
-    "enlarge": Operator(2, shapes.enlarge_shape, _enlarge),
+    "enlarge": Operator(1, shapes.enlarge_shape, _enlarge, ("kernel",)),
+    "enlarge_like": Operator(2, shapes.enlarge_like_shape, _enlarge_like),
     "avg_pool": Operator(1, shapes.pool_shape, _avg_pool, _POOL),
     "max_pool": Operator(1, shapes.pool_shape, _max_pool, _POOL),
     "concat": Operator(2, shapes.concat_shape, lambda f, _, x, y, axis: np.concatenate([x, y], axis=axis), ("axis",)),
     "split0": Operator(1, lambda x, axis: shapes.split_shape(x, axis, 0), _split(0), ("axis",)),
     "split1": Operator(1, lambda x, axis: shapes.split_shape(x, axis, 1), _split(1), ("axis",)),
+    "Cpool": Operator(0, shapes.pool_kernel_shape, _pool_kernel, ("kernel",)),
+    "Iconv": Operator(0, shapes.identity_kernel_shape, _identity_kernel, ("kernel",)),
+    "Imatmul": Operator(0, shapes.identity_matrix_shape, _identity_matrix),
+    "Iewmul": Operator(0, lambda given: given, lambda f, given: f.fraction(given[0].dims, 1)),
 }
 
 CONVOLUTIONS = ("conv", "conv_bias")
 
 
 def apply_shape(node: Term, given: Sequence[Shape]) -> Shape:
-    """Return the shape of one operator's result; raise ShapeError when it is not defined for these arguments."""
+    """Return the shape of one operator's result; raise ShapeError when it is not defined for these arguments.
+
+    A constant has one "argument": the shape that it shall take.
+    """
     operator = OPERATORS[node.operator]
-    if len(given) != operator.arity:
+    if len(given) != (operator.arity or 1):
         raise ShapeError(f"{node.operator} takes {operator.arity} arguments, got {len(given)}")
     try:
         return operator.shape(*given, **dict(node.params))
@@ -147,12 +179,21 @@ def apply_shape(node: Term, given: Sequence[Shape]) -> Shape:
         raise ShapeError(f"{node}: {error}") from error
 
 
+def open_shape(leaf: Term, inputs: Mapping[str, Shape]) -> Shape:
+    """Return the given shape of a variable (by its name) or of a constant (by its text, and checked)."""
+    if leaf.is_variable:
+        return inputs[leaf.name]
+    if str(leaf) not in inputs:
+        raise ValueError(f"inputs: expected the shape of the constant {leaf}, got only {', '.join(inputs)}")
+    return apply_shape(leaf, [inputs[str(leaf)]])
+
+
 def infer(root: Term, inputs: Mapping[str, Shape], params: Mapping[str, Hashable] | None = None) -> Shape:
     """Return the shape of a term's value.
 
     Args:
         root: the term.
-        inputs: the shape of each variable, by name.
+        inputs: the shape of each variable, by name, and of each constant, by its text (`"Imatmul()"`).
         params: values of the parameter variables, by name (`{"s": (1, 1), ...}`).
 
     Raises: ShapeError: some subterm is not defined for its arguments.
@@ -165,14 +206,17 @@ def infer(root: Term, inputs: Mapping[str, Shape], params: Mapping[str, Hashable
     bound = bind_parameters(root, params or {})
     known: dict[Term, Shape] = {}
     for node in subterms(bound):
-        known[node] = (inputs[node.name] if node.is_variable
-                       else apply_shape(node, [known[argument] for argument in node.args]))
+        known[node] = (apply_shape(node, [known[argument] for argument in node.args]) if node.args
+                       else open_shape(node, inputs))
     return known[bound]
 
 
-def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array], params: Mapping[str, Hashable] | None = None, *,
-             arithmetic: Arithmetic) -> list[Array]:
+def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array | Shape],
+             params: Mapping[str, Hashable] | None = None, *, arithmetic: Arithmetic) -> list[Array]:
     """Compute the values of some terms, shared subterms once; raise ShapeError when one is not defined.
+
+    `inputs` has an array for each variable, by name, and a shape (or an array, of which only the shape counts) for each
+    constant, by its text.
 
     >>> from taso_mini.arithmetic import Floats
     >>> from taso_mini.rules_text import parse_term
@@ -180,13 +224,14 @@ def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array], params: Mapping
     [array([0., 2.])]
     """
     bound = [bind_parameters(root, params or {}) for root in roots]
+    leaves = {name: given if isinstance(given, Shape) else Shape(given.shape) for name, given in inputs.items()}
     known: dict[Term, tuple[Shape, Array]] = {}
     for node in subterms(*bound):
         if node.is_variable:
-            known[node] = (Shape(inputs[node.name].shape), inputs[node.name])
+            known[node] = (leaves[node.name], np.asarray(inputs[node.name]))
             continue
         given = [known[argument] for argument in node.args]
-        argument_shapes = [shape for shape, _ in given]
+        argument_shapes = [shape for shape, _ in given] if given else [open_shape(node, leaves)]
         shape = apply_shape(node, argument_shapes)
         value = OPERATORS[node.operator].value(arithmetic, argument_shapes, *(array for _, array in given),
                                                **dict(node.params))

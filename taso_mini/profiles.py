@@ -33,7 +33,7 @@ SPLIT0, SPLIT1 = _operator("split", axis=0), _operator("split", axis=1)
 _WINDOW: dict[str, Hashable] = {"strides": (1, 1), "padding": "same", "dilations": (1, 1)}
 CONV, CONV_RELU = (_operator("conv", activation=name, **_WINDOW) for name in ("none", "relu"))
 CONV_BIAS, CONV_BIAS_RELU = (_operator("conv_bias", activation=name, **_WINDOW) for name in ("none", "relu"))
-BIAS, SCALE, SCALE_KERNEL, ENLARGE = map(_operator, ("bias", "scale", "scale_kernel", "enlarge"))
+BIAS, SCALE, SCALE_KERNEL, ENLARGE = map(_operator, ("bias", "scale", "scale_kernel", "enlarge_like"))
 _POOL: dict[str, Hashable] = {"kernel": (3, 3), "padding": "same", "strides": (1, 1)}
 AVG_POOL, MAX_POOL = (_operator(name, **_POOL) for name in ("avg_pool", "max_pool"))
 

@@ -165,13 +165,45 @@ def scale_kernel_shape(w: Shape, v: Shape) -> Shape:
     return Shape(w.dims, (_common(w.trees[0], v.trees[0]), *w.trees[1:]))
 
 
-def enlarge_shape(w: Shape, like: Shape) -> Shape:
+def enlarge_shape(w: Shape, kernel: tuple[int, int]) -> Shape:
+    """Shape of a kernel padded with zeros to a window; along an axis where it is as large already, it stays."""
+    _rank(w, 4, "the kernel")
+    window = (max(w.dims[2], kernel[0]), max(w.dims[3], kernel[1]))
+    return Shape(w.dims[:2] + window, (w.trees[0], w.trees[1], None, None))
+
+
+def enlarge_like_shape(w: Shape, like: Shape) -> Shape:
     """Shape of a kernel padded with zeros to the window of another; both odd, the other one at least as large."""
     _rank(w, 4, "the kernel")
     _rank(like, 4, "the kernel to be like")
     for old, new in zip(w.dims[2:], like.dims[2:], strict=True):
         need(old <= new and old % 2 == 1 and new % 2 == 1, f"cannot enlarge window {w.dims[2:]} to {like.dims[2:]}")
     return Shape(w.dims[:2] + like.dims[2:], (w.trees[0], w.trees[1], None, None))
+
+
+def pool_kernel_shape(given: Shape, kernel: tuple[int, int]) -> Shape:
+    """Shape of Cpool, the kernel of a depthwise convolution that computes an average pool: (C, 1, KH, KW)."""
+    _rank(given, 4, "Cpool")
+    need(given.dims[1:] == (1, *kernel), f"Cpool of window {kernel} must be (C, 1, {kernel[0]}, {kernel[1]}), "
+         f"not {given.dims}")
+    return given
+
+
+def identity_kernel_shape(given: Shape, kernel: tuple[int, int]) -> Shape:
+    """Shape of Iconv, the kernel that convolves to the same image: depthwise (C, 1, KH, KW) or dense (C, C, KH, KW)."""
+    _rank(given, 4, "Iconv")
+    need(kernel[0] % 2 == 1 and kernel[1] % 2 == 1, f"Iconv needs an odd window, not {kernel}")
+    need(given.dims[2:] == tuple(kernel) and given.dims[1] in (1, given.dims[0]),
+         f"Iconv of window {kernel} must be (C, 1, {kernel[0]}, {kernel[1]}) or (C, C, {kernel[0]}, {kernel[1]}), "
+         f"not {given.dims}")
+    return given
+
+
+def identity_matrix_shape(given: Shape) -> Shape:
+    """Shape of Imatmul: a square matrix."""
+    _rank(given, 2, "Imatmul")
+    need(given.dims[0] == given.dims[1], f"Imatmul must be square, not {given.dims}")
+    return given
 
 
 def pool_shape(x: Shape, kernel: tuple[int, int], strides: tuple[int, int], padding: Hashable) -> Shape:

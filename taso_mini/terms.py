@@ -12,6 +12,8 @@ Vocabulary:
                  A parameter holds a value or one of `PARAMETER_VARIABLES`; such a variable stands for any value, the
                  same one wherever it occurs in the rule.
     outputs      an operator has one value; a split into two is the pair of operators `split0`, `split1`.
+    constants    operators without arguments: `Cpool`, `Iconv`, `Imatmul`, `Iewmul` (TASO Table 1). Their shape is open,
+                 like a variable's; it is given under the key `str(term)`, and their value follows from it.
 
 >>> x = variable("x1", "tensor")
 >>> term("relu", term("relu", x)) is term("relu", term("relu", x))
@@ -69,6 +71,11 @@ class Term:
     def is_variable(self) -> bool:
         """Whether the term is an input of the rule."""
         return self.operator == "input"
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the term is a constant tensor, such as an identity matrix."""
+        return not self.args and not self.is_variable
 
     def param(self, name: str, default: Hashable = None) -> Hashable:
         """Return the value of the named parameter, or `default`."""
@@ -136,6 +143,15 @@ def variables(*roots: Term) -> tuple[Term, ...]:
     x2 x1
     """
     return tuple(node for node in subterms(*roots) if node.is_variable)
+
+
+def constants(*roots: Term) -> tuple[Term, ...]:
+    """Return the constants of the roots in order of first use.
+
+    >>> print(*constants(term("matmul", variable("x", "matrix"), term("Imatmul"))))
+    Imatmul()
+    """
+    return tuple(node for node in subterms(*roots) if node.is_constant)
 
 
 def operator_count(*roots: Term) -> int:

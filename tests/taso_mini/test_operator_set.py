@@ -80,4 +80,47 @@ def test_undefined_applications_are_shape_errors(text, dims):
 
 def test_every_operator_is_defined_somewhere():
     assert set(OPERATORS) >= {"matmul", "conv", "add", "mul", "relu", "concat", "split0", "split1", "transpose",
-                              "avg_pool", "max_pool", "enlarge", "scale", "bias", "conv_bias", "scale_kernel"}
+                              "avg_pool", "max_pool", "enlarge", "enlarge_like", "scale", "bias", "conv_bias",
+                              "scale_kernel", "Cpool", "Iconv", "Imatmul", "Iewmul"}
+
+
+ONES = [("Cpool(kernel=(3, 3))", (4, 1, 3, 3)), ("Iconv(kernel=(3, 1))", (4, 1, 3, 1)),
+        ("Iconv(kernel=(1, 3))", (4, 4, 1, 3)), ("Imatmul()", (3, 3)), ("Iewmul()", (2, 3))]
+
+
+@pytest.mark.parametrize(("constant", "dims"), ONES)
+@pytest.mark.parametrize("arithmetic", [FiniteField(), Floats()], ids=["field", "floats"])
+def test_a_constant_does_what_it_is_for(constant, dims, arithmetic):
+    uses = {"Cpool": (f"conv(x, {constant}, activation=none, dilations=(1, 1), padding=same, strides=(2, 1))",
+                      "avg_pool(x, kernel=(3, 3), padding=same, strides=(2, 1))"),
+            "Iconv": (f"conv(x, {constant}, activation=none, dilations=(1, 1), padding=same, strides=(1, 1))", "x"),
+            "Imatmul": ("matmul(m, Imatmul())", "m"), "Iewmul": ("mul(m, Iewmul())", "m")}
+    rng = np.random.default_rng(0)
+    inputs = {"x": arithmetic.draw(rng, (2, 4, 5, 6)), "m": arithmetic.draw(rng, (2, 3)), constant: Shape(dims)}
+    used, plain = evaluate([parse_term(text, KINDS) for text in uses[constant.split("(")[0]]], inputs,
+                           arithmetic=arithmetic)
+    assert arithmetic.equal(used, plain)
+
+
+@pytest.mark.parametrize(("text", "constant", "dims"), [
+    ("matmul(m, Imatmul())", "Imatmul()", (3, 2)),
+    ("relu(Cpool(kernel=(3, 3)))", "Cpool(kernel=(3, 3))", (4, 2, 3, 3)),
+    ("relu(Cpool(kernel=(3, 3)))", "Cpool(kernel=(3, 3))", (4, 1, 3, 1)),
+    ("relu(Iconv(kernel=(3, 3)))", "Iconv(kernel=(3, 3))", (4, 2, 3, 3)),
+    ("relu(Iconv(kernel=(2, 2)))", "Iconv(kernel=(2, 2))", (4, 1, 2, 2)),
+])
+def test_constants_refuse_other_shapes(text, constant, dims):
+    with pytest.raises(ShapeError, match=constant.split("(")[0]):
+        infer(parse_term(text, KINDS), {"m": Shape((2, 3)), constant: Shape(dims)})
+    with pytest.raises(ValueError, match="shape of the constant"):
+        infer(parse_term(text, KINDS), {"m": Shape((2, 3))})
+
+
+@pytest.mark.parametrize(("kernel", "window"), [((3, 3), (3, 3)), ((1, 3), (1, 3)), ((1, 1), (1, 1)), ((5, 1), (5, 1))])
+def test_enlarge_puts_the_kernel_in_the_middle_and_never_cuts(kernel, window):
+    w = np.arange(1, 7).reshape(2, 3, 1, 1).astype(float)
+    root = term("enlarge", variable("w", "kernel"), kernel=kernel)
+    value, = evaluate([root], {"w": w}, arithmetic=Floats())
+    assert value.shape == (2, 3, *window) and value.sum() == w.sum()
+    assert (value[:, :, window[0] // 2, window[1] // 2] == w[:, :, 0, 0]).all()
+    assert infer(term("enlarge", variable("w", "kernel"), kernel=(1, 1)), {"w": Shape(value.shape)}).dims == value.shape
