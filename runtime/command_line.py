@@ -1,16 +1,19 @@
 """What all commands share: help that starts with an example, mistakes told in one sentence, an honest exit status.
 
 Results go to stdout, everything else to stderr. Exit status: 0 done, 1 nothing found, 2 bad usage or bad input,
-130 interrupted.
+130 interrupted, by Ctrl-C or by SIGTERM: both end compilers and workers and keep what was finished.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from runtime import debug
@@ -47,7 +50,8 @@ def exit_status(command: Callable[[], int], mistakes: tuple[type[Exception], ...
     0
     """
     try:
-        status = command()
+        with _sigterm_as_ctrl_c():
+            status = command()
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -63,6 +67,24 @@ def exit_status(command: Callable[[], int], mistakes: tuple[type[Exception], ...
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept\n")
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """By default SIGTERM ends Python at once, and compilers it has started go on."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # signals belong to the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _text(mistake: Exception) -> str:

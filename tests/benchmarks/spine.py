@@ -1,12 +1,11 @@
 """The first walk through the whole house: SqueezeNet compiled against ONNX Runtime, a 512³ matmul against OpenBLAS.
 
-`--quick` takes the programs recorded in `results/spine-*.jsonl` instead of searching, and measures them anew; a full
+`--quick` takes the programs recorded in `results/spine-*.jsonl.gz` instead of searching, and measures them anew; a full
 run searches and writes those files.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ansor_mini.local_measurer import LocalMeasurer
-from ansor_mini.records import Record, RecordFile, best_of, read_records
+from ansor_mini.records import Record, RecordFile, best_of, read_records, write_records
 from ansor_mini.task_tuner import Task, program_of
 from ansor_mini.tuner import tune
 from ansor_mini.workloads import parse_workload
@@ -35,7 +34,7 @@ THREADS = 2
 
 def squeezenet(quick: bool) -> dict[str, Any]:
     """Compile SqueezeNet with the default budget (or recorded kernels) and compare all variants."""
-    recorded = RESULTS / "spine-squeezenet.jsonl"
+    recorded = RESULTS / "spine-squeezenet.jsonl.gz"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "squeezenet"
         options = CompileOptions(threads=THREADS, out=out)
@@ -44,7 +43,7 @@ def squeezenet(quick: bool) -> dict[str, Any]:
         compiled = compile_model("squeezenet", options, lambda line: print(line, file=sys.stderr))
         print(as_text(compiled))
         if not quick:
-            shutil.copy(out / RECORDS, recorded)
+            write_records(recorded, read_records(out / RECORDS))
     found = figures(compiled)
     error = found.pop("max_relative_error")
     return {f"squeezenet_{name}": value for name, value in found.items()} | {"max_relative_error": error}
@@ -52,7 +51,7 @@ def squeezenet(quick: bool) -> dict[str, Any]:
 
 def matmul512(quick: bool) -> dict[str, Any]:
     """Tune a 512³ float32 matmul on one thread (or take the recorded best) and time it against NumPy."""
-    recorded = RESULTS / "spine-matmul512.jsonl"
+    recorded = RESULTS / "spine-matmul512.jsonl.gz"
     dag = parse_workload("matmul:512,512,512")
     records = read_records(recorded) if quick else _tune(dag, recorded)
     best = best_of(records)
@@ -83,7 +82,7 @@ def _tune(dag: Any, recorded: Path) -> Sequence[Record]:
                 measurer=measurer,
                 records=sink,
             )
-        shutil.copy(path, recorded)
+        write_records(recorded, read_records(path))
     return read_records(recorded)
 
 

@@ -1,7 +1,10 @@
 """Commands tell mistakes in one sentence and end with a status that scripts can trust."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,18 @@ def test_a_bug_is_not_taken_for_a_mistake():
 def test_ctrl_c_has_its_own_status(capsys):
     assert exit_status(failing(KeyboardInterrupt())) == INTERRUPTED
     assert capsys.readouterr().out == ""
+
+
+def test_sigterm_is_taken_as_ctrl_c(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        return DONE
+
+    assert exit_status(terminated) == INTERRUPTED
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_finished_command_keeps_its_status():
