@@ -45,8 +45,9 @@ class StructureFeatures:
                 else:
                     found.append((not NUMERIC[column], row, column, value))
         found.sort(key=lambda each: each[:3])  # what takes a logarithm first
-        self.columns = [(row, column) for _, row, column, _ in found]
-        self.logarithms = sum(NUMERIC[column] for _, column in self.columns)
+        self.rows = np.array([row for _, row, _, _ in found], dtype=np.int64)
+        self.columns = np.array([column for _, _, column, _ in found], dtype=np.int64)
+        self.logarithms = sum(NUMERIC[column] for column in self.columns)
         self.curves = [(row, len(curve[0])) for row, (_, curve) in enumerate(rows.values()) if curve]
         points = [point for _, curve in rows.values() for axis in curve for point in axis]
         self.program: TapeProgram = self._tape.compile([*(value for *_, value in found), *points])
@@ -87,8 +88,8 @@ class StructureFeatures:
         results = self._run(population)
         count = len(self.columns)
         block = np.empty((count, len(population)), dtype=out.dtype)
-        for row, result in zip(block, results):
-            row[:] = result
+        if count:
+            np.concatenate(results[:count], out=block.reshape(-1), casting="unsafe")
         samples = [_curve(*points, len(population)) for points in self._points(results[count:])]
         constants = scaled(self.constants) if scale else self.constants
         if scale:
@@ -97,8 +98,7 @@ class StructureFeatures:
                 np.log2(run, out=run)
         for number, values in zip(numbers, constants):
             out[number] = values[:, None]
-        for (row, column), values in zip(self.columns, block):
-            out[numbers[row], column] = values
+        out[np.array(numbers, dtype=np.int64)[self.rows], self.columns] = block
         for (row, _), values in zip(self.curves, samples):
             out[numbers[row], FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES] = values
 
@@ -122,8 +122,9 @@ def _located(sketch: Sketch, structure: Structure) -> str:
 
 def _curve(x: list[Any], y: list[Any], programs: int) -> np.ndarray:
     """The piecewise linear curve through the points, at ten steps of the logarithm of all operations."""
-    xs = np.array([np.broadcast_to(level, programs) for level in x], dtype=np.float64)
-    ys = np.array([np.broadcast_to(level, programs) for level in y], dtype=np.float64)
+    xs, ys = np.empty((2, len(x), programs))
+    for level, (of_x, of_y) in enumerate(zip(x, y)):
+        xs[level], ys[level] = of_x, of_y
     targets = np.minimum(np.exp2(np.log2(xs[-1]) * (np.arange(1, SAMPLES + 1)[:, None] / SAMPLES)), xs[-1])
     below = np.zeros(targets.shape, dtype=np.int8)
     for level in xs:
