@@ -18,7 +18,7 @@ from runtime.onnx_model.file import onnx_package
 
 OPSET, IR_VERSION = 17, 8
 _SAME_NAME = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "sqrt": "Sqrt", "erf": "Erf"}
-_SAME_NAME |= {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "matmul": "MatMul"}
+_SAME_NAME |= {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
 
 
 class _Writer:
@@ -100,6 +100,21 @@ def _lrn(w: _Writer, node: Node) -> None:
     w.windowed("LRN", node, [w.channels_first(node, node.inputs[0])], **params)
 
 
+def _matmul(w: _Writer, node: Node) -> None:
+    """A product in ONNX knows plain orders only; other ones are transposes around it."""
+    inputs = list(node.inputs)
+    for i, name in enumerate(("a_order", "b_order")):
+        if order := node[name]:
+            inputs[i] = w.fresh(f"{node.inputs[i]}_plain")
+            w.emit("Transpose", [node.inputs[i]], [inputs[i]], perm=[order.index(d) for d in range(len(order))])
+    if node["order"]:
+        plain = w.fresh(f"{node.outputs[0]}_plain")
+        w.emit("MatMul", inputs, [plain])
+        w.emit("Transpose", [plain], node.outputs, perm=node["order"])
+    else:
+        w.emit("MatMul", inputs, node.outputs)
+
+
 def _clip(w: _Writer, node: Node) -> None:
     limits = [
         w.constant(f"{node.outputs[0]}_{name}", node[name], np.float32) if math.isfinite(node[name]) else ""
@@ -146,6 +161,7 @@ def _same_name(w: _Writer, node: Node) -> None:
 WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     **dict.fromkeys(_SAME_NAME, _same_name),
     "conv": _conv,
+    "matmul": _matmul,
     "max_pool": _pool,
     "avg_pool": _pool,
     "lrn": _lrn,

@@ -128,7 +128,10 @@ def _same_padding(window: tuple[int, ...], dilations: tuple[int, ...]) -> tuple[
 
 
 def _read_matmul(node: Node, types: Types) -> Application | None:
-    return Application("matmul", {}, node.inputs) if types[0].rank == types[1].rank == 2 else None
+    """A term's matrices are stored row by row."""
+    if types[0].rank != 2 or types[1].rank != 2 or any(node[name] for name in ("a_order", "b_order", "order")):
+        return None
+    return Application("matmul", {}, node.inputs)
 
 
 def _read_pool(node: Node, types: Types) -> Application | None:

@@ -12,15 +12,24 @@ from runtime.graph import Node, TensorType
 
 
 def _matmul(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
-    a, b = tensors
-    k = reduce_axis(a.shape[-1], "k")
+    """Loops run in the order in which the result is stored; each operand is read where its order puts an element."""
+    (a, b), rank = tensors, len(result.shape)
+    a_order, b_order = (node[name] or tuple(range(len(t.shape))) for name, t in (("a_order", a), ("b_order", b)))
+    order = node["order"] or tuple(range(rank))
+    k = reduce_axis(a.shape[a_order.index(len(a.shape) - 1)], "k")
 
     def body(*at: Expr) -> Expr:
-        *batch, i, j = at
-        return reduce_sum(broadcast(a, (*batch, i, k)) * broadcast(b, (*batch, k, j)), (k,))
+        *batch, i, j = (at[order.index(dimension)] for dimension in range(rank))
+        return reduce_sum(_read(a, a_order, (*batch, i, k)) * _read(b, b_order, (*batch, k, j)), (k,))
 
-    axes = (*(f"b{i}" for i in range(len(result.shape) - 2)), "i", "j")
-    return compute(result.shape, body, node.outputs[0], axes=axes)
+    names = (*(f"b{i}" for i in range(rank - 2)), "i", "j")
+    return compute(result.shape, body, node.outputs[0], axes=tuple(names[dimension] for dimension in order))
+
+
+def _read(tensor: Tensor, order: Sequence[int], at: Sequence[Expr]) -> Expr:
+    """Read a tensor whose dimensions are stored in an order, at its plain indices, by NumPy's broadcasting rules."""
+    own = at[len(at) - len(order) :]
+    return broadcast(tensor, tuple(own[dimension] for dimension in order))
 
 
 def _softmax(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
