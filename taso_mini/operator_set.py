@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from taso_mini import shapes
 from taso_mini.arithmetic import Arithmetic, Array
@@ -53,9 +53,10 @@ def _windows(x: Array, window: tuple[int, int], strides: tuple[int, int], paddin
     top, left, bottom, right = shapes.pads(padding, window, dilations)
     padded = np.zeros((x.shape[0], x.shape[1], x.shape[2] + top + bottom, x.shape[3] + left + right), dtype=x.dtype)
     padded[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-    rows, columns = (d * (k - 1) + 1 for d, k in zip(dilations, window, strict=True))
-    every = sliding_window_view(sliding_window_view(padded, rows, axis=2), columns, axis=3)
-    return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    count = shapes.window_count(Shape(x.shape), window, strides, padding, dilations)
+    image, rows, columns = padded.strides[:2], padded.strides[2], padded.strides[3]
+    steps = (rows * strides[0], columns * strides[1], rows * dilations[0], columns * dilations[1])
+    return as_strided(padded, padded.shape[:2] + count + window, image + steps, writeable=False)
 
 
 def _conv(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, *, strides: tuple[int, int],
