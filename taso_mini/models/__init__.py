@@ -1,4 +1,7 @@
-"""Networks built in Python, with seeded random weights: `MODELS[name](rng)` gives a Graph."""
+"""Networks built in Python, with seeded random weights: `MODELS[name](rng)` gives a Graph.
+
+Paper: TASO §7. `PAPER_MODELS` are the five that the paper measures; the others are there to compile.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,23 @@ from collections.abc import Callable
 import numpy as np
 
 from runtime.graph import Graph
+from taso_mini.models.bert import bert
+from taso_mini.models.inception_v3 import inception_v3
 from taso_mini.models.mobilenet_v2 import mobilenet_v2
+from taso_mini.models.nasnet_a import nasnet_a
+from taso_mini.models.nasrnn import nasrnn
+from taso_mini.models.resnet50 import resnet50
+from taso_mini.models.resnext50 import resnext50
 from taso_mini.models.squeezenet import squeezenet
 
 MODELS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "squeezenet": squeezenet,
     "mobilenet_v2": mobilenet_v2,
+    "resnet50": resnet50,
+    "resnext50": resnext50,
+    "nasnet_a": nasnet_a,
+    "nasrnn": nasrnn,
+    "bert": bert,
+    "inception_v3": inception_v3,
 }
+PAPER_MODELS = ("resnet50", "nasnet_a", "resnext50", "nasrnn", "bert")
