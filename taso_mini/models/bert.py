@@ -18,6 +18,7 @@ import numpy as np
 
 from runtime.graph import Graph
 from taso_mini.models.layers import Layers, expect_positive
+
 # Variance of the scores before a softmax: some positions matter more than others. Without a softmax the sum over all
 # positions has a variance of one instead.
 SCORES = 16
@@ -50,9 +51,7 @@ def bert(
     return build.finish(x)
 
 
-def _layer(
-    build: Layers, x: str, name: str, shape: tuple[int, int, int, int], score_gain: float, softmax: bool
-) -> str:
+def _layer(build: Layers, x: str, name: str, shape: tuple[int, int, int, int], score_gain: float, softmax: bool) -> str:
     """Queries, keys and values of every head; scores; their mix; and a last product."""
     hidden = build.types[x].shape[1]
     parts = {}

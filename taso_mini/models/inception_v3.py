@@ -93,7 +93,7 @@ class _Modules(Layers):
     def module_c(self, x: str, name: str, channels: int) -> str:
         """Figure 6: windows of 7 as a row and a column."""
         pool = self.avg_pool(x, f"{name}_pool", 3)
-        double = [(channels, 1), (channels, TALL), (channels, WIDE), (channels, TALL), (192, WIDE)]
+        double: list[Step] = [(channels, 1), (channels, TALL), (channels, WIDE), (channels, TALL), (192, WIDE)]
         return self.join(
             name,
             self.branch(x, f"{name}_one", (192, 1)),

@@ -39,7 +39,9 @@ class Layers(GraphBuilder):
 
     def random_weight(self, name: str, shape: tuple[int, ...], terms: int, gain: float = 1.0) -> str:
         """Add a weight of normally distributed numbers."""
-        return self.weight(name, self.rng.standard_normal(shape, dtype=np.float32) * np.float32(math.sqrt(gain / terms)))
+        array = self.rng.standard_normal(shape, dtype=np.float32)
+        array *= np.float32(math.sqrt(gain / terms))
+        return self.weight(name, array)
 
     def channels(self, x: str) -> int:
         """The number of channels of an image."""

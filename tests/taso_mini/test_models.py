@@ -87,7 +87,7 @@ def test_mobilenet_v2_has_the_published_size():
 
 
 def test_resnet50_is_the_published_graph():
-    """He et al.: 3.8 billion multiply-adds, of which stem and classifier are 0.12; weights without those, 23.4 million."""
+    """He et al., Table 1, without stem and classifier."""
     graph = build("resnet50")
     assert operators(graph) == {"conv": 3 * 16 + 4, "add": 16, "relu": 16}
     assert len(graph.nodes) == 84
