@@ -1,59 +1,124 @@
 """Side conditions: what must hold, beyond being well defined, for a rule to be true where it matched.
 
 Paper: TASO §3. A rule proved from axioms with conditions, or whose target asks more of the shapes than its source, says
-so in its `conditions`. A condition equates two of: a number, `groups(x, w)`, `x.shape`, `x.shape[i]`, `x.shape[i:]`,
-where x and w are variables of the rule (in `groups` also terms) and i is a number or a parameter variable.
+so in its `conditions`. A condition equates two expressions, made with `+`, `*` and `%` of
+
+    4, a              numbers and parameter variables
+    x.shape           the lengths of a tensor's axes; x is a variable of the rule or any term of them, `relu(x)`
+    x.shape[1]        one length; `x.shape[2:]` is the rest
+    groups(x, w)      the groups of a convolution of x with w; the condition is false where they do not fit
+    defined(x)        1 where a term is defined, 0 elsewhere
 
 >>> shapes = {"x1": Shape((1, 4, 8, 8)), "w1": Shape((6, 2, 3, 3)), "w2": Shape((5, 4, 3, 3))}
 >>> holds("groups(x1, w1) == 1", shapes), holds("w1.shape[2:] == w2.shape[2:]", shapes)
 (False, True)
+>>> holds("x1.shape[1] * 2 == w1.shape[0] + w1.shape[1]", shapes), holds("w2.shape[0] % 2 == 1", shapes)
+(True, True)
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from taso_mini.operator_set import CONVOLUTIONS, infer
-from taso_mini.rules_text import parse_term
+from taso_mini.rules_text import term_of_expression
 from taso_mini.shapes import Shape, ShapeError, groups
 from taso_mini.terms import Substitution, Term, subterms
 
 Value = int | tuple[int, ...]
+Shapes = Mapping[str, Shape]
+Parameters = Mapping[str, Hashable]
+Reader = Callable[[Shapes, Parameters], Value]
 
 
-def holds(condition: str, shapes: Mapping[str, Shape], params: Mapping[str, Hashable] | None = None) -> bool:
+def holds(condition: str, shapes: Shapes, params: Parameters | None = None) -> bool:
     """Whether the condition is true for these shapes of the variables and values of the parameters."""
+    left, right = _readers(condition)
+    try:
+        return left(shapes, params or {}) == right(shapes, params or {})
+    except (ShapeError, IndexError):
+        return False
+
+
+@lru_cache(maxsize=4096)
+def sides(condition: str) -> tuple[ast.expr, ast.expr]:
+    """Return the two expressions that a condition equates.
+
+    >>> [ast.unparse(side) for side in sides("groups(x, w) == 1")]
+    ['groups(x, w)', '1']
+    """
     try:
         tree = ast.parse(condition, mode="eval").body
     except SyntaxError as error:
         raise ValueError(f"condition: expected an equation, got {condition!r}") from error
     if not (isinstance(tree, ast.Compare) and len(tree.ops) == 1 and isinstance(tree.ops[0], ast.Eq)):
         raise ValueError(f"condition: expected one '==', got {condition!r}")
-    try:
-        sides = [_value(side, shapes, params or {}) for side in (tree.left, tree.comparators[0])]
-    except (ShapeError, IndexError):
-        return False
-    return sides[0] == sides[1]
+    return tree.left, tree.comparators[0]
 
 
-def _value(node: ast.expr, shapes: Mapping[str, Shape], params: Mapping[str, Hashable]) -> Value:
+@lru_cache(maxsize=4096)
+def _readers(condition: str) -> tuple[Reader, Reader]:
+    left, right = sides(condition)
+    return _reader(left), _reader(right)
+
+
+_OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b, ast.Mult: lambda a, b: a * b, ast.Mod: lambda a, b: a % b}
+
+
+def _reader(node: ast.expr) -> Reader:
+    """Translate an expression, once, into a function of shapes and parameters."""
     match node:
         case ast.Constant(value=int(number)):
-            return number
-        case ast.Name(id=name) if name in params and isinstance(params[name], int):
-            return int(str(params[name]))
+            return lambda shapes, params: number
+        case ast.Name(id=name):
+            return lambda shapes, params: _number(name, params)
+        case ast.BinOp(left=left, op=operation, right=right) if type(operation) in _OPERATIONS:
+            first, second, combine = _reader(left), _reader(right), _OPERATIONS[type(operation)]
+            return lambda shapes, params: combine(first(shapes, params), second(shapes, params))
         case ast.Call(func=ast.Name(id="groups"), args=[x, w]):
-            kinds = dict.fromkeys(shapes, "tensor")
-            image, kernel = (infer(parse_term(ast.unparse(side), kinds), shapes, params) for side in (x, w))
-            return groups(image, kernel)
-        case ast.Attribute(value=ast.Name(id=x), attr="shape"):
-            return shapes[x].dims
-        case ast.Subscript(value=ast.Attribute(value=ast.Name(id=x), attr="shape"), slice=ast.Slice(lower=lower)):
-            return shapes[x].dims[int(str(_value(lower, shapes, params))) if lower else 0 :]
-        case ast.Subscript(value=ast.Attribute(value=ast.Name(id=x), attr="shape"), slice=index):
-            return shapes[x].dims[int(str(_value(index, shapes, params)))]
+            image, kernel = _shape_reader(x), _shape_reader(w)
+            return lambda shapes, params: groups(image(shapes, params), kernel(shapes, params))
+        case ast.Call(func=ast.Name(id="defined"), args=[x]):
+            return _defined(_shape_reader(x))
+        case ast.Attribute(value=tensor, attr="shape"):
+            whole = _shape_reader(tensor)
+            return lambda shapes, params: whole(shapes, params).dims
+        case ast.Subscript(value=ast.Attribute(value=tensor, attr="shape"), slice=ast.Slice(lower=lower)):
+            rest, start = _shape_reader(tensor), _reader(lower or ast.Constant(0))
+            return lambda shapes, params: rest(shapes, params).dims[start(shapes, params) :]  # type: ignore[index]
+        case ast.Subscript(value=ast.Attribute(value=tensor, attr="shape"), slice=index):
+            one, place = _shape_reader(tensor), _reader(index)
+            return lambda shapes, params: one(shapes, params).dims[place(shapes, params)]  # type: ignore[index]
     raise ValueError(f"condition: cannot read {ast.unparse(node)!r}")
+
+
+def _number(name: str, params: Parameters) -> int:
+    value = params.get(name)
+    if not isinstance(value, int):
+        raise ValueError(f"condition: expected a number for the parameter {name!r}, got {value!r}")
+    return value
+
+
+def _shape_reader(node: ast.expr) -> Callable[[Shapes, Parameters], Shape]:
+    if isinstance(node, ast.Name):
+        name = node.id
+        return lambda shapes, params: shapes[name]
+    root = term_of_expression(node)
+    return lambda shapes, params: infer(root, shapes, params)
+
+
+def _defined(shape: Callable[[Shapes, Parameters], Shape]) -> Reader:
+    def value(shapes: Shapes, params: Parameters) -> int:
+        try:
+            shape(shapes, params)
+        except ShapeError:
+            return 0
+        return 1
+    return value
 
 
 def ungrouped(source: Sequence[Term]) -> tuple[str, ...]:
@@ -77,7 +142,7 @@ def ungrouped(source: Sequence[Term]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def applicable(rule: Substitution, shapes: Mapping[str, Shape], params: Mapping[str, Hashable] | None = None) -> bool:
+def applicable(rule: Substitution, shapes: Shapes, params: Parameters | None = None) -> bool:
     """Whether a rule may be applied: conditions hold, both sides are defined, and the outputs' shapes agree.
 
     The matcher asks this with the shapes of the tensors it has bound. Outputs then have equal values.

@@ -67,11 +67,25 @@ def parse_term(text: str, kinds: Mapping[str, str]) -> Term:
     return _term(tree, kinds, text)
 
 
+class _AnyKind(dict[str, str]):
+    """Declares every name to be a tensor."""
+
+    def __missing__(self, name: str) -> str:
+        """Return the kind that fits everywhere."""
+        return "tensor"
+
+
+def term_of_expression(tree: ast.expr) -> Term:
+    """Return the term that a parsed expression writes; every name in it is a variable of kind `tensor`."""
+    return _term(tree, _AnyKind(), ast.unparse(tree))
+
+
 def _term(node: ast.expr, kinds: Mapping[str, str], text: str) -> Term:
     if isinstance(node, ast.Name):
-        if node.id not in kinds:
-            raise ValueError(f"text: the variable {node.id!r} of {text!r} is not declared")
-        return variable(node.id, kinds[node.id])
+        try:
+            return variable(node.id, kinds[node.id])
+        except KeyError:
+            raise ValueError(f"text: the variable {node.id!r} of {text!r} is not declared") from None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         params = {keyword.arg: _value(keyword.value, text) for keyword in node.keywords if keyword.arg}
         return Term(node.func.id, params.items(), tuple(_term(argument, kinds, text) for argument in node.args))
