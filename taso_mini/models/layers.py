@@ -1,7 +1,7 @@
 """The layers that the built-in networks share, with seeded random weights of a chosen scale.
 
-"Same" padding puts half of the window on each side, at any stride, as the published TASO does it: an image of even
-height loses its last row of windows rather than its first.
+"Same" padding puts half of the window on each side, at any stride, as the published TASO does it: with stride 2 and an
+even height the windows start one row above the image, where TensorFlow's start at its first row.
 
 >>> layers = Layers("tiny", np.random.default_rng(0))
 >>> y = layers.conv(layers.input("data", (1, 3, 8, 8)), "c", 4, 3, stride=2)
@@ -9,7 +9,7 @@ height loses its last row of windows rather than its first.
 graph tiny:
     input data: float32[1, 3, 8, 8]
     weight c_w: float32[4, 3, 3, 3]
-    c = conv(data, c_w, strides=(2, 2), padding=(1, 1, 1, 1), activation='relu')  # float32[1, 4, 4, 4]
+    c = conv(data, c_w, activation='relu', padding=(1, 1, 1, 1), strides=(2, 2))  # float32[1, 4, 4, 4]
     p = max_pool(c, kernel=(3, 3), padding=(1, 1, 1, 1))  # float32[1, 4, 4, 4]
     return p
 """
