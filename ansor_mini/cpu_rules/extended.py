@@ -13,6 +13,7 @@ from collections.abc import Collection
 
 from ansor_mini.cpu_rules.accumulators import ACCUMULATORS
 from ansor_mini.cpu_rules.few_channels import LANES_OVER_REDUCTION
+from ansor_mini.cpu_rules.image_panels import pack_image
 from ansor_mini.cpu_rules.packing import pack_operands
 from ansor_mini.cpu_rules.padding import READ_THROUGH_PADDING
 from ansor_mini.cpu_rules.parity import RESIDUE_CLASSES
@@ -25,6 +26,7 @@ def extended_rules(constants: Collection[str] = ()) -> tuple[Rule, ...]:
     """The rules that a search uses unless told otherwise; `constants` are inputs that need no packing at run time."""
     return (
         RESIDUE_CLASSES,
+        pack_image(),
         READ_THROUGH_PADDING,
         UNROLLED_WINDOWS,
         LANES_OVER_REDUCTION,

@@ -70,7 +70,8 @@ def skips_padding(reduction: Tensor, padded: Tensor) -> bool:
     return selects[0] == selects[1]
 
 
-def _can_be_skipped(context: Context, derivation: Derivation, index: int) -> bool:
+def can_be_skipped(context: Context, derivation: Derivation, index: int) -> bool:
+    """Whether a stage is padding that all its readers skip."""
     stage, dag = stage_at(derivation, index), derivation.state.dag
     readers = dag.consumers(stage.name)
     movable = stage.is_untouched and not dag.is_output(stage.name) and surrounds(stage.tensor)
@@ -82,4 +83,4 @@ def _inline_or_leave(context: Context, derivation: Derivation, index: int) -> Ne
     return [(inlined, index - 1), (derivation, index - 1)]
 
 
-READ_THROUGH_PADDING = Rule("read-through-padding", when(_can_be_skipped, APPLY_AND_SKIP_REST), _inline_or_leave)
+READ_THROUGH_PADDING = Rule("read-through-padding", when(can_be_skipped, APPLY_AND_SKIP_REST), _inline_or_leave)
