@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from taso_mini import shapes
 from taso_mini.arithmetic import Arithmetic, Array
@@ -53,10 +52,11 @@ def _windows(x: Array, window: tuple[int, int], strides: tuple[int, int], paddin
     top, left, bottom, right = shapes.pads(padding, window, dilations)
     padded = np.zeros((x.shape[0], x.shape[1], x.shape[2] + top + bottom, x.shape[3] + left + right), dtype=x.dtype)
     padded[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-    count = shapes.window_count(Shape(x.shape), window, strides, padding, dilations)
-    image, rows, columns = padded.strides[:2], padded.strides[2], padded.strides[3]
+    count = tuple((length - d * (k - 1) - 1) // stride + 1 for length, d, k, stride in zip(
+        padded.shape[2:], dilations, window, strides, strict=True))
+    rows, columns = padded.strides[2:]
     steps = (rows * strides[0], columns * strides[1], rows * dilations[0], columns * dilations[1])
-    return as_strided(padded, padded.shape[:2] + count + window, image + steps, writeable=False)
+    return np.ndarray(padded.shape[:2] + count + window, padded.dtype, padded, 0, padded.strides[:2] + steps)
 
 
 def _conv(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, *, strides: tuple[int, int],
@@ -70,7 +70,7 @@ def _conv(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, *,
         part = patches[:, g * width : (g + 1) * width].transpose(0, 2, 3, 1, 4, 5).reshape(n * rows * columns, -1)
         kernel = w[g * outputs : (g + 1) * outputs].reshape(outputs, -1).T
         parts.append(arithmetic.matmul(part, kernel).reshape(n, rows, columns, outputs))
-    result = np.concatenate(parts, axis=3).transpose(0, 3, 1, 2)
+    result = (np.concatenate(parts, axis=3) if count > 1 else parts[0]).transpose(0, 3, 1, 2)
     return arithmetic.relu(result) if activation == "relu" else result
 
 
