@@ -1,64 +1,252 @@
-"""Find shapes of the variables for which terms are defined, by backtracking over small choices.
+"""Find shapes of the variables and constants for which terms are defined.
+
+A rule or an axiom speaks about all shapes for which its sides are defined. `ShapeSearch` finds them among given
+choices, all in order or one at random, by backtracking over the leaves (variables, then constants, whose shape is open
+like a variable's). Two things make it fast enough for a million instances: shapes are interned in a `ShapeTable`, so
+that a shape rule is applied once to the same arguments and looked up afterwards; and the choices of a leaf that fit the
+arguments beside it are remembered as a list, so that misfits are not tried again.
 
 >>> from taso_mini.rules_text import parse_term
 >>> product = parse_term("matmul(x, y)", {"x": "matrix", "y": "matrix"})
 >>> choices = {"x": [Shape((2, 3))], "y": [Shape((2, 2)), Shape((3, 4))]}
->>> [found["y"].dims for found in assignments([product], choices)]
+>>> [found["y"].dims for found in ShapeSearch([product], choices).all()]
 [(3, 4)]
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from taso_mini.operator_set import apply_shape, infer
+import numpy as np
+
+from taso_mini.operator_set import OPERATORS
 from taso_mini.shapes import Shape, ShapeError
-from taso_mini.terms import Term, bind_parameters, subterms, variables
+from taso_mini.terms import Term, bind_parameters, subterms
 
 Assignment = dict[str, Shape]
+Allowed = Callable[[Term, Sequence[Shape]], bool]
+UNDEFINED = -1
+
+
+class ShapeTable:
+    """Numbers for shapes, and the shape rules' remembered results as numbers; `UNDEFINED` where a rule refuses.
+
+    `allowed(node, argument_shapes)` may refuse more than the operator's own rule does.
+    """
+
+    def __init__(self, allowed: Allowed | None = None) -> None:
+        """Start without shapes."""
+        self.shapes: list[Shape] = []
+        self.allowed = allowed
+        self._numbers: dict[Shape, int] = {}
+        self._results: dict[Term | tuple[Hashable, ...], Results] = {}
+
+    def number(self, shape: Shape) -> int:
+        """Return the number of a shape; equal shapes (split trees included) have the same one."""
+        found = self._numbers.get(shape)
+        if found is None:
+            found = self._numbers[shape] = len(self.shapes)
+            self.shapes.append(shape)
+        return found
+
+    def results(self, node: Term) -> Results:
+        """Return the remembered results of the node's shape rule, by the numbers of its arguments."""
+        key: Term | tuple[Hashable, ...] = node if self.allowed else (node.operator, node.params)
+        if key not in self._results:
+            self._results[key] = Results(self, node)
+        return self._results[key]
+
+
+class Results(dict[tuple[int, ...], int]):
+    """The results of one operator's shape rule; a missing one is computed."""
+
+    def __init__(self, table: ShapeTable, node: Term) -> None:
+        """Remember for which table and operator."""
+        super().__init__()
+        self._table, self._node = table, node
+        self._shape, self._params = OPERATORS[node.operator].shape, dict(node.params)
+
+    def __missing__(self, given: tuple[int, ...]) -> int:
+        """Apply the shape rule."""
+        table, result = self._table, UNDEFINED
+        shapes = [table.shapes[number] for number in given]
+        try:
+            shape = self._shape(*shapes, **self._params)
+            if table.allowed is None or table.allowed(self._node, shapes):
+                result = table.number(shape)
+        except ShapeError:
+            pass
+        self[given] = result
+        return result
+
+
+@dataclass
+class _Filter:
+    """An operator on a leaf and on what is known before it: which choices fit, remembered by the known arguments."""
+
+    results: Results
+    others: tuple[int, ...]
+    places: tuple[int | None, ...]  # where each argument stands in `others`; None: the leaf itself
+    fitting: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
+
+    def fit(self, choices: Sequence[int], known: Sequence[int]) -> list[int]:
+        """Return the choices for which the operator is defined."""
+        given = tuple([known[slot] for slot in self.others])
+        found = self.fitting.get(given)
+        if found is None:
+            found = self.fitting[given] = [number for number in choices if self.results[
+                tuple([number if place is None else given[place] for place in self.places])] != UNDEFINED]
+        return found
+
+
+@dataclass
+class _Level:
+    """What becomes known with one leaf: its choices, the operators that test a choice at once, and the later ones."""
+
+    leaf: int
+    choices: list[int]
+    direct: list[_Filter] = field(default_factory=list)
+    later: list[tuple[int, Results, tuple[int, ...]]] = field(default_factory=list)
+    alike: list[tuple[int, int]] = field(default_factory=list)
+
+
+def leaf_name(leaf: Term) -> str:
+    """Return the key under which the shape of a variable (its name) or of a constant (its text) is given."""
+    return leaf.name if leaf.is_variable else str(leaf)
+
+
+def leaves(*roots: Term) -> tuple[Term, ...]:
+    """Return the variables in order of first use, then the constants, whose shapes follow from what stands beside them.
+
+    >>> from taso_mini.rules_text import parse_term
+    >>> print(*leaves(parse_term("matmul(Imatmul(), x)", {"x": "matrix"})))
+    x Imatmul()
+    """
+    found = [node for node in subterms(*roots) if not node.args]
+    return tuple(sorted(found, key=lambda leaf: not leaf.is_variable))
+
+
+class ShapeSearch:
+    """The assignments of shapes to leaves for which all roots are defined.
+
+    Args:
+        roots: terms that must be defined.
+        choices: the shapes that each leaf may have, by its name (a constant's text with parameters bound).
+        params: values of parameter variables.
+        alike: pairs of roots whose dims must be the same.
+        table: shapes known from earlier searches.
+    """
+
+    def __init__(self, roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],
+                 params: Mapping[str, Hashable] | None = None, *, alike: Sequence[tuple[Term, Term]] = (),
+                 table: ShapeTable | None = None) -> None:
+        """Order the leaves, and the operators after the last leaf that they need."""
+        self.table = table or ShapeTable()
+        bound = {root: bind_parameters(root, params or {}) for root in roots}
+        self.leaves = leaves(*bound.values())
+        inner = [node for node in subterms(*bound.values()) if node.args]
+        self.slots = {node: slot for slot, node in enumerate([*self.leaves, *inner])}
+        self._levels = [self._level(leaf, choices) for leaf in self.leaves]
+        depth = {leaf: level for level, leaf in enumerate(self.leaves)}
+        for node in inner:
+            depth[node] = max(depth[argument] for argument in node.args)
+            self._levels[depth[node]].later.append(
+                (self.slots[node], self.table.results(node), tuple(self.slots[a] for a in node.args)))
+        for level, leaf in zip(self._levels, self.leaves, strict=True):
+            self._find_direct(level, leaf, [node for node in inner if leaf in node.args
+                                            and max(depth[argument] for argument in node.args) == depth[leaf]])
+        for one, other in alike:
+            first, second = bound[one], bound[other]
+            self._levels[max(depth[first], depth[second])].alike.append((self.slots[first], self.slots[second]))
+
+    def _level(self, leaf: Term, choices: Mapping[str, Sequence[Shape]]) -> _Level:
+        numbers = [self.table.number(shape) for shape in choices[leaf_name(leaf)]]
+        if not leaf.is_variable:
+            results = self.table.results(leaf)
+            numbers = [number for number in numbers if results[(number,)] != UNDEFINED]
+        return _Level(self.slots[leaf], numbers)
+
+    def _find_direct(self, level: _Level, leaf: Term, nodes: Sequence[Term]) -> None:
+        """Note the operators on the leaf itself and on what is known before it."""
+        later = {slot for slot, _, _ in level.later}
+        for node in nodes:
+            others = tuple(dict.fromkeys(self.slots[argument] for argument in node.args if argument is not leaf))
+            if not later.intersection(others):
+                places = tuple(None if a is leaf else others.index(self.slots[a]) for a in node.args)
+                level.direct.append(_Filter(self.table.results(node), others, places))
+
+    def _fitting(self, level: _Level, known: list[int]) -> list[int]:
+        """Return the leaf's choices for which the operators that test it at once are defined."""
+        if not level.direct:
+            return level.choices
+        first, *others = [operator.fit(level.choices, known) for operator in level.direct]
+        for fits in others:
+            if fits is not first:
+                allowed = set(fits)
+                first = [number for number in first if number in allowed]
+        return first
+
+    def _defined(self, level: _Level, known: list[int]) -> bool:
+        """Compute what becomes known with the leaf; whether all of it is defined and alike where it must be."""
+        for slot, results, arguments in level.later:
+            result = results[tuple([known[argument] for argument in arguments])]
+            if result == UNDEFINED:
+                return False
+            known[slot] = result
+        shapes = self.table.shapes
+        for one, other in level.alike:
+            if known[one] != known[other] and shapes[known[one]].dims != shapes[known[other]].dims:
+                return False
+        return True
+
+    def numbered(self) -> Iterator[list[int]]:
+        """Yield every assignment as the shape numbers of all subterms, by `slots`; one list, overwritten."""
+        known = [UNDEFINED] * len(self.slots)
+        levels = self._levels
+
+        def search(depth: int) -> Iterator[list[int]]:
+            level = levels[depth]
+            last = depth + 1 == len(levels)
+            for choice in self._fitting(level, known):
+                known[level.leaf] = choice
+                if self._defined(level, known):
+                    if last:
+                        yield known
+                    else:
+                        yield from search(depth + 1)
+
+        return search(0)
+
+    def assignment(self, known: Sequence[int]) -> Assignment:
+        """Return the leaves' shapes by name."""
+        return {leaf_name(leaf): self.table.shapes[known[slot]] for slot, leaf in enumerate(self.leaves)}
+
+    def all(self) -> Iterator[Assignment]:
+        """Yield every assignment, in the order of the choices."""
+        for known in self.numbered():
+            yield self.assignment(known)
+
+    def sample(self, rng: np.random.Generator, *, tries: int = 300) -> Assignment | None:
+        """Return a random assignment, or None when there is none or it is not found in so many tries."""
+        known = [UNDEFINED] * len(self.slots)
+        budget = iter(range(tries))
+
+        def search(depth: int) -> bool:
+            if depth == len(self._levels):
+                return True
+            level = self._levels[depth]
+            choices = self._fitting(level, known)
+            for index, _ in zip(rng.permutation(len(choices)), budget, strict=False):
+                known[level.leaf] = choices[index]
+                if self._defined(level, known) and search(depth + 1):
+                    return True
+            return False
+
+        return self.assignment(known) if search(0) else None
 
 
 def assignments(roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],
-                params: Mapping[str, Hashable] | None = None, *, tries: int | None = None) -> Iterator[Assignment]:
-    """Yield every choice of one shape per variable for which all roots are defined, in the order of the choices.
-
-    A partial choice is given up as soon as a subterm all of whose variables are chosen is undefined. With `tries`, the
-    search ends after that many shapes were tried for a variable.
-    """
-    bound = [bind_parameters(root, params or {}) for root in roots]
-    names = variables(*bound)
-    rank = {v: level for level, v in enumerate(names)}
-    levels: list[list[Term]] = [[] for _ in names]
-    depth: dict[Term, int] = {}
-    for node in subterms(*bound):
-        depth[node] = rank[node] if node.is_variable else max(depth[argument] for argument in node.args)
-        if not node.is_variable:
-            levels[depth[node]].append(node)
-    known: dict[Term, Shape] = {}
-    budget = itertools.repeat(None) if tries is None else itertools.repeat(None, tries)
-
-    def search(level: int) -> Iterator[Assignment]:
-        if level == len(names):
-            yield {v.name: known[v] for v in names}
-            return
-        for shape, _ in zip(choices[names[level].name], budget, strict=False):
-            known[names[level]] = shape
-            try:
-                for node in levels[level]:
-                    known[node] = apply_shape(node, [known[argument] for argument in node.args])
-            except ShapeError:
-                continue
-            yield from search(level + 1)
-
-    yield from search(0)
-
-
-def same_output_shapes(source: Sequence[Term], target: Sequence[Term], shapes: Mapping[str, Shape],
-                       params: Mapping[str, Hashable]) -> bool:
-    """Whether both sides are defined and their outputs have the same dims."""
-    try:
-        return all(infer(old, shapes, params).dims == infer(new, shapes, params).dims
-                   for old, new in zip(source, target, strict=True))
-    except ShapeError:
-        return False
+                params: Mapping[str, Hashable] | None = None) -> Iterator[Assignment]:
+    """Yield every choice of one shape per leaf for which all roots are defined, in the order of the choices."""
+    return ShapeSearch(roots, choices, params).all()

@@ -22,9 +22,9 @@ import numpy as np
 
 from taso_mini.arithmetic import Arithmetic, FiniteField, Floats
 from taso_mini.conditions import holds
-from taso_mini.operator_set import CONVOLUTIONS, evaluate
-from taso_mini.shape_search import Assignment, assignments, same_output_shapes
-from taso_mini.shapes import Shape
+from taso_mini.operator_set import CONVOLUTIONS, evaluate, infer
+from taso_mini.shape_search import Assignment, assignments
+from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Term, parameter_variables, subterms, variables
 
 GROUP_CLASSES = (1, 2, 3)
@@ -78,7 +78,7 @@ def _draw_shapes(source: Sequence[Term], target: Sequence[Term], groups: int, pa
     choices = _world(source, groups, rng)
     for roots in ([*source], [*source, *target]):
         shuffled = {name: [shapes[i] for i in rng.permutation(len(shapes))] for name, shapes in choices.items()}
-        yield from itertools.islice(assignments(roots, shuffled, params, tries=500), 1)
+        yield from itertools.islice(assignments(roots, shuffled, params), 1)
 
 
 def _world(source: Sequence[Term], groups: int, rng: np.random.Generator) -> dict[str, list[Shape]]:
@@ -106,6 +106,16 @@ def _world(source: Sequence[Term], groups: int, rng: np.random.Generator) -> dic
         "tensor": list(itertools.product(*tensor_axes)),
     }
     return {v.name: [Shape(dims) for dims in shapes[v.kind]] for v in variables(*source)}
+
+
+def same_output_shapes(source: Sequence[Term], target: Sequence[Term], shapes: Mapping[str, Shape],
+                       params: Mapping[str, Hashable]) -> bool:
+    """Whether both sides are defined and their outputs have the same dims."""
+    try:
+        return all(infer(old, shapes, params).dims == infer(new, shapes, params).dims
+                   for old, new in zip(source, target, strict=True))
+    except ShapeError:
+        return False
 
 
 def draw_parameters(source: Sequence[Term], rng: np.random.Generator) -> dict[str, Hashable]:
