@@ -187,7 +187,7 @@ class _Rewriter:
             return self._follow_reshape(node, order)
         if node.operator == "transpose":
             return self._follow_transpose(node, order)
-        params = _moved(node, order)
+        params = moved(node, order)
         if params is None:
             return False
         inputs = [self._form(value, order) for value in node.inputs]
@@ -240,7 +240,7 @@ class _Rewriter:
         return True
 
 
-def _moved(node: Node, order: Order) -> dict[str, Any] | None:
+def moved(node: Node, order: Order) -> dict[str, Any] | None:
     """The parameters of a node whose input dimensions stand in another order; None when the output cannot follow."""
     params, rank = dict(node.params), len(order)
     if node.operator in ("concat", "split", "softmax"):
