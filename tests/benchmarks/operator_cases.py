@@ -64,4 +64,5 @@ def _inside(kernel: int, outputs: int, size: int, stride: int, padding: int) -> 
 
 
 RECORDS = RESULTS / "operators-records.jsonl.gz"  # all measured programs of all cases
+FINALS = RESULTS / "operators-finals.jsonl.gz"  # the fastest of each case, measured against one another
 CASES = tuple(Case(family, numbers) for family in FAMILIES for numbers in WORKLOADS[family].shapes)

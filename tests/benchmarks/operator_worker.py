@@ -4,7 +4,7 @@ Thread pools of several libraries in one process disturb one another: a worker t
 the next program's workers to the core of its main thread, and a 512³ product then takes twice as long in one round and
 five times in another. So every library has a process, all of them alive together, and `operators` gives them turns.
 
-    {"load": CASE} → {"programs": [NAME, ...]}
+    {"load": CASE} → {"programs": [NAME, ...]}; with "finalists": N, our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.layout_rewrite import pack_case
+from ansor_mini.record import OK, Record
 from ansor_mini.records import best_of, read_records
 from ansor_mini.task_tuner import program_of
 from ansor_mini.workloads import parse_workload
@@ -30,7 +31,7 @@ from runtime.compile_c import aligned_empty, build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.loop_nest import LoopNest
 from runtime.measure_case import MeasureCase
-from tests.benchmarks.operator_cases import CASES, Case
+from tests.benchmarks.operator_cases import CASES, FINALS, Case
 from tests.benchmarks.operator_peers import Peer, peers_of
 
 OURS = "ours"
@@ -50,12 +51,30 @@ def inputs_of(dag: ComputeDAG) -> list[np.ndarray]:
     return [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in dag.inputs]
 
 
-def best_kernel(case: Case, records: list[Any], threads: int) -> Kernel:
-    """The fastest recorded program of a case.  Raises: ValueError: there is none."""
-    dag = parse_workload(case.text)
-    best = best_of(records, case.text, threads)
+def best_kernel(case: Case, records: Sequence[Record], threads: int) -> Kernel:
+    """The winner of a case's finals, or without finals its fastest record.  Raises: ValueError: there is none."""
+    best = best_of(read_records(FINALS) if FINALS.exists() else [], case.text, threads)
+    best = best or best_of(records, case.text, threads)
     if best is None:
         raise ValueError(f"no correct program for {case.text}, {threads} threads; run tests.benchmarks.tune_operators")
+    return kernel_of(best, case)
+
+
+def finalists(records: Iterable[Record], case: Case, threads: int, count: int) -> list[Record]:
+    """The fastest programs of a case, of those tuned for each number of threads up to `threads` equally many."""
+    found: list[Record] = []
+    for own in range(1, threads + 1):
+        correct = [r for r in records if r.task == case.text and r.threads == own and r.kind == OK]
+        different: dict[tuple[Any, ...], Record] = {}
+        for record in sorted(correct, key=lambda record: record.cost):
+            different.setdefault((record.steps, *sorted(record.annotation.items())), record)
+        found += list(different.values())[: count // threads]
+    return found
+
+
+def kernel_of(best: Record, case: Case) -> Kernel:
+    """The program of a record."""
+    dag = parse_workload(case.text)
     empty = [np.empty(tensor.shape, tensor.dtype) for tensor in dag.outputs]
     nest, packed = pack_case(program_of(best, dag).lower(), MeasureCase(inputs_of(dag), empty), case.constants)
     return Kernel(nest, list(packed.inputs))
@@ -106,7 +125,11 @@ def serve(library: str, threads: int, records_file: Path) -> None:
         answer: dict[str, Any] = {}
         if "load" in request:
             case = CASES[request["load"]]
-            if library == OURS:
+            if "finalists" in request:
+                chosen = finalists(records, case, threads, request["finalists"])
+                made = (our_program(kernel_of(record, case), threads) for record in chosen)
+                found = [replace(peer, name=str(number)) for number, peer in enumerate(made)]
+            elif library == OURS:
                 found = [our_program(best_kernel(case, records, threads), threads)]
             else:
                 inputs = inputs_of(parse_workload(case.text))

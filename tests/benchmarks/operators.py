@@ -185,9 +185,11 @@ def build_all(records: Sequence[Record]) -> None:
 def operators(quick: bool) -> dict[str, Any]:
     """Tune (unless quick), compare, and sum up."""
     if not quick:
+        from tests.benchmarks.operator_finals import play_all
         from tests.benchmarks.tune_operators import TRIALS, tune_all
 
         tune_all(TRIALS, RECORDS)
+        play_all()
     records = read_records(RECORDS)
     build_all(records)
     figures: dict[str, Any] = {}

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from ansor_mini.record import OK, Record
 from ansor_mini.workloads import WORKLOADS
 from tests.benchmarks.operator_cases import CASES, FAMILIES, Case
 from tests.benchmarks.operator_peers import LIBRARIES, PROBLEMS, peers_of
+from tests.benchmarks.operator_worker import finalists
 
 SMALL = {
     "matmul": (5, 7, 6),
@@ -61,3 +63,20 @@ def test_a_family_without_peers():
         peers_of("numpy", "softmax", (4, 4), [], 1)
     with pytest.raises(ValueError, match="no library 'tvm'"):
         peers_of("tvm", "NRM", (4, 4), [], 1)
+
+
+def test_finalists_are_different_programs_of_every_number_of_threads():
+    case = CASES[0]
+
+    def record(program: int, seconds: float, threads: int = 1, kind: str = OK, task: str = case.text) -> Record:
+        annotation = {"tile": program}
+        return Record(task, ("step",), annotation, kind, (seconds,), threads=threads)
+
+    records = [
+        record(0, 3.0), record(0, 1.0), record(1, 2.0), record(2, 4.0), record(3, 0.5, kind="wrong_answer"),
+        record(4, 0.1, task="another"), record(5, 1.5, threads=2), record(5, 1.2, threads=2),
+    ]  # fmt: skip
+    alone = finalists(records, case, 1, 2)
+    assert [(r.annotation["tile"], r.cost) for r in alone] == [(0, 1.0), (1, 2.0)]
+    both = finalists(records, case, 2, 4)
+    assert [(r.threads, r.annotation["tile"], r.cost) for r in both] == [(1, 0, 1.0), (1, 1, 2.0), (2, 5, 1.2)]
