@@ -54,7 +54,7 @@ from tests.benchmarks.tuning_curves import (
 
 NETWORKS = ("squeezenet", "mobilenet_v2")
 CURVES = RESULTS / "task-scheduler-curves.jsonl"
-EACH, ALL = 64, 3500  # programs recorded of every task in turn, and then of all tasks, chosen by the gradient
+EACH, ALL = 48, 2600  # programs recorded of every task in turn, and then of all tasks, chosen by the gradient
 BUDGET_SECONDS, SEEDS = 1500.0, 10
 WARM_UP = 2 * ROUND  # programs of a task before its model says anything
 
