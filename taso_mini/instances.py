@@ -64,8 +64,10 @@ def apply_binding(root: Term, binding: Mapping[Hashable, Hashable]) -> Term:
     return substitute(bind_parameters(root, params), terms)
 
 
-def is_instance(pair: Pair, general: Pair) -> bool:
+def is_instance(pair: Pair, general: Pair, *, renaming: bool = False) -> bool:
     """Whether variables of `general` can be replaced by terms to give `pair`, in either direction.
+
+    With `renaming` by variables only, two of which may be the same.
 
     >>> from taso_mini.terms import variable
     >>> x, y, z = (variable(name, "tensor") for name in "xyz")
@@ -80,6 +82,10 @@ def is_instance(pair: Pair, general: Pair) -> bool:
     for first, second in (general, general[::-1]):
         for order in itertools.permutations(range(len(first))):
             patterns = [first[i] for i in order] + [second[i] for i in order]
-            if next(matches(patterns, terms), None) is not None:
+            if any(not renaming or _renames(binding) for binding in matches(patterns, terms)):
                 return True
     return False
+
+
+def _renames(binding: Mapping[Hashable, Hashable]) -> bool:
+    return all(t.is_variable for v, t in binding.items() if isinstance(v, Term) and isinstance(t, Term))

@@ -1,154 +1,108 @@
-"""Drop candidate rules that other candidates make superfluous.
+"""Drop candidate rules that other candidates make superfluous, and count what each step leaves.
 
-Paper: TASO §4. Four steps, each counted in the funnel that `generate` prints:
+Paper: TASO §4, Table 3. `STEPS` names the steps; the first three are the paper's, the others go beyond it.
 
-1. `canonical` gives a rule a normal form: the kind of each variable is the least that the operators ask for, variables
-   are renamed, operands of commutative operators and outputs are sorted. Equal normal forms are one rule.
-2. `shares_output_operator`: both sides end in the same operator and differ in one operand at most; that operand's own
-   rule, one operator smaller, does the same. (Common subgraphs at the inputs are dropped by the generator already.)
-3. `drop_instances`: a rule that another one becomes with terms in place of its variables is dropped; two variables may
-   be given the same term.
-4. `drop_consequences`: a rule that Z3 proves from smaller kept rules is dropped, unless it saves an expensive operator.
+    renaming          a rule that another one becomes with other names, two of which may be the same
+    common inputs     both sides apply one operator to the same inputs, and the rule with a variable in its place holds
+    common outputs    one operator gives the outputs of both sides, and the rule of its operands holds
+    unions            two rules side by side
+    instances         a rule that another one becomes with terms in place of its variables
+    consequences      a rule that two applications of smaller kept rules give, by a chain that is checked
+
+The paper says "drop if the generalised rule is valid"; its published generator does not look. Here `valid` decides:
+`among` asks whether the candidates hold it, `holds_numerically` computes it on random shapes.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from taso_mini.axioms import AXIOMS, Axiom
-from taso_mini.generator import SIGNATURES, Pair
-from taso_mini.operator_set import OPERATORS
-from taso_mini.terms import (
-    Term,
-    is_parameter_variable,
-    parameter_variables,
-    rewrite,
-    substitute,
-    subterms,
-    variable,
-    variables,
+import numpy as np
+
+from taso_mini.canonical import Pair, canonical, canonical_key, show_pair
+from taso_mini.common_subgraphs import (
+    input_generalisations,
+    is_trivial,
+    is_union,
+    output_generalisations,
+    shares_output_operator,
 )
-from taso_mini.verifier import Verifier
+from taso_mini.derivation import Deriver, Identity
+from taso_mini.instances import is_instance
+from taso_mini.terms import Term, parameter_variables, variables
+from taso_mini.testing import draw_samples
 
+__all__ = ["EXPENSIVE", "STEPS", "Pair", "Valid", "among", "canonical", "drop_common_inputs", "drop_common_outputs",
+           "drop_consequences", "drop_instances", "drop_renamings", "drop_unions", "holds_numerically", "prune",
+           "shares_output_operator"]
+
+Valid = Callable[[Pair], bool]
 EXPENSIVE = ("matmul", "conv", "conv_bias", "avg_pool", "max_pool")
-LETTERS = {"image": "x", "matrix": "x", "tensor": "x", "kernel": "w", "vector": "v", "scalar": "c"}
 
 
-def least_kinds(roots: Sequence[Term], kinds: dict[Term, str] | None = None) -> dict[Term, str]:
-    """Return each variable's kind: what some operator asks for directly or through others, else `tensor`.
+def among(pairs: Iterable[Pair]) -> Valid:
+    """Return a policy: a generalised rule is valid when it is one of these, up to names and order."""
+    known = {canonical_key(pair, blind=True) for pair in pairs}
 
-    >>> x, w = variable("x", "image"), variable("w", "kernel")
-    >>> kinds = least_kinds([Term("relu", (), (x,)), Term("smul", (), (w, variable("c", "scalar")))])
-    >>> sorted(kinds.values())
-    ['scalar', 'tensor', 'tensor']
-    """
-    parent: dict[Term, Term] = {}
-    wanted: dict[Term, str] = {}
+    def valid(pair: Pair) -> bool:
+        return all(is_trivial(one) or canonical_key(one, blind=True) in known for one in _essential(pair))
 
-    def find(node: Term) -> Term:
-        while parent.setdefault(node, node) is not node:
-            node = parent[node]
-        return node
-
-    def join(a: Term, b: Term) -> None:
-        a, b = find(a), find(b)
-        if a is not b:
-            parent[a] = b
-            if a in wanted:
-                wanted.setdefault(b, wanted[a])
-
-    for node in subterms(*roots):
-        if node.is_variable:
-            find(node)
-            continue
-        asked, gives = SIGNATURES[node.operator]
-        for want, other in [*zip(asked, node.args, strict=True), (gives, node)]:
-            if want == "*":
-                join(other, node)
-            else:
-                wanted.setdefault(find(other), want)
-    return {v: wanted.get(find(v), "tensor") for v in variables(*roots)}
+    return valid
 
 
-def _skeleton(root: Term) -> str:
-    """Return the term's text without the variables' names."""
-    return str(substitute(root, {v: variable("_", v.kind) for v in variables(root)}))
+def holds_numerically(seed: int = 0, *, draws: int = 6) -> Valid:
+    """Return a policy: a generalised rule is valid when both sides agree on random shapes, large ones among them."""
+    def valid(pair: Pair) -> bool:
+        rng = np.random.default_rng([seed, *canonical_key(pair, blind=True).encode()[-64:]])
+        for source, target in (one for one in _essential(pair) if not is_trivial(one)):
+            samples = [s for s in draw_samples(source, target, rng=rng, draws=draws, group_classes=(1,)) if s.defined]
+            if not any(s.large for s in samples) or not all(s.equal for s in samples):
+                return False
+        return True
+
+    return valid
 
 
-def _sorted_operands(root: Term, key: Callable[[Term], str]) -> Term:
-    def change(node: Term) -> Term | None:
-        if not node.is_variable and OPERATORS[node.operator].commutative:
-            return Term(node.operator, node.params, sorted(node.args, key=key))
-        return None
-
-    return rewrite(root, change)
-
-
-def canonical(pair: Pair) -> Pair:
-    """Return the normal form of an undirected rule.
-
-    Among all namings x1, x2, ... of the variables of each kind, with commutative operands, outputs and finally the two
-    sides in text order, the one with the smallest text is taken.
-    """
-    roots = [*pair[0], *pair[1]]
-    kinds = least_kinds(roots)
-    by_letter: dict[str, list[Term]] = defaultdict(list)
-    for v in variables(*roots):
-        by_letter[LETTERS[kinds[v]]].append(v)
-    best: tuple[str, Pair] | None = None
-    for order in itertools.product(*(itertools.permutations(group) for group in by_letter.values())):
-        naming = {v: variable(f"{letter}{i}", kinds[v])
-                  for letter, group in zip(by_letter, order, strict=True) for i, v in enumerate(group, start=1)}
-        form = _arranged(pair, naming)
-        text = str([[str(output) for output in side] for side in form])
-        if best is None or text < best[0]:
-            best = text, form
-    assert best is not None
-    return best[1]
+def _essential(pair: Pair) -> list[Pair]:
+    """Return the rule without outputs that are equal on both sides, or its outputs one by one where it is a union."""
+    outputs = [output for output in zip(*pair, strict=True) if not is_trivial(((output[0],), (output[1],)))]
+    if not outputs:
+        return []
+    rest = tuple(a for a, _ in outputs), tuple(b for _, b in outputs)
+    return [((a,), (b,)) for a, b in outputs] if is_union(rest) else [rest]
 
 
-def _arranged(pair: Pair, naming: dict[Term, Term]) -> Pair:
-    outputs = [tuple(_sorted_operands(substitute(output, naming), str) for output in matching)
-               for matching in zip(*pair, strict=True)]
-    sides = []
-    for flip in (False, True):
-        ordered = sorted((o[::-1] if flip else o for o in outputs), key=lambda o: (str(o[0]), str(o[1])))
-        sides.append((tuple(o[0] for o in ordered), tuple(o[1] for o in ordered)))
-    return min(sides, key=lambda side: [list(map(str, outputs)) for outputs in side])
+def drop_renamings(pairs: Iterable[Pair], valid: Valid | None = None) -> list[Pair]:
+    """Keep one rule of each normal form, and of those that differ in variables only the most general."""
+    forms = {canonical_key(form): form for form in map(canonical, pairs)}
+    return _most_general(forms.values(), renaming=True)
 
 
-def shares_output_operator(pair: Pair) -> bool:
-    """Whether both sides end in one common operator with at most one differing operand.
-
-    >>> x, y, z = (variable(name, "tensor") for name in "xyz")
-    >>> left, right = (Term("add", (), (Term("relu", (), (a,)), z)) for a in (x, y))
-    >>> shares_output_operator(((left,), (right,)))
-    True
-    """
-    lasts = [_last_operator(side) for side in pair]
-    if lasts[0] is None or lasts[1] is None or lasts[0][:2] != lasts[1][:2]:
-        return False
-    operator, _, left = lasts[0]
-    right = lasts[1][2]
-    if operator in OPERATORS and OPERATORS[operator].commutative:
-        return sum((Counter(left) - Counter(right)).values()) <= 1
-    return sum(a is not b for a, b in zip(left, right, strict=True)) <= 1
+def drop_common_inputs(pairs: Iterable[Pair], valid: Valid | None = None) -> list[Pair]:
+    """Drop rules both sides of which apply an operator to the same inputs, where a variable may take its place."""
+    kept = list(pairs)
+    check = valid or among(kept)
+    return [pair for pair in kept if not any(map(check, input_generalisations(pair)))]
 
 
-def _last_operator(side: Sequence[Term]) -> tuple[str, object, tuple[Term, ...]] | None:
-    """Return the operator that gives all of a side's outputs, or None when several do."""
-    first = side[0]
-    if len(side) == 1:
-        return None if first.is_variable else (first.operator, first.params, first.args)
-    split = {node.operator for node in side} == {"split0", "split1"} and side[0].args == side[1].args
-    return ("split", first.params, first.args) if split and side[0].params == side[1].params else None
+def drop_common_outputs(pairs: Iterable[Pair], valid: Valid | None = None) -> list[Pair]:
+    """Drop rules both sides of which end in one operator, where the rule of its operands holds."""
+    kept = list(pairs)
+    check = valid or among(kept)
+    return [pair for pair in kept if not any(map(check, output_generalisations(pair)))]
 
 
-def drop_instances(pairs: Iterable[Pair]) -> list[Pair]:
+def drop_unions(pairs: Iterable[Pair], valid: Valid | None = None) -> list[Pair]:
+    """Drop rules of several outputs each of which can be replaced on its own."""
+    return [pair for pair in pairs if not is_union(pair)]
+
+
+def drop_instances(pairs: Iterable[Pair], valid: Valid | None = None) -> list[Pair]:
     """Keep the rules that are not another rule with terms in place of its variables; return them, small ones first.
 
+    >>> from taso_mini.terms import variable
     >>> x, y = (variable(name, "tensor") for name in "xy")
     >>> def left_half(a, b):
     ...     return (Term("split0", [("axis", 0)], [Term("concat", [("axis", 0)], [a, b])]),), (a,)
@@ -156,20 +110,24 @@ def drop_instances(pairs: Iterable[Pair]) -> list[Pair]:
     >>> kept == [left_half(x, y)]
     True
     """
+    return _most_general(pairs, renaming=False)
+
+
+def _most_general(pairs: Iterable[Pair], *, renaming: bool) -> list[Pair]:
     kept: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
-    for pair in sorted(pairs, key=_general_first):
+    for pair in sorted(pairs, key=general_first):
         roots = [{output.operator, "input"} for side in pair for output in side]
         keys = {tuple(sorted(choice)) for choice in itertools.product(*roots)}
-        if not any(_is_instance(pair, other) for key in sorted(keys) for other in kept[key]):
+        if not any(is_instance(pair, other, renaming=renaming) for key in sorted(keys) for other in kept[key]):
             kept[tuple(sorted(output.operator for side in pair for output in side))].append(pair)
-    return sorted((pair for group in kept.values() for pair in group), key=_general_first)
+    return sorted((pair for group in kept.values() for pair in group), key=general_first)
 
 
-def _general_first(pair: Pair) -> tuple[int, int, int, str]:
+def general_first(pair: Pair) -> tuple[int, int, int, str]:
+    """Return a key that sorts small rules first, of these the ones with most variables and parameters."""
     size = sum(1 for side in pair for root in side for node in _occurrences(root) if not node.is_variable)
     roots = [*pair[0], *pair[1]]
-    text = str([[str(output) for output in side] for side in pair])
-    return size, -len(variables(*roots)), -len(parameter_variables(*roots)), text
+    return size, -len(variables(*roots)), -len(parameter_variables(*roots)), show_pair(pair)
 
 
 def _occurrences(root: Term) -> Iterable[Term]:
@@ -178,22 +136,20 @@ def _occurrences(root: Term) -> Iterable[Term]:
         yield from _occurrences(argument)
 
 
-def drop_consequences(pairs: Iterable[Pair]) -> list[Pair]:
-    """Drop rules with one output that follow from smaller ones and leave the number of expensive operators alone.
+def drop_consequences(pairs: Iterable[Pair], valid: Valid | None = None, *, applications: int = 2) -> list[Pair]:
+    """Drop rules that follow from smaller kept ones and leave the number of expensive operators alone.
 
     The optimizer reaches what they do in several steps of equal cost. A rule that changes the number of convolutions,
     matrix products or pools is kept, because its single steps may cost more than the search allows.
     """
-    verifier = Verifier([axiom for axiom in AXIOMS if axiom.name.endswith("-commutes")], effort=300_000)
+    deriver = Deriver()
     kept = []
-    for number, pair in enumerate(pairs):
-        old, new = pair[0][0], pair[1][0]
+    for number, pair in enumerate(sorted(pairs, key=general_first)):
         balanced = len({sum(_count(side)[operator] for operator in EXPENSIVE) for side in pair}) == 1
-        if len(pair[0]) == 1 and balanced and verifier.prove([old], [new]).verdict == "proved":
+        if balanced and deriver.derive(pair, applications=applications) is not None:
             continue
         kept.append(pair)
-        if len(pair[0]) == 1 and set(variables(old)) == set(variables(new)):
-            verifier.add(Axiom(f"rule-{number}", old, new))
+        deriver.add(Identity(f"rule-{number}", *pair))
     return kept
 
 
@@ -201,33 +157,40 @@ def _count(side: Sequence[Term]) -> Counter[str]:
     return Counter(node.operator for root in side for node in _occurrences(root))
 
 
-def _is_instance(pair: Pair, general: Pair) -> bool:
-    """Whether variables of `general` can be replaced by terms to give `pair`, in either direction."""
-    if len(pair[0]) != len(general[0]):
-        return False
-    for first, second in (general, general[::-1]):
-        for order in itertools.permutations(range(len(first))):
-            patterns = [first[i] for i in order] + [second[i] for i in order]
-            if _match(patterns, [*pair[0], *pair[1]], {}):
-                return True
-    return False
+Step = Callable[[Iterable[Pair], "Valid | None"], list[Pair]]
+
+STEPS: dict[str, Step] = {
+    "renaming": drop_renamings,
+    "common inputs": drop_common_inputs,
+    "common outputs": drop_common_outputs,
+    "unions": drop_unions,
+    "instances": drop_instances,
+    "consequences": drop_consequences,
+}
 
 
-def _match(patterns: Sequence[Term], terms: Sequence[Term], bound: dict[Hashable, Hashable]) -> bool:
-    """Match patterns against terms in order, commutative operands in either order."""
-    if not patterns:
-        return True
-    pattern, term, rest = patterns[0], terms[0], (patterns[1:], terms[1:])
-    if pattern.is_variable:
-        fits = not term.is_variable or pattern.kind in (term.kind, "tensor")
-        return fits and bound.get(pattern, term) is term and _match(*rest, {**bound, pattern: term})
-    if pattern.operator != term.operator:
-        return False
-    for (_, wanted), (_, value) in zip(pattern.params, term.params, strict=True):
-        if bound.get(wanted, value if is_parameter_variable(wanted) else wanted) != value:
-            return False
-        bound = {**bound, wanted: value}
-    orders = [term.args]
-    if OPERATORS[term.operator].commutative:
-        orders.append(term.args[::-1])
-    return any(_match([*pattern.args, *rest[0]], [*arguments, *rest[1]], bound) for arguments in orders)
+def prune(pairs: Iterable[Pair], *, valid: Valid | None = None, steps: Sequence[str] = tuple(STEPS)
+          ) -> tuple[list[Pair], dict[str, int]]:
+    """Run some of the steps in order; return what is left, and how many rules each step left.
+
+    Args:
+        pairs: candidates, all of which hold.
+        valid: whether a generalised rule holds; by default, whether the candidates of that step hold it.
+        steps: names in `STEPS`.
+
+    >>> from taso_mini.terms import variable
+    >>> x, y, z = (variable(name, "tensor") for name in "xyz")
+    >>> def associates(a, b, c):
+    ...     return (Term("mul", (), (Term("mul", (), (a, b)), c)),), (Term("mul", (), (a, Term("mul", (), (b, c)))),)
+    >>> prune([associates(x, y, z), associates(z, y, x), associates(x, x, y)])[1]["renaming"]
+    1
+    """
+    unknown = [name for name in steps if name not in STEPS]
+    if unknown:
+        raise ValueError(f"steps: expected some of {', '.join(STEPS)}, got {', '.join(unknown)}")
+    left = list(pairs)
+    counts = {"initial": len(left)}
+    for name in steps:
+        left = STEPS[name](left, valid)
+        counts[name] = len(left)
+    return left, counts
