@@ -1,6 +1,6 @@
 """Which rules of another system are in a rule set of ours, literally or as a consequence.
 
-Paper: TASO §7.1. A published rule is covered when a rule of ours is
+Paper: TASO §4. A published rule is covered when a rule of ours is
 
     same        equal up to names of variables, operand order, order of outputs and direction;
     instance    more general: with terms in place of its variables it is the published one;
