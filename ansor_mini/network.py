@@ -22,6 +22,7 @@ from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph, partition
 from ansor_mini.schedule import initial_state
 from runtime.graph import Graph, Node
+from runtime.layout import is_view
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 from runtime.network import KernelCall, Network
@@ -60,16 +61,23 @@ def assemble(
 ) -> Network:
     """Put the kernels of a partitioned graph together.
 
-    optimize: store weights as their kernels read them, and let kernels write straight into concatenated tensors.
+    optimize: store weights as their kernels read them, let kernels write straight into concatenated tensors, and read
+        the pieces of a split where they are, if they are whole.
     Raises: KeyError: a compute subgraph has no loop nest.
     """
     calls: list[KernelCall] = []
     aliases: dict[str, str] = {}
+    starts: dict[str, int] = {}
     weights = dict(graph.weights)
     for part in parts:
         if part.kind == "compute":
             call = KernelCall(nests[part.key], part.inputs, part.outputs)
             calls.append(_packed(call, weights) if optimize else call)
+        elif optimize and part.anchor.operator == "split" and is_view(part.anchor, [graph.types[part.inputs[0]]]):
+            start = 0
+            for value in part.outputs:
+                aliases[value], starts[value] = part.inputs[0], start
+                start += graph.types[value].nbytes
         elif part.kind == "movement":
             nest = movement_nest(graph, part.anchor, threads, f"{part.anchor.operator}_{len(calls)}")
             # A concat may read one value several times; a subgraph names it once.
@@ -87,6 +95,7 @@ def assemble(
         values=dict(graph.types),
         calls=tuple(calls),
         aliases=aliases,
+        starts=starts,
     )
 
 

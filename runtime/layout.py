@@ -11,14 +11,16 @@ Input: a graph in NCHW. Output: a graph that computes the same function of the s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from runtime.graph import Graph, Node, Params
+from runtime.graph import Graph, Node, Params, TensorType
 from runtime.graph_operators.elementwise import ELEMENTWISE
+from runtime.network import ALIGNMENT
 
 Order = tuple[int, ...]
 
@@ -47,6 +49,23 @@ def to_channels_last(graph: Graph) -> Graph:
         return z
     """
     return _Rewriter(graph).run()
+
+
+def is_view(node: Node, types: Sequence[TensorType]) -> bool:
+    """Whether a node's outputs are its input's memory under other names: a reshape, or a split into whole pieces.
+
+    types: of its inputs. Kernels want their operands aligned, so pieces that would start elsewhere are copied.
+
+    >>> split = Node("split", ("x",), ("y", "z"), Params(axis=1, sizes=(16, 32)))
+    >>> is_view(split, [TensorType((1, 48, 4, 4))]), is_view(split, [TensorType((2, 48, 4, 4))])
+    (True, False)
+    """
+    if node.operator == "split":
+        axis = node["axis"] % types[0].rank
+        row = types[0].nbytes // types[0].shape[axis]
+        starts = itertools.accumulate(size * row for size in node["sizes"][:-1])
+        return all(extent == 1 for extent in types[0].shape[:axis]) and all(s % ALIGNMENT == 0 for s in starts)
+    return node.operator == "reshape"
 
 
 def between(source: Order, target: Order) -> Order:

@@ -1,7 +1,8 @@
 """A whole network as kernel calls over named values: what the executor compiles and runs.
 
-A value is an input, a weight, an output of a call, or an alias: another name for the same bytes (a reshape). Nothing is
-copied and nothing has an address yet; `memory_plan` gives the values places and `network_c` prints the calls.
+A value is an input, a weight, an output of a call, or an alias: another name for the same bytes (a reshape) or for some
+of them (a piece of a split). Nothing is copied and nothing has an address yet; `memory_plan` gives the values places
+and `network_c` prints the calls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from runtime.expr import Buffer
 from runtime.graph import TensorType
 from runtime.loop_nest import LoopNest
+
+ALIGNMENT = 64  # bytes; kernels may count on it
 
 
 class NetworkError(ValueError):
@@ -38,7 +41,8 @@ class Network:
     """Kernel calls in the order they run.
 
     values: types of what the calls compute and of the aliases (inputs, outputs and weights need not be repeated).
-    aliases: value → the value whose bytes it shares; both have the same dtype and number of elements.
+    aliases: value → the value whose bytes it shares; both have the same dtype and number of elements, unless
+    starts: alias → the byte of that other value where it starts, a multiple of ALIGNMENT, if it is a piece of it.
 
     Raises: NetworkError: a value is computed twice, used before it is computed or never computed, has no type, or does
         not have the size and dtype that a kernel was written for.
@@ -51,9 +55,10 @@ class Network:
     values: Mapping[str, TensorType]
     calls: tuple[KernelCall, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "weights", "values", "aliases"):
+        for name in ("inputs", "outputs", "weights", "values", "aliases", "starts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         object.__setattr__(self, "calls", tuple(self.calls))
         _check(self)
@@ -73,20 +78,30 @@ class Network:
             value = self.aliases[value]
         return value
 
+    def start_of(self, value: str) -> int:
+        """The byte of `source_of(value)` where a value starts."""
+        start = 0
+        while value in self.aliases:
+            start += self.starts.get(value, 0)
+            value = self.aliases[value]
+        return start
+
     def homes(self) -> dict[str, str]:
         """Computed value → the network output whose memory it is computed into.
 
-        A value that is an output under several names has its home in the first; the others are copies.
+        A value that is an output under several names has its home in the first; the others are copies, and so are
+        pieces of it.
         """
         computed = {value for call in self.calls for value in call.outputs}
         homes: dict[str, str] = {}
         for output in self.outputs:
-            if self.source_of(output) in computed:
-                homes.setdefault(self.source_of(output), output)
+            source = self.source_of(output)
+            if source in computed and self.type_of(output).nbytes == self.type_of(source).nbytes:
+                homes.setdefault(source, output)
         return homes
 
     def copies(self) -> list[tuple[str, str]]:
-        """(output, source) for the outputs that no call can write: inputs, weights, and second names."""
+        """(output, source) for the outputs that no call can write: inputs, weights, second names, and pieces."""
         homes = self.homes()
         return [(out, self.source_of(out)) for out in self.outputs if homes.get(self.source_of(out)) != out]
 
@@ -137,7 +152,11 @@ def _check_aliases(network: Network) -> None:
             seen.add(source)
             source = network.aliases[source]
         ours, theirs = network.type_of(alias), network.type_of(source)
-        if ours.dtype != theirs.dtype or ours.nbytes != theirs.nbytes:
+        start = network.start_of(alias)
+        whole = ours.nbytes == theirs.nbytes if alias not in network.starts else start + ours.nbytes <= theirs.nbytes
+        if start % ALIGNMENT:
+            raise NetworkError(f"network {network.name}: {alias!r} starts at byte {start}, no multiple of {ALIGNMENT}")
+        if ours.dtype != theirs.dtype or not whole:
             raise NetworkError(f"network {network.name}: {alias!r} is {ours} and cannot share {source!r}, {theirs}")
         if alias in network.inputs or alias in network.weights:
             raise NetworkError(f"network {network.name}: {alias!r} is an alias and also an input or a weight")

@@ -143,12 +143,14 @@ def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -
     inputs, outputs = list(network.inputs), list(network.outputs)
 
     def pointer(value: str) -> str:
-        source = network.source_of(value)
-        if source in network.inputs:
-            return f"inputs[{inputs.index(source)}]"
+        source, start = network.source_of(value), network.start_of(value)
         if source in network.weights:
-            return f"WEIGHT({weights.offsets[source]})"
-        return f"outputs[{outputs.index(homes[source])}]" if source in homes else f"MEMORY({memory.offsets[source]})"
+            return f"WEIGHT({weights.offsets[source] + start})"
+        if source not in network.inputs and source not in homes:
+            return f"MEMORY({memory.offsets[source] + start})"
+        given = source in network.inputs
+        place = f"inputs[{inputs.index(source)}]" if given else f"outputs[{outputs.index(homes[source])}]"
+        return f"({'const ' * given}char *){place} + {start}" if start else place
 
     lines = []
     for call, kernel, scratch in zip(network.calls, kernels, memory.workspaces):
@@ -159,7 +161,7 @@ def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -
     for output, source in network.copies():
         lines.append(f"    /* {_comment(output)} is {_comment(source)} */")
         size = network.type_of(output).nbytes
-        lines.append(f"    memcpy(outputs[{outputs.index(output)}], {pointer(source)}, {size});")
+        lines.append(f"    memcpy(outputs[{outputs.index(output)}], {pointer(output)}, {size});")
     include = "#include <string.h>\n" if network.copies() else ""
     parameters = "const void *const *inputs, void *const *outputs, const void *weights, void *workspace"
     return (
