@@ -2,8 +2,9 @@
 
 Paper: TASO §2.2. The paper re-tests candidates once, on floats. Here every rule is computed on many shapes in a finite
 field, where equal means equal, and on floats with true relu and max. Grouped convolutions are test classes of their
-own, because a mixed draw rarely hits them. Half of the shapes are drawn so that the source is defined and nothing more:
-where the target is then not defined, the rule needs a condition, and `find_conditions` states it.
+own, because a mixed draw rarely hits them (see `shape_classes`). Half of the shapes are drawn so that the source is
+defined and nothing more: where the target is then not defined, the rule needs a condition, and `find_conditions` states
+it. What a rule's tests say all together is `identity_testing`.
 
 >>> from taso_mini.rules_text import parse_term
 >>> x, y = (parse_term(t, {"x": "tensor", "y": "tensor"}) for t in ("relu(add(x, y))", "add(relu(x), relu(y))"))
@@ -23,11 +24,14 @@ import numpy as np
 from taso_mini.arithmetic import Arithmetic, FiniteField, Floats
 from taso_mini.conditions import holds
 from taso_mini.operator_set import CONVOLUTIONS, evaluate, infer
-from taso_mini.shape_search import Assignment, assignments
+from taso_mini.shape_classes import GROUP_CLASSES, GroupClass, World, draw_parameters, restriction
+from taso_mini.shape_search import Assignment, ShapeSearch, ShapeTable, leaf_name, leaves
 from taso_mini.shapes import Shape, ShapeError
-from taso_mini.terms import Term, parameter_variables, subterms, variables
+from taso_mini.terms import Term, bind_parameters, parameter_variables, subterms, variables
 
-GROUP_CLASSES = (1, 2, 3)
+_WORLDS = 4  # at least, unless fewer shapes are drawn
+_PER_WORLD = 12  # draws from one world at most
+_LARGE_WORLDS = 3  # of four
 
 
 @dataclass(frozen=True)
@@ -35,21 +39,20 @@ class Sample:
     """One test: shapes and parameters for which the source is defined.
 
     Attributes:
+        shapes: of variables by name, of constants by text.
         defined: the target is defined too, with outputs of the same dims.
         equal: the values are equal in the finite field (False when not `defined`).
         groups: the class it was drawn from.
+        large: no batch, channel or matrix length is 1, images are 3 x 3 at least and some window is larger than one
+            element: smaller shapes hide most errors.
     """
 
     shapes: Mapping[str, Shape]
     params: Mapping[str, Hashable]
-    groups: int
+    groups: GroupClass
     defined: bool
     equal: bool
-
-    @property
-    def large(self) -> bool:
-        """Whether no channel, batch or matrix length is 1: such lengths hide most errors."""
-        return all(length > 1 for shape in self.shapes.values() for length in shape.dims[:2])
+    large: bool
 
     def __str__(self) -> str:
         """Return shapes and parameters as text that can be pasted into a test."""
@@ -58,54 +61,79 @@ class Sample:
 
 
 def draw_samples(source: Sequence[Term], target: Sequence[Term], *, rng: np.random.Generator, draws: int = 10,
-                 group_classes: Sequence[int] = GROUP_CLASSES) -> list[Sample]:
-    """Test a rule on `draws` shapes per class of groups (one class only when it has no convolution)."""
-    convolves = any(node.operator in CONVOLUTIONS for node in subterms(*source, *target))
-    samples = []
-    for groups in group_classes if convolves else (1,):
-        for _ in range(draws):
-            params = draw_parameters(source, rng)
-            for shapes in _draw_shapes(source, target, groups, params, rng):
-                defined = same_output_shapes(source, target, shapes, params)
-                equal = defined and values_agree(source, target, shapes, params, rng=rng, arithmetic=FiniteField())
-                samples.append(Sample(shapes, params, groups, defined, equal))
+                 group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> list[Sample]:
+    """Test a rule on up to `2 * draws` shapes per class of groups (one class only when the source has no convolution).
+
+    Half of them are drawn for the source alone, half so that both sides are defined; fewer, when a world of shapes has
+    none.
+    """
+    convolves = any(node.operator in CONVOLUTIONS for node in subterms(*source))
+    field, samples = FiniteField(), []
+    for group_class in group_classes if convolves else group_classes[:1]:
+        for shapes, params in draw_instances(source, target, group_class, rng=rng, draws=draws):
+            defined = same_output_shapes(source, target, shapes, params)
+            equal = defined and values_agree(source, target, shapes, params, rng=rng, arithmetic=field)
+            samples.append(Sample(shapes, params, group_class, defined, equal, is_large(source, shapes, group_class)))
     return samples
 
 
-def _draw_shapes(source: Sequence[Term], target: Sequence[Term], groups: int, params: Mapping[str, Hashable],
-                 rng: np.random.Generator) -> Iterator[Assignment]:
-    """Yield at most two assignments from one small world: for the source alone, and for both sides."""
-    choices = _world(source, groups, rng)
-    for roots in ([*source], [*source, *target]):
-        shuffled = {name: [shapes[i] for i in rng.permutation(len(shapes))] for name, shapes in choices.items()}
-        yield from itertools.islice(assignments(roots, shuffled, params), 1)
+def draw_instances(source: Sequence[Term], target: Sequence[Term], group_class: GroupClass, *, rng: np.random.Generator,
+                   draws: int) -> Iterator[tuple[Assignment, dict[str, Hashable]]]:
+    """Yield shapes and parameters for which the source is defined, half of them with the target defined alike."""
+    left, per_world = draws, min(-(-draws // _WORLDS), _PER_WORLD)
+    while left > 0:
+        params = draw_parameters([*source, *target], rng)
+        search = _Searches(source, target, group_class, params, rng)
+        for _ in range(min(left, per_world)):
+            for shapes in (search.source_only(rng), search.both.sample(rng)):
+                if shapes is not None:
+                    yield shapes, params
+        left -= per_world
 
 
-def _world(source: Sequence[Term], groups: int, rng: np.random.Generator) -> dict[str, list[Shape]]:
-    """Return each variable's possible shapes, made of few lengths so that they often fit together."""
-    def lengths(low: int, high: int) -> list[int]:
-        return sorted({int(n) for n in rng.integers(low, high + 1, size=2)})
+class _Searches:
+    """The searches for shapes in one world."""
 
-    batches, channels = lengths(1, 3), [groups * n for n in lengths(1, 3)]
-    channels = sorted({*channels, sum(channels), 2 * channels[0]})
-    sizes = [tuple(int(n) for n in rng.integers(3, 7, size=2)) for _ in range(2)]
-    windows = [tuple(int(n) for n in rng.choice([1, 3], size=2)) for _ in range(2)]
-    inner = sorted({c // groups for c in channels})
-    axis = max([int(str(value)) for node in subterms(*source) for name, value in node.params
-                if name == "axis" and isinstance(value, int)], default=0)
-    rank = int(rng.integers(max(axis + 1, 2), 5))
-    tensor_axes = [lengths(1, 4) for _ in range(rank)]
-    matrix = lengths(1, 5)
-    matrix = sorted({*matrix, sum(matrix)})
-    shapes: dict[str, list[tuple[int, ...]]] = {
-        "image": [(n, c, *size) for n in batches for c in channels for size in sizes],
-        "kernel": [(o, c, *window) for o in channels for c in inner for window in windows],
-        "vector": [(c,) for c in channels],
-        "matrix": list(itertools.product(matrix, repeat=2)),
-        "scalar": [()],
-        "tensor": list(itertools.product(*tensor_axes)),
-    }
-    return {v.name: [Shape(dims) for dims in shapes[v.kind]] for v in variables(*source)}
+    def __init__(self, source: Sequence[Term], target: Sequence[Term], group_class: GroupClass,
+                 params: Mapping[str, Hashable], rng: np.random.Generator) -> None:
+        self._old, self._new = ([bind_parameters(root, params) for root in side] for side in (source, target))
+        world = World([*self._old, *self._new], group_class, rng, large=bool(rng.integers(4) < _LARGE_WORLDS))
+        self._table = ShapeTable(restriction(self._old, group_class))
+        self._choices = world.choices()
+        self._source = ShapeSearch(self._old, self._choices, table=self._table)
+        self.both = self._both(self._choices)
+        self._complete = set(leaves(*self._new)) <= set(self._source.leaves)
+
+    def _both(self, choices: Mapping[str, Sequence[Shape]]) -> ShapeSearch:
+        alike = list(zip(self._old, self._new, strict=True))
+        return ShapeSearch([*self._old, *self._new], choices, alike=alike, table=self._table)
+
+    def source_only(self, rng: np.random.Generator) -> Assignment | None:
+        """Draw for the source; what the target alone has, constants as a rule, is drawn to fit if anything fits."""
+        found = self._source.sample(rng)
+        if found is None or self._complete:
+            return found
+        fixed = {name: [shape] for name, shape in found.items()}
+        wider = self._both({**self._choices, **fixed}).sample(rng)
+        if wider is not None:
+            return wider
+        extra = (leaf for leaf in leaves(*self._new) if leaf_name(leaf) not in found)
+        return {**found, **{leaf_name(leaf): self._choices[leaf_name(leaf)][0] for leaf in extra}}
+
+
+def is_large(source: Sequence[Term], given: Mapping[str, Shape], group_class: GroupClass) -> bool:
+    """Whether a test at these shapes shows most errors (see `Sample`); depthwise kernels have one input channel."""
+    windows = []
+    for v in variables(*source):
+        dims = given[v.name].dims
+        if v.kind == "kernel":
+            windows.append(max(dims[2:]))
+            dims = dims[: 1 if group_class == "depthwise" else 2]
+        elif v.kind == "image" and min(dims[2:]) < 3:
+            return False
+        if any(length == 1 for length in dims[:2]):
+            return False
+    return not windows or max(windows) > 1
 
 
 def same_output_shapes(source: Sequence[Term], target: Sequence[Term], shapes: Mapping[str, Shape],
@@ -118,24 +146,17 @@ def same_output_shapes(source: Sequence[Term], target: Sequence[Term], shapes: M
         return False
 
 
-def draw_parameters(source: Sequence[Term], rng: np.random.Generator) -> dict[str, Hashable]:
-    """Draw a value for each parameter variable of the source."""
-    def pair(low: int, high: int) -> tuple[int, int]:
-        return int(rng.integers(low, high + 1)), int(rng.integers(low, high + 1))
-
-    pools = any(node.operator.endswith("_pool") for node in subterms(*source))
-    values: dict[str, Hashable] = {
-        "s": pair(1, 2), "d": pair(1, 2), "k": pair(2, 3), "f": ("none", "relu")[int(rng.integers(2))],
-        "p": pair(0, 1) + pair(0, 1 if pools else 2),
-        "a": int(rng.integers(0, 2)),
-    }
-    return {name: values[name] for name in parameter_variables(*source)}
+def draw_inputs(roots: Sequence[Term], shapes: Mapping[str, Shape], *, rng: np.random.Generator,
+                arithmetic: Arithmetic) -> dict[str, np.ndarray | Shape]:
+    """Draw values for the variables; constants keep their shapes, from which their values follow."""
+    names = {v.name for v in variables(*roots)}
+    return {name: arithmetic.draw(rng, shape.dims) if name in names else shape for name, shape in shapes.items()}
 
 
 def values_agree(source: Sequence[Term], target: Sequence[Term], shapes: Mapping[str, Shape],
                  params: Mapping[str, Hashable], *, rng: np.random.Generator, arithmetic: Arithmetic) -> bool:
     """Whether both sides give equal values on one random input."""
-    inputs = {name: arithmetic.draw(rng, shape.dims) for name, shape in shapes.items()}
+    inputs = draw_inputs([*source, *target], shapes, rng=rng, arithmetic=arithmetic)
     values = evaluate([*source, *target], inputs, params, arithmetic=arithmetic)
     return all(map(arithmetic.equal, values[: len(source)], values[len(source) :]))
 
