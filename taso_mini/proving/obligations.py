@@ -1,0 +1,226 @@
+"""What a rule's proof takes for granted about shapes, and the conditions that make it true.
+
+Paper: TASO §3. A `World` is what is known wherever both sides of a rule are defined with equal shapes. From it come the
+leaves of the e-graph; `conditions_of` finds what the source alone does not imply; `check_chain` types every step of a
+proof again under just the source and those conditions.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from taso_mini.axioms import Axiom
+from taso_mini.kinds import SIGNATURES
+from taso_mini.operator_set import CONVOLUTIONS
+from taso_mini.proving.certificate import is_instance
+from taso_mini.proving.egraph import EGraph, Instance
+from taso_mini.proving.ground import ShapeOf, assume, follows
+from taso_mini.proving.shape_rules import apply
+from taso_mini.proving.symbolic_shapes import SymbolicShape, Typing, Unknown, leaf_shape
+from taso_mini.rules_text import parse_term
+from taso_mini.terms import Substitution, Term, constants, subterms, variables
+
+_RANKS = {"image": 4, "kernel": 4, "vector": 1, "matrix": 2, "scalar": 0}
+
+
+class World:
+    """What is known wherever both sides of a rule are defined with equal shapes (and some conditions hold).
+
+    Attributes:
+        ranks: the number of axes of each leaf.
+        contradictory: whether no sizes fit.
+    """
+
+    def __init__(self, rule: Substitution, axes: Mapping[str, int], conditions: Sequence[str] = ()) -> None:
+        """Assume both sides, and the conditions."""
+        self.rule, self.axes = rule, dict(axes)
+        self.ranks = leaf_ranks([*rule.source, *rule.target])
+        typing = Typing(axes)
+        typing.constants = tuple(str(c) for c in constants(*rule.target) if c not in constants(*rule.source))
+        shapes = Shapes(typing, {leaf: leaf_shape(leaf, rank) for leaf, rank in self.ranks.items()})
+        try:
+            for old, new in zip(rule.source, rule.target, strict=True):
+                typing.same(shapes.of(old), shapes.of(new))
+            for condition in conditions:
+                assume(condition, typing, shapes.of_expression)
+        except Unknown:
+            typing.equations.contradictory = True
+        typing.assuming = False
+        self.typing = typing
+        self.contradictory = typing.equations.contradictory
+
+    def assuming(self, conditions: Sequence[str]) -> World:
+        """Return a world in which more is known."""
+        return World(self.rule, self.axes, conditions)
+
+    def leaves(self) -> dict[Term, SymbolicShape]:
+        """Return the shapes of variables and constants, written with what is known."""
+        found = {}
+        for leaf, rank in self.ranks.items():
+            shape = leaf_shape(leaf, rank)
+            found[leaf] = SymbolicShape(tuple(map(self.typing.normal, shape.dims)), shape.trees)
+        return found
+
+    def graph(self) -> EGraph:
+        """Return an e-graph with both sides in it."""
+        graph = EGraph(self.typing, self.leaves())
+        for root in (*self.rule.source, *self.rule.target):
+            graph.add(root)
+        return graph
+
+
+class Shapes:
+    """The shapes of terms under one typing, each found once."""
+
+    def __init__(self, typing: Typing, leaves: Mapping[Term, SymbolicShape]) -> None:
+        """Begin with the leaves; each must fit its operator."""
+        self.typing = typing
+        self.allowed: set[Term] = set()
+        self._leaves = dict(leaves)
+        self._known: dict[Term, SymbolicShape] = {}
+        self._kinds = {leaf.name: leaf.kind for leaf in leaves if leaf.is_variable}
+
+    def of(self, root: Term) -> SymbolicShape:
+        """Return the shape of a term; raise Unknown when it may be undefined."""
+        for node in subterms(root):
+            if node not in self._known:
+                self._known[node] = self._find(node)
+        return self._known[root]
+
+    def _find(self, node: Term) -> SymbolicShape:
+        if not node.args and node not in self._leaves:
+            raise Unknown(f"the shape of {node}")
+        given = [self._known[argument] for argument in node.args] or [self._leaves[node]]
+        self.typing.asking = node
+        if node in self.allowed:
+            self.typing.allow(given[0].dims[1], given[1].dims[1], given[1].dims[0])
+        return apply(self.typing, node, given)
+
+    def of_expression(self, node: ast.expr) -> SymbolicShape:
+        """Return the shape of a term in a condition."""
+        return self.of(parse_term(ast.unparse(node), self._kinds))
+
+
+def leaf_ranks(roots: Sequence[Term]) -> dict[Term, int]:
+    """Return the number of axes of each variable and constant: what operators ask for, through sums and the like.
+
+    A tensor that may have any number gets one axis more than is spoken of, which stands for all others.
+    """
+    group: dict[Term, Term] = {}
+
+    def find(node: Term) -> Term:
+        while group.setdefault(node, node) is not node:
+            node = group[node]
+        return node
+
+    rank: dict[Term, int] = {}
+    largest_axis = 1
+    for node in subterms(*roots):
+        asked: tuple[str, ...] = ()
+        if node.is_variable:
+            gives = node.kind if node.kind != "tensor" else "*"
+        else:
+            asked, gives = SIGNATURES.get(node.operator, (("*",) * len(node.args), "*"))
+            axis = node.param("axis")
+            largest_axis = max(largest_axis, axis if isinstance(axis, int) else 3 if axis else 1)
+        for want, other in ((gives, node), *zip(asked, node.args, strict=False)):
+            if want != "*":
+                rank.setdefault(find(other), _RANKS[want])
+            elif other is not node:
+                _join(find(node), find(other), group, rank)
+    return {leaf: rank.get(find(leaf), largest_axis + 1 + (largest_axis < 3))
+            for leaf in (*variables(*roots), *constants(*roots))}
+
+
+def _join(a: Term, b: Term, group: dict[Term, Term], rank: dict[Term, int]) -> None:
+    if a is not b:
+        group[a] = b
+        if a in rank:
+            rank.setdefault(b, rank[a])
+
+
+def conditions_of(rule: Substitution, world: World, instances: Sequence[Instance], granted: Sequence[str] = ()
+                  ) -> tuple[str, ...]:
+    """Return what must hold, beside that the source is defined, for the steps' conditions and for the target."""
+    typing = Typing(world.axes)
+    shapes = _known_from_source(rule, world, typing)
+    found: list[str] = []
+    for condition in dict.fromkeys([*granted, *(c for instance in instances for c in instance.conditions)]):
+        if not follows(condition, typing, shapes.of_expression):
+            found.append(condition)
+            assume(condition, typing, shapes.of_expression)
+    shapes.allowed = _convolutions(instances)
+    typing.wanted = []
+    for old, new in zip(rule.source, rule.target, strict=True):
+        typing.same(shapes.of(old), shapes.of(new))
+    return tuple(dict.fromkeys(found + merge_axes(typing.wanted, world.ranks)))
+
+
+def _known_from_source(rule: Substitution, world: World, typing: Typing) -> Shapes:
+    """Assume the source; constants of the target alone get the shapes that make it defined."""
+    free = [c for c in constants(*rule.target) if c not in constants(*rule.source)]
+    leaves = {leaf: leaf_shape(leaf, rank) for leaf, rank in world.ranks.items()}
+    leaves |= {leaf: shape for leaf, shape in world.leaves().items() if leaf in free}
+    shapes = Shapes(typing, leaves)
+    for root in rule.source:
+        shapes.of(root)
+    return shapes
+
+
+def _convolutions(instances: Sequence[Instance]) -> set[Term]:
+    """Return the convolutions that are defined because the conditions of the instance they occur in hold."""
+    return {node for instance in instances if instance.conditions for node in (instance.left, instance.right)
+            for node in subterms(node) if node.operator in CONVOLUTIONS}
+
+
+def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
+    """Write equations of several axes of two tensors as one.
+
+    >>> from taso_mini.terms import variable
+    >>> merge_axes(["x.shape[2] == y.shape[2]", "x.shape[3] == y.shape[3]"], {variable("x", "image"): 4})
+    ['x.shape[2:] == y.shape[2:]']
+    """
+    rank = {str(leaf): value for leaf, value in ranks.items()}
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    order: dict[str, None] = {}
+    for condition in wanted:
+        sides = [side.rsplit(".shape[", 1) for side in condition.split(" == ")]
+        if all(len(side) == 2 and side[0] in rank and side[1][:-1].isdigit() for side in sides) and (
+                sides[0][1] == sides[1][1]):
+            pair = min(sides[0][0], sides[1][0]), max(sides[0][0], sides[1][0])
+            groups[pair].append(int(sides[0][1][:-1]))
+            order[f"pair {pair}"] = None
+        else:
+            order[condition] = None
+    merged: dict[str, list[str]] = {}
+    for (x, y), axes in groups.items():
+        axes = sorted(set(axes))
+        last = rank[x]
+        start = next((i for i in range(last) if axes[-(last - i):] == list(range(i, last))), last)
+        texts = [f"{x}.shape[{i}] == {y}.shape[{i}]" for i in axes if i < start or start >= last - 1]
+        if start < last - 1:
+            texts.append(f"{x}.shape == {y}.shape" if start == 0 else f"{x}.shape[{start}:] == {y}.shape[{start}:]")
+        merged[f"pair {(x, y)}"] = texts
+    return [text for key in order for text in merged.get(key, [key])]
+
+
+def check_chain(rule: Substitution, world: World, conditions: Sequence[str], instances: Sequence[Instance],
+                axioms: Mapping[str, Axiom]) -> bool:
+    """Whether each instance is one of its axiom, defined with equal shapes, and its conditions follow."""
+    checked = world.assuming(conditions)
+    if checked.contradictory:
+        return False
+    shapes = Shapes(checked.typing, checked.leaves())
+    shapes.allowed = _convolutions(instances)
+    of: ShapeOf = shapes.of_expression
+    try:
+        for instance in instances:
+            checked.typing.same(shapes.of(instance.left), shapes.of(instance.right))
+            known = is_instance(instance, axioms[instance.axiom])
+            if not (known and all(c in conditions or follows(c, checked.typing, of) for c in instance.conditions)):
+                return False
+    except Unknown:
+        return False
+    return True

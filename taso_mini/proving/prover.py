@@ -1,0 +1,170 @@
+"""Prove substitutions from the axioms, with the conditions under which they are true.
+
+Paper: TASO §3. A rule is proved output by output: a chain of instances of axioms leads from the source's term to the
+target's. Input: a rule. Output: a `Verdict`.
+
+1. Assume that both sides are defined with equal shapes; if no sizes can do that, the rule says nothing.
+2. Search with the axioms whose conditions follow (`search`).
+3. If that fails, search with no convolution grouped; then with conditions granted.
+4. The rule's conditions are those of the steps, and what the target needs to be defined, where they do not follow from
+   the source being defined.
+5. Check the chains again under just these conditions: each step an instance of its axiom, defined, of equal shape.
+
+>>> from taso_mini.rules_text import parse_rules
+>>> rule, = parse_rules('''
+... rule sum-of-products
+...   variables x1: matrix, x2: matrix, x3: matrix
+...   source    add(matmul(x1, x2), matmul(x3, x2))
+...   target    matmul(add(x1, x3), x2)
+... ''')
+>>> verdict = prove(rule)
+>>> verdict.kind, verdict.conditions
+('proved', ())
+>>> print(verdict.proofs[0])
+add(matmul(x1, x2), matmul(x3, x2))
+  = matmul(add(x1, x3), x2)  by matmul-distributes-left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from taso_mini.axioms import AXIOMS, LEMMAS, Axiom
+from taso_mini.conditions import ungrouped
+from taso_mini.proving.egraph import EGraph, Instance, Step
+from taso_mini.proving.obligations import World, check_chain, conditions_of
+from taso_mini.proving.search import Search, Way, ways
+from taso_mini.terms import Substitution, parameter_variables
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why one output of a source equals the output of the target: a chain of terms."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """The certificate: the distinct instances of axioms that the chain uses."""
+        return tuple(dict.fromkeys(step.instance for step in self.steps))
+
+    def __str__(self) -> str:
+        """Return the chain, one term per line."""
+        lines = [str(self.steps[0].before)] if self.steps else ["the same term"]
+        return "\n".join(lines + [f"  = {step.after}  by {step.instance.axiom}" for step in self.steps])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the prover says about a rule.
+
+    Attributes:
+        kind: `proved`, `proved under conditions` or `unknown`.
+        conditions: what must hold beside that the source is defined.
+        proofs: for each output its proof, or None.
+        reason: why it is unknown.
+    """
+
+    kind: str
+    conditions: tuple[str, ...] = ()
+    proofs: tuple[Proof | None, ...] = ()
+    reason: str = ""
+
+    @property
+    def proved(self) -> bool:
+        """Whether the rule may be used where its conditions hold."""
+        return self.kind != "unknown"
+
+    @property
+    def axioms(self) -> tuple[str, ...]:
+        """The names of the axioms used."""
+        return tuple(dict.fromkeys(i.axiom for proof in self.proofs if proof for i in proof.instances))
+
+
+class Prover:
+    """Proves rules from one set of axioms."""
+
+    def __init__(self, axioms: Sequence[Axiom] = AXIOMS + LEMMAS) -> None:
+        """Read the axioms in both directions, once; those without conditions come first."""
+        self.axioms = {axiom.name: axiom for axiom in axioms}
+        self._plain = ways([axiom for axiom in axioms if not axiom.conditions])
+        self._all = ways(axioms)
+
+    def prove(self, rule: Substitution) -> Verdict:
+        """Prove a rule for every value of its axis parameter, if it has one."""
+        verdicts = [self._prove(rule, World(rule, axes)) for axes in _axis_values(rule)]
+        failed = next((verdict for verdict in verdicts if not verdict.proved), None)
+        if failed is not None:
+            return failed
+        conditions = common_conditions([verdict.conditions for verdict in verdicts])
+        kind = "proved under conditions" if conditions else "proved"
+        return Verdict(kind, conditions, verdicts[0].proofs)
+
+    def _prove(self, rule: Substitution, world: World) -> Verdict:
+        if world.contradictory:
+            return Verdict("unknown", proofs=(None,) * len(rule.source), reason="no sizes fit both sides")
+        best: tuple[Proof | None, ...] = (None,) * len(rule.source)
+        for graph, granted in self._attempts(rule, world):
+            proofs = _proofs(graph, rule)
+            if sum(p is not None for p in proofs) > sum(p is not None for p in best):
+                best = proofs
+            if None not in proofs:
+                instances = [i for proof in proofs if proof for i in proof.instances]
+                conditions = conditions_of(rule, world, instances)
+                if not check_chain(rule, world, conditions, instances, self.axioms):
+                    conditions = conditions_of(rule, world, instances, granted)
+                    if not check_chain(rule, world, conditions, instances, self.axioms):
+                        continue
+                return Verdict("proved under conditions" if conditions else "proved", conditions, proofs)
+        return Verdict("unknown", proofs=best, reason="no chain of axioms was found")
+
+    def _attempts(self, rule: Substitution, world: World) -> Iterator[tuple[EGraph, tuple[str, ...]]]:
+        """Yield graphs in which more and more was assumed, with the conditions that were."""
+        graph = world.graph()
+        yield from self._search(graph, rule, [self._plain, self._all], granting=False)
+        groups = ungrouped([*rule.source, *rule.target])
+        if not groups:
+            return
+        narrow = world.assuming(groups)
+        if not narrow.contradictory:
+            for found, _ in self._search(narrow.graph(), rule, [self._plain, self._all], granting=False):
+                yield found, groups
+        yield from self._search(graph, rule, [self._all], granting=True)
+
+    def _search(self, graph: EGraph, rule: Substitution, directions: Sequence[dict[str, list[Way]]], *, granting: bool
+                ) -> Iterator[tuple[EGraph, tuple[str, ...]]]:
+        goals = [(graph.add(old), graph.add(new)) for old, new in zip(rule.source, rule.target, strict=True)]
+        for known in directions:
+            if Search(graph, granting=granting).run(known, goals):
+                yield graph, ()
+                return
+        yield graph, ()
+
+
+def _proofs(graph: EGraph, rule: Substitution) -> tuple[Proof | None, ...]:
+    found: list[Proof | None] = []
+    for old, new in zip(rule.source, rule.target, strict=True):
+        a, b = graph.add(old), graph.add(new)
+        found.append(Proof(tuple(graph.explain(a, b))) if graph.find(a) == graph.find(b) else None)
+    return tuple(found)
+
+
+def _axis_values(rule: Substitution) -> list[dict[str, int]]:
+    """Return the values to try for the axis parameter: every axis of a tensor of four."""
+    return [{"a": axis} for axis in range(4)] if "a" in parameter_variables(*rule.source) else [{}]
+
+
+def common_conditions(found: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the conditions for all values of the axis parameter."""
+    return tuple(dict.fromkeys(condition for conditions in found for condition in conditions))
+
+
+_DEFAULT: list[Prover] = []
+
+
+def prove(rule: Substitution) -> Verdict:
+    """Prove a rule from the axioms of `taso_mini.axioms`."""
+    if not _DEFAULT:
+        _DEFAULT.append(Prover())
+    return _DEFAULT[0].prove(rule)
