@@ -1,8 +1,9 @@
 """What an operator costs on this machine, measured with the kernels that `ansor_mini` makes for it.
 
-Neither paper has this room: it is where graph substitution asks the kernel generator. A node is priced alone, in the
-channels-last layout that networks are compiled in, under the default schedule: compiled, run on small integers,
-compared with its NumPy reference, timed. What the back end fuses into other kernels is priced at a share of that.
+Neither paper has this room: it is where graph substitution asks the kernel generator. A node is priced alone, under
+the default schedule: compiled, run on small integers, compared with its NumPy reference, timed. It is taken as it
+stands, or in the channels-last layout where networks are compiled in that whatever the search says. What the back end
+fuses into other kernels is priced at a share of that.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ SUSPICIOUS = 4.0  # times the estimate
 ATTEMPTS = 3
 
 
-def one_node_graph(node: Node, types: Sequence[TensorType]) -> Graph:
-    """A graph of one node over inputs of the given types, convolutions and the like in channels-last layout."""
+def one_node_graph(node: Node, types: Sequence[TensorType], *, channels_last: bool = True) -> Graph:
+    """A graph of one node over inputs of the given types; channels_last: convolutions and the like in that layout."""
     inputs = {f"x{i}": kind for i, kind in enumerate(types)}
     outputs = tuple(f"y{i}" for i in range(len(node.outputs)))
     alone = Graph("one", inputs, {}, (Node(node.operator, tuple(inputs), outputs, node.params),), outputs)
-    if "layout" not in node.params:
+    if not channels_last or "layout" not in node.params:
         return alone
     moved = to_channels_last(alone)
     own = next(other for other in moved.nodes if other.operator == node.operator)
@@ -56,14 +57,17 @@ class MeasuredKernels:
     Keeps one isolated runner for all measurements; use it as a context manager.
     """
 
-    def __init__(self, machine: Machine, threads: int = 1) -> None:
-        """Start the runner."""
-        self.machine, self.threads = machine, threads
+    def __init__(self, machine: Machine, threads: int = 1, *, channels_last: bool = True) -> None:
+        """Start the runner.
+
+        channels_last: measure convolutions and pools in that layout, whatever they say.
+        """
+        self.machine, self.threads, self.channels_last = machine, threads, channels_last
         self._runner = Runner()
 
     def __call__(self, node: Node, types: Sequence[TensorType]) -> float | None:
         """Seconds of one node on inputs of these types; None when it has no kernel or the kernel fails."""
-        graph = one_node_graph(node, types)
+        graph = one_node_graph(node, types, channels_last=self.channels_last)
         try:
             nest = self._nest(subgraph(graph, graph.nodes))
         except (UndeclaredOperator, ScheduleError) as error:
@@ -77,8 +81,10 @@ class MeasuredKernels:
             [wanted[name].reshape(buffer.shape) for name, buffer in zip(graph.outputs, nest.outputs, strict=True)],
             exact=False,
         )
-        # In a network the second operand of a convolution or product is a weight, packed as its kernel likes it.
-        constants = [nest.inputs[1].name] if node.operator in ("conv", "matmul") else []
+        # In a network the second operand of a convolution or of a product of two matrices is a weight, packed as its
+        # kernel likes it; products of stacks of matrices have none.
+        packed = node.operator == "conv" or (node.operator == "matmul" and types[1].rank == 2)
+        constants = [nest.inputs[1].name] if packed else []
         nest, case = pack_case(nest, case, constants)
         suspicious = SUSPICIOUS * FlopCost().cost(node, types)
         seconds = math.inf

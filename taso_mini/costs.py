@@ -5,7 +5,9 @@ before the first inference and cost nothing. A `CostSource` prices one node from
 types. A search asks it twice: for an `estimate` of every candidate, and for the `cost` of the graphs it goes on with.
 
 Every operator is a kernel of its own here, as in the paper. What a back end does better is a policy on top: `Shares`
-makes a split free where it is a view, or elementwise operators cheap where the kernel before them computes them.
+makes elementwise operators cheap where the kernel before them computes them, `Views` makes a split free where its
+pieces are read in place. Layouts are not the business of a source: it prices a node as it stands, and `layouts` asks
+for the price of every implementation.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Protocol
 
 from runtime.graph import Node, TensorType
 from runtime.graph_operators.elementwise import ELEMENTWISE
+from runtime.layout import is_view
 from runtime.operators import find_operator, infer
 
 Types = Sequence[TensorType]
@@ -88,6 +91,27 @@ class Shares:
         """Return the share of the source's estimate."""
         share = self.shares.get(node.operator, 1.0)
         return share and share * self.source.estimate(node, types)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The prices of another source, but nothing for what only gives new names to memory (`runtime.layout.is_view`).
+
+    >>> costs = Views(FlopCost())
+    >>> split = Node("split", ("x",), ("y", "z"), {"axis": 1, "sizes": (32, 32)})
+    >>> costs.cost(split, (TensorType((1, 64, 56, 56)),)), costs.cost(split, (TensorType((2, 64, 56, 56)),)) > 0
+    (0.0, True)
+    """
+
+    source: CostSource
+
+    def cost(self, node: Node, types: Types) -> float:
+        """Return nothing for a view, else the source's exact price."""
+        return 0.0 if is_view(node, types) else self.source.cost(node, types)
+
+    def estimate(self, node: Node, types: Types) -> float:
+        """Return nothing for a view, else the source's estimate."""
+        return 0.0 if is_view(node, types) else self.source.estimate(node, types)
 
 
 @dataclass

@@ -120,32 +120,46 @@ def _conversion(prices: Prices, kind: TensorType, form: Form | None, order: Orde
     return prices.conversion(kind, wanted, form.native)
 
 
+VARIANTS = AS_GIVEN, SUBSTITUTIONS, LAYOUTS, SEQUENTIAL, JOINT = (
+    "as given",
+    "substitutions",
+    "layouts",
+    "sequential",
+    "joint",
+)
+
+
 @dataclass(frozen=True, eq=False)
 class JointlyOptimized:
     """The result of `optimize_jointly`.
 
-    graph: in its layouts, ready to compile.  plain: the same before layouts were chosen.  assignment: the layouts.
-    steps: the rewrites on the way; each has the costs that the search saw.
-    costs: seconds of the graph "as given", after "substitutions" only, "layouts" only, both one after the other
-        ("sequential"), and "joint".
+    variants: the graph and layouts that each way of searching leads to: the graph "as given", "substitutions" in plain
+        layouts, best "layouts" of the given graph, "sequential": layouts after substitutions, and "joint".
+    steps: the rewrites on the way to the joint result; each has the costs that its search saw.
     """
 
-    graph: Graph
-    plain: Graph
-    assignment: Assignment
+    variants: Mapping[str, Assignment]
     steps: tuple[Step, ...]
-    costs: Mapping[str, float]
+
+    @property
+    def assignment(self) -> Assignment:
+        """The best graph and its layouts."""
+        return self.variants[JOINT]
+
+    @property
+    def graph(self) -> Graph:
+        """The best graph in its layouts, ready to compile."""
+        return realize(self.assignment)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Seconds of every variant."""
+        return {name: assignment.cost for name, assignment in self.variants.items()}
 
     def __str__(self) -> str:
         """Return the costs, then what changed its layout."""
         lines = [f"{name:14} {seconds * 1e3:9.4f} ms" for name, seconds in self.costs.items()]
         return "\n".join([*lines, str(self.assignment).splitlines()[-1]])
-
-
-@dataclass(frozen=True, eq=False)
-class _Finalist:
-    assignment: Assignment
-    steps: tuple[Step, ...] = ()
 
 
 def optimize_jointly(
@@ -160,34 +174,26 @@ def optimize_jointly(
     """
     if rounds < 0:
         raise ValueError(f"rounds: expected at least 0, got {rounds}")
-    prices = Prices(costs)
-    graph = graph.prune()
-
-    def laid_out(found: Optimized, steps: tuple[Step, ...] = ()) -> _Finalist:
-        return _Finalist(assign(found.graph, prices), (*steps, *found.trace.steps))
-
-    given = _Finalist(assign(graph, prices))
-    substituted = search(graph, rules, costs)
-    sequential = laid_out(substituted)
-    freely = laid_out(search(graph, rules, LayoutCosts(costs)))
-    best = min(given, sequential, freely, key=lambda finalist: finalist.assignment.cost)
+    prices, graph = Prices(costs), graph.prune()
+    in_plain = search(graph, rules, costs)
+    freely = search(graph, rules, LayoutCosts(costs))
+    variants = {
+        AS_GIVEN: assign(graph, prices, plain_only(graph)),
+        SUBSTITUTIONS: assign(in_plain.graph, prices, plain_only(in_plain.graph)),
+        LAYOUTS: assign(graph, prices),
+        SEQUENTIAL: assign(in_plain.graph, prices),
+    }
+    finalists: list[tuple[Assignment, tuple[Step, ...]]] = [
+        (variants[LAYOUTS], ()),
+        (variants[SEQUENTIAL], in_plain.trace.steps),
+        (assign(freely.graph, prices), freely.trace.steps),
+    ]
+    best, steps = min(finalists, key=lambda finalist: finalist[0].cost)
     for number in range(rounds):
-        around = search(best.assignment.graph, rules, LayoutCosts(costs, best.assignment.forms))
-        again = laid_out(around, best.steps)
-        say(2, f"round {number}: {best.assignment.cost * 1e6:.2f} -> {again.assignment.cost * 1e6:.2f} us")
-        if again.assignment.cost >= best.assignment.cost:
+        around = search(best.graph, rules, LayoutCosts(costs, best.forms))
+        again = assign(around.graph, prices)
+        say(2, f"round {number}: {best.cost * 1e6:.2f} -> {again.cost * 1e6:.2f} us")
+        if again.cost >= best.cost:
             break
-        best = again
-    return JointlyOptimized(
-        realize(best.assignment),
-        best.assignment.graph,
-        best.assignment,
-        best.steps,
-        {
-            "as given": assign(graph, prices, plain_only(graph)).cost,
-            "substitutions": assign(substituted.graph, prices, plain_only(substituted.graph)).cost,
-            "layouts": given.assignment.cost,
-            "sequential": sequential.assignment.cost,
-            "joint": best.assignment.cost,
-        },
-    )
+        best, steps = again, (*steps, *around.trace.steps)
+    return JointlyOptimized({**variants, JOINT: best}, steps)

@@ -1,0 +1,103 @@
+"""Substitutions and layouts together: never worse than either or than one after the other, and always equal."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.graph import GraphBuilder, Node, TensorType
+from taso_mini.costs import FlopCost, Views
+from taso_mini.layouts.assignment import Form, Prices, assign, constants
+from taso_mini.layouts.joint import JOINT, VARIANTS, LayoutCosts, optimize_jointly
+from taso_mini.layouts.orders import NHWC, plain
+from taso_mini.layouts.realize import realize
+from taso_mini.models import MODELS
+from taso_mini.optimizer import optimize
+from taso_mini.rules_text import load_rules, parse_rules
+from tests.strategies import rewritable
+from tests.strategies.graphs import EXACT, feeds, graphs
+from tests.taso_mini.test_layouts import Whims, priced
+from tests.taso_mini.test_substitution import same_outputs
+
+RULES = load_rules(Path(__file__).with_name("sample_rules.txt"))
+
+
+@given(rewritable.networks(max_nodes=6), st.integers(0, 9))
+def test_joint_is_at_least_as_good_as_every_other_way_and_all_are_equal(graph, seed):
+    found = optimize_jointly(graph, RULES, Whims(seed), search=partial(optimize, budget=5))
+    assert tuple(found.variants) == VARIANTS
+    assert all(found.costs[JOINT] <= cost + 1e-12 for cost in found.costs.values())
+    for assignment in found.variants.values():
+        assert same_outputs(graph, realize(assignment), np.random.default_rng(0))
+
+
+@given(graphs(operators=EXACT, max_nodes=6), st.integers(0, 99))
+def test_no_layouts_are_cheaper_than_the_price_with_every_layout_open(graph, seed):
+    """Where matrices are no weights a product may read both in any order; the price assumes the second is one."""
+    graph, costs = graph.prune(), Whims(seed)
+    fixed = constants(graph)
+    nodes = [n for n in graph.nodes if not fixed.issuperset(n.outputs) and n.operator != "matmul"]
+    known = assign(graph, Prices(costs)).forms
+    price, inside = LayoutCosts(costs), LayoutCosts(costs, known)
+    for node in nodes:
+        types = [graph.types[value] for value in node.inputs]
+        assert price.cost(node, types) <= inside.cost(node, types) + 1e-12
+
+
+def test_known_layouts_at_the_boundary_are_kept_or_converted():
+    """A convolution between NCHW values costs its NCHW price, or its NHWC price and the conversions."""
+    x, w = TensorType((1, 8, 16, 16)), TensorType((8, 8, 1, 1))
+    conv = Node("conv", ("x", "w"), ("y",))
+
+    class ChannelsLast(FlopCost):
+        def cost(self, node, types):
+            if node.operator == "transpose":
+                return 1.0
+            return {"NHWC": 2.0, "NCHW": 10.0}[node["layout"]]
+
+    rows = Form(plain(4))
+    last = Form(NHWC)
+    assert LayoutCosts(ChannelsLast()).cost(conv, (x, w)) == 2
+    assert LayoutCosts(ChannelsLast(), {"x": rows}).cost(conv, (x, w)) == 3
+    assert LayoutCosts(ChannelsLast(), {"x": rows, "y": rows}).cost(conv, (x, w)) == 4
+    assert LayoutCosts(ChannelsLast(), {"x": rows, "y": last}).cost(conv, (x, w)) == 3
+    assert LayoutCosts(ChannelsLast(), {"x": Form(plain(4), NHWC), "y": last}).cost(conv, (x, w)) == 2
+
+
+MERGE = parse_rules("""
+rule merge
+  variables x: matrix, v: matrix, w: matrix
+  source    matmul(x, v)
+  source    matmul(x, w)
+  target    split0(matmul(x, concat(v, w, axis=1)), axis=1)
+  target    split1(matmul(x, concat(v, w, axis=1)), axis=1)
+""")
+
+
+def test_a_merge_pays_only_where_its_split_is_a_view():
+    """Of a column-major product the halves are whole pieces; of a row-major one they would be copied."""
+    build = GraphBuilder("merge")
+    x = build.input("x", (64, 64))
+    w, v = (build.weight(name, np.ones((64, 64), np.float32)) for name in "wv")
+    parts = [build.add("tanh", build.add("matmul", x, weight)) for weight in (w, v)]
+    graph = build.finish(build.add("matmul", build.add("transpose", parts[0], perm=(1, 0)), parts[1]))
+    costs = Views(FlopCost(bytes_per_second=1e9))
+    found = optimize_jointly(graph, MERGE, costs)
+    assert not any(node.operator == "split" for node in found.variants["substitutions"].graph.nodes)
+    assert found.costs["joint"] < found.costs["sequential"] and [step.rule for step in found.steps] == ["merge"]
+    split, = (node for node in found.graph.nodes if node.operator == "split")
+    assert split["axis"] == 0
+    data = feeds(graph)
+    assert np.allclose(*(g.evaluate(data)[graph.outputs[0]] for g in (graph, found.graph)))
+    assert priced(found.graph, costs) == pytest.approx(found.costs["joint"])
+
+
+def test_a_negative_number_of_rounds_is_refused():
+    graph = MODELS["nasrnn"](np.random.default_rng(0), hidden=4, steps=1)
+    with pytest.raises(ValueError, match="rounds: expected at least 0, got -1"):
+        optimize_jointly(graph, [], FlopCost(), rounds=-1)
