@@ -54,15 +54,17 @@ class NumberedValues:
         self._arithmetic, self._table, self._rng = arithmetic, table, rng
         self._drawn: dict[tuple[Term, int], Array] = {}
 
-    def comparison(self, search: ShapeSearch, left: Term, right: Term) -> Callable[[Sequence[int]], bool]:
-        """Return a function that says whether two of the search's roots have the same shape, split trees included, and
-        the same value, for shape numbers as `search.numbered` yields them.
+    def comparison(self, search: ShapeSearch, left: Term, right: Term, *,
+                   trees: bool = True) -> Callable[[Sequence[int]], bool]:
+        """Return a function that compares two roots of the search for shape numbers as `search.numbered` yields them.
+
+        Roots are equal when they have the same value and, with `trees`, the same split trees; their dims must agree.
         """
         slots, computes = search.slots, self._computes(search, left, right)
         first, second, one, other = slots[left], slots[right], computes[left], computes[right]
 
         def equal(known: Sequence[int]) -> bool:
-            return known[first] == known[second] and bool((one(known) == other(known)).all())
+            return (not trees or known[first] == known[second]) and bool((one(known) == other(known)).all())
 
         return equal
 

@@ -31,7 +31,7 @@ from taso_mini.terms import Term, bind_parameters, parameter_variables, subterms
 
 _WORLDS = 4  # at least, unless fewer shapes are drawn
 _PER_WORLD = 12  # draws from one world at most
-_LARGE_WORLDS = 3  # of four
+_SMALL_WORLDS = 4  # every so many-th world may have lengths of 1
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,24 @@ def draw_samples(source: Sequence[Term], target: Sequence[Term], *, rng: np.rand
 def draw_instances(source: Sequence[Term], target: Sequence[Term], group_class: GroupClass, *, rng: np.random.Generator,
                    draws: int) -> Iterator[tuple[Assignment, dict[str, Hashable]]]:
     """Yield shapes and parameters for which the source is defined, half of them with the target defined alike."""
-    left, per_world = draws, min(-(-draws // _WORLDS), _PER_WORLD)
-    while left > 0:
+    per_world = max(1, min(-(-draws // _WORLDS), _PER_WORLD))
+    for number, left in enumerate(range(draws, 0, -per_world)):
         params = draw_parameters([*source, *target], rng)
-        search = _Searches(source, target, group_class, params, rng)
+        large = number % _SMALL_WORLDS != _SMALL_WORLDS - 1
+        search = _Searches(source, target, group_class, params, rng, large=large)
         for _ in range(min(left, per_world)):
             for shapes in (search.source_only(rng), search.both.sample(rng)):
                 if shapes is not None:
                     yield shapes, params
-        left -= per_world
 
 
 class _Searches:
     """The searches for shapes in one world."""
 
     def __init__(self, source: Sequence[Term], target: Sequence[Term], group_class: GroupClass,
-                 params: Mapping[str, Hashable], rng: np.random.Generator) -> None:
+                 params: Mapping[str, Hashable], rng: np.random.Generator, *, large: bool) -> None:
         self._old, self._new = ([bind_parameters(root, params) for root in side] for side in (source, target))
-        world = World([*self._old, *self._new], group_class, rng, large=bool(rng.integers(4) < _LARGE_WORLDS))
+        world = World([*self._old, *self._new], group_class, rng, large=large)
         self._table = ShapeTable(restriction(self._old, group_class))
         self._choices = world.choices()
         self._source = ShapeSearch(self._old, self._choices, table=self._table)
