@@ -123,12 +123,18 @@ class EGraph:
 
     def unite(self, instance: Instance) -> bool:
         """Make the two sides of an instance equal; return whether that is new. Their shapes must be equal."""
+        for constant, other in ((instance.left, instance.right), (instance.right, instance.left)):
+            if constant.is_constant and constant not in self._leaves:  # a new one: as large as what it equals
+                self._leaves[constant] = self._checked(constant, self.shape_of(other))
         left, right = self.add(instance.left), self.add(instance.right)
         if self.find(left) == self.find(right):
             return False
         self.typing.same(self.shape(left), self.shape(right))
         self._union(left, right, instance)
         return True
+
+    def _checked(self, constant: Term, shape: SymbolicShape) -> SymbolicShape:
+        return apply(self.typing, constant, [SymbolicShape(shape.dims, (None,) * len(shape.dims))])
 
     def _union(self, a: int, b: int, reason: Instance | None) -> None:
         pending = [(a, b, reason)]

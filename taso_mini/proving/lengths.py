@@ -110,6 +110,8 @@ def equation(difference: Length) -> str:
     """
     terms = difference.reduced.terms
     left, right = (Length({m: sign * f for m, f in terms if sign * f > 0}) for sign in (1, -1))
+    if left.value is not None or right.value is None and str(right) < str(left):
+        left, right = right, left
     return f"{left} == {right}"
 
 

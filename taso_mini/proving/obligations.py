@@ -16,7 +16,8 @@ from taso_mini.kinds import SIGNATURES
 from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.proving.certificate import is_instance
 from taso_mini.proving.egraph import EGraph, Instance
-from taso_mini.proving.ground import ShapeOf, assume, follows
+from taso_mini.proving.ground import ShapeOf, assume, difference, follows
+from taso_mini.proving.lengths import equation
 from taso_mini.proving.shape_rules import apply
 from taso_mini.proving.symbolic_shapes import SymbolicShape, Typing, Unknown, leaf_shape
 from taso_mini.rules_text import parse_term
@@ -44,7 +45,8 @@ class World:
             for old, new in zip(rule.source, rule.target, strict=True):
                 typing.same(shapes.of(old), shapes.of(new))
             for condition in conditions:
-                assume(condition, typing, shapes.of_expression)
+                for part in split_axes(condition, self.ranks):
+                    assume(part, typing, shapes.of_expression)
         except Unknown:
             typing.equations.contradictory = True
         typing.assuming = False
@@ -92,11 +94,29 @@ class Shapes:
     def _find(self, node: Term) -> SymbolicShape:
         if not node.args and node not in self._leaves:
             raise Unknown(f"the shape of {node}")
-        given = [self._known[argument] for argument in node.args] or [self._leaves[node]]
+        if not node.args:
+            return self._leaf(node)
+        given = [self._known[argument] for argument in node.args]
         self.typing.asking = node
         if node in self.allowed:
             self.typing.allow(given[0].dims[1], given[1].dims[1], given[1].dims[0])
         return apply(self.typing, node, given)
+
+    def same(self, left: Term, right: Term) -> None:
+        """Ask that two terms have one shape; a new constant alone on one side takes the other's."""
+        for constant, other in ((left, right), (right, left)):
+            if constant.is_constant and constant not in self._leaves:
+                dims = self.of(other).dims
+                self._leaves[constant] = apply(self.typing, constant, [SymbolicShape(dims, (None,) * len(dims))])
+        self.typing.same(self.of(left), self.of(right))
+
+    def _leaf(self, node: Term) -> SymbolicShape:
+        """Return a leaf's shape; that a constant's is one of those it may take is never in doubt."""
+        wanted, self.typing.wanted = self.typing.wanted, None
+        assuming, self.typing.assuming = self.typing.assuming, True
+        shape = apply(self.typing, node, [self._leaves[node]])
+        self.typing.wanted, self.typing.assuming = wanted, assuming
+        return shape
 
     def of_expression(self, node: ast.expr) -> SymbolicShape:
         """Return the shape of a term in a condition."""
@@ -149,13 +169,53 @@ def conditions_of(rule: Substitution, world: World, instances: Sequence[Instance
     found: list[str] = []
     for condition in dict.fromkeys([*granted, *(c for instance in instances for c in instance.conditions)]):
         if not follows(condition, typing, shapes.of_expression):
-            found.append(condition)
+            found.append(plainly(condition, shapes, world))
             assume(condition, typing, shapes.of_expression)
     shapes.allowed = _convolutions(instances)
     typing.wanted = []
     for old, new in zip(rule.source, rule.target, strict=True):
         typing.same(shapes.of(old), shapes.of(new))
-    return tuple(dict.fromkeys(found + merge_axes(typing.wanted, world.ranks)))
+    found += merge_axes([c for c in typing.wanted if not c.startswith("defined(")], world.ranks)
+    doubtful = [c for c in typing.wanted if c.startswith("defined(")]
+    return tuple(dict.fromkeys(found + _in_doubt(rule, world, found, doubtful)))
+
+
+def _in_doubt(rule: Substitution, world: World, found: Sequence[str], doubtful: Sequence[str]) -> list[str]:
+    """Return which terms are still not known to be defined when all other conditions hold."""
+    if not doubtful:
+        return []
+    typing = Typing(world.axes)
+    shapes = _known_from_source(rule, world, typing)
+    for condition in found:
+        for part in split_axes(condition, world.ranks):
+            assume(part, typing, shapes.of_expression)
+    typing.assuming = False
+    return [c for c in doubtful if not _is_defined(c[len("defined(") : -len(") == 1")], shapes)]
+
+
+def _is_defined(text: str, shapes: Shapes) -> bool:
+    try:
+        shapes.of_expression(ast.parse(text, mode="eval").body)
+    except Unknown:
+        return False
+    return True
+
+
+def plainly(condition: str, shapes: Shapes, world: World) -> str:
+    """Say a condition about terms of the lengths of variables instead, if it can be said so."""
+    try:
+        gap = difference(condition, shapes.of_expression).reduced
+    except Unknown:
+        return condition
+    lengths = {f"{leaf}.shape[{axis}]" for leaf, rank in world.ranks.items() for axis in range(rank)}
+    if not {atom for monomial, _ in gap.terms for atom in monomial} <= lengths:
+        return condition
+    factors = {monomial: factor for monomial, factor in gap.terms}
+    image, kernel = (next((str(leaf) for leaf in world.ranks if factors.get((f"{leaf}.shape[1]",)) == sign), None)
+                     for sign in (1, -1))
+    if condition.startswith("groups(") and condition.endswith(" == 1") and len(factors) == 2 and image and kernel:
+        return f"groups({image}, {kernel}) == 1"
+    return equation(gap)
 
 
 def _known_from_source(rule: Substitution, world: World, typing: Typing) -> Shapes:
@@ -206,6 +266,16 @@ def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
     return [text for key in order for text in merged.get(key, [key])]
 
 
+def split_axes(condition: str, ranks: Mapping[Term, int]) -> list[str]:
+    """Undo `merge_axes`: one equation for each axis."""
+    rank = {str(leaf): value for leaf, value in ranks.items()}
+    sides = [side.split(".shape") for side in condition.split(" == ")]
+    if not all(len(side) == 2 and side[0] in rank and (side[1] == "" or side[1].endswith(":]")) for side in sides):
+        return [condition]
+    start = int(sides[0][1][1:-2]) if sides[0][1] else 0
+    return [f"{sides[0][0]}.shape[{i}] == {sides[1][0]}.shape[{i}]" for i in range(start, rank[sides[0][0]])]
+
+
 def check_chain(rule: Substitution, world: World, conditions: Sequence[str], instances: Sequence[Instance],
                 axioms: Mapping[str, Axiom]) -> bool:
     """Whether each instance is one of its axiom, defined with equal shapes, and its conditions follow."""
@@ -216,8 +286,9 @@ def check_chain(rule: Substitution, world: World, conditions: Sequence[str], ins
     shapes.allowed = _convolutions(instances)
     of: ShapeOf = shapes.of_expression
     try:
-        for instance in instances:
-            checked.typing.same(shapes.of(instance.left), shapes.of(instance.right))
+        # Where a constant is one side, it may be new and take the other's shape: those first.
+        for instance in sorted(instances, key=lambda i: not (i.left.is_constant or i.right.is_constant)):
+            shapes.same(instance.left, instance.right)
             known = is_instance(instance, axioms[instance.axiom])
             if not (known and all(c in conditions or follows(c, checked.typing, of) for c in instance.conditions)):
                 return False

@@ -5,7 +5,8 @@ target's. Input: a rule. Output: a `Verdict`.
 
 1. Assume that both sides are defined with equal shapes; if no sizes can do that, the rule says nothing.
 2. Search with the axioms whose conditions follow (`search`).
-3. If that fails, search with no convolution grouped; then with conditions granted.
+3. If that fails, search with no convolution grouped; with constants as large as the images they meet; then with
+   conditions granted.
 4. The rule's conditions are those of the steps, and what the target needs to be defined, where they do not follow from
    the source being defined.
 5. Check the chains again under just these conditions: each step an instance of its axiom, defined, of equal shape.
@@ -32,10 +33,11 @@ from dataclasses import dataclass
 
 from taso_mini.axioms import AXIOMS, LEMMAS, Axiom
 from taso_mini.conditions import ungrouped
+from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.proving.egraph import EGraph, Instance, Step
 from taso_mini.proving.obligations import World, check_chain, conditions_of
 from taso_mini.proving.search import Search, Way, ways
-from taso_mini.terms import Substitution, parameter_variables
+from taso_mini.terms import Substitution, Term, constants, parameter_variables, subterms
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,14 @@ class Prover:
         """Yield graphs in which more and more was assumed, with the conditions that were."""
         graph = world.graph()
         yield from self._search(graph, rule, [self._plain, self._all], granting=False)
-        groups = ungrouped([*rule.source, *rule.target])
-        if not groups:
-            return
-        narrow = world.assuming(groups)
-        if not narrow.contradictory:
-            for found, _ in self._search(narrow.graph(), rule, [self._plain, self._all], granting=False):
-                yield found, groups
-        yield from self._search(graph, rule, [self._all], granting=True)
+        groups, shapes = ungrouped([*rule.source, *rule.target]), constant_shapes([*rule.source, *rule.target])
+        for granted in dict.fromkeys([groups, *shapes, *(groups + more for more in shapes)]):
+            narrow = world.assuming(granted)
+            if granted and not narrow.contradictory:
+                for found, _ in self._search(narrow.graph(), rule, [self._plain, self._all], granting=False):
+                    yield found, granted
+        if groups:
+            yield from self._search(graph, rule, [self._all], granting=True)
 
     def _search(self, graph: EGraph, rule: Substitution, directions: Sequence[dict[str, list[Way]]], *, granting: bool
                 ) -> Iterator[tuple[EGraph, tuple[str, ...]]]:
@@ -153,6 +155,22 @@ def _proofs(graph: EGraph, rule: Substitution) -> tuple[Proof | None, ...]:
 def _axis_values(rule: Substitution) -> list[dict[str, int]]:
     """Return the values to try for the axis parameter: every axis of a tensor of four."""
     return [{"a": axis} for axis in range(4)] if "a" in parameter_variables(*rule.source) else [{}]
+
+
+def constant_shapes(roots: Sequence[Term]) -> list[tuple[str, ...]]:
+    """Return the sizes that constant kernels usually have: an output for each channel, then depthwise, then dense.
+
+    >>> from taso_mini.terms import term, variable
+    >>> constant_shapes([term("conv", variable("x1", "image"), term("Cpool", kernel=(3, 3)))])
+    [('Cpool(kernel=(3, 3)).shape[0] == x1.shape[1]',)]
+    """
+    kernels = [node for node in constants(*roots) if node.operator == "Iconv"]
+    outputs = tuple(f"{node.args[1]}.shape[0] == {node.args[0]}.shape[1]" for node in subterms(*roots)
+                    if node.operator in CONVOLUTIONS and node.args[1].is_constant)
+    depthwise = tuple(f"{kernel}.shape[1] == 1" for kernel in kernels)
+    dense = tuple(f"{kernel}.shape[1] == {kernel}.shape[0]" for kernel in kernels)
+    found = [outputs] + [outputs + more for more in (depthwise, dense)]
+    return [conditions for conditions in dict.fromkeys(found) if conditions]
 
 
 def common_conditions(found: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

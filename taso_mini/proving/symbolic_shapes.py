@@ -127,11 +127,14 @@ class Typing:
         number = self.normal(length).value
         if number is not None:
             self.need(number % 2 == 1, f"{number} is even")
-        elif self.normal(length) in self._largest and not self.assuming:
-            for part in self._largest[self.normal(length)]:
-                self.odd(part)
-        else:
+        elif not self._surely_odd(self.normal(length)):
             self.fact("odd", length)
+
+    def _surely_odd(self, length: Length) -> bool:
+        if length.value is not None:
+            return length.value % 2 == 1
+        parts = self._largest.get(length)
+        return ("odd", length) in self._facts or parts is not None and all(map(self._surely_odd, parts))
 
     def at_most(self, old: Length, new: Length) -> None:
         """Ask that a window is no larger than another."""
@@ -214,6 +217,8 @@ class Typing:
     def _fits(self, image: Length, inputs: Length, outputs: Length) -> bool:
         if image == inputs or inputs.value == 1 and outputs == image:
             return True
+        if outputs == image and ("identity kernel", outputs, inputs) in self._facts:
+            return True  # depthwise or not, an identity kernel for as many channels fits
         multiples = [tuple(map(self.normal, known)) for known in self._convolutions]
         parts = [o for c, i, o in multiples if c == image and i == inputs]
         if inputs.value == 1:
