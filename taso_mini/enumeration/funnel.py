@@ -13,14 +13,17 @@ Paper: TASO §4, Table 3. In order, each step counted:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 
 import numpy as np
 
 from taso_mini.enumeration.forms import LocalPairs, Pairs, normal_forms
-from taso_mini.enumeration.joins import CHUNK, common
+from taso_mini.enumeration.joins import common
 from taso_mini.enumeration.surrogates import Array
 from taso_mini.enumeration.term_table import NONE, PAD, TermTable
+
+BLOCK = 1 << 14  # pairs that are named at once
 
 
 def firsts(forms: Array) -> Array:
@@ -77,29 +80,40 @@ def _identified(local: LocalPairs, owners: Array) -> Iterator[tuple[LocalPairs, 
                 yield some.merged(np.full(len(rows), keep), np.full(len(rows), drop)), owners[rows]
 
 
-def is_instance(local: LocalPairs, forms: Array) -> Array:
-    """Return which pairs another one becomes when some of its inputs are made the same.
+def is_instance(local: LocalPairs, forms: Array, executor: Executor | None = None) -> Array:
+    """Return which pairs another one of as many operators becomes when some of its inputs are made the same.
+
+    With fewer operators it is kept: a matcher that gives each operator of a rule one of its own would not find it.
 
     Args:
         local: the pairs.
         forms: their normal forms, shapes ignored, all different.
+        executor: who looks.
     """
-    special = np.zeros(len(forms), dtype=bool)
     order = np.argsort(forms)
-    for low in range(0, len(forms), CHUNK // 64):
-        rows = np.arange(low, min(low + CHUNK // 64, len(forms)))
-        level = [(local.take(rows), rows)]
-        while level:
-            below = []
-            for pairs, owners in level:
-                for merged, owner in _identified(pairs, owners):
-                    found = normal_forms(merged, aware=False)
-                    place = order[np.minimum(np.searchsorted(forms[order], found), len(forms) - 1)]
-                    hit = (forms[place] == found) & (place != owner)
-                    special[place[hit]] = True
-                    below.append((merged, owner))
-            level = [_distinct(below)] if below else []
-    return special
+    operators = (local.templates != NONE).sum(axis=1)
+    special = np.zeros(len(forms), dtype=bool)
+    special[_everywhere(executor, _instances, local, forms[order], operators[order])] = True
+    result = np.zeros(len(forms), dtype=bool)
+    result[order] = special
+    return result
+
+
+def _instances(local: LocalPairs, forms: Array, operators: Array) -> Array:
+    """Return the places in sorted `forms` of what the pairs become when some of their inputs are made the same."""
+    own = (local.templates != NONE).sum(axis=1)
+    places = [np.zeros(0, dtype=np.int64)]
+    level = [(local, np.arange(len(own)))]
+    while level:
+        below = []
+        for pairs, owners in level:
+            for merged, owner in _identified(pairs, owners):
+                found = normal_forms(merged, aware=False)
+                place = np.minimum(np.searchsorted(forms, found), len(forms) - 1)
+                places.append(place[(forms[place] == found) & (operators[place] == own[owner])])
+                below.append((merged, owner))
+        level = [_distinct(below)] if below else []
+    return np.unique(np.concatenate(places))
 
 
 def _distinct(parts: list[tuple[LocalPairs, Array]]) -> tuple[LocalPairs, Array]:
@@ -114,19 +128,38 @@ def _distinct(parts: list[tuple[LocalPairs, Array]]) -> tuple[LocalPairs, Array]
     return joined.take(rows), owners[rows]
 
 
-def prune(table: TermTable, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
-    """Return the candidate rules and how many pairs each step left, in order."""
+def prune(table: TermTable, pairs: Pairs, executor: Executor | None = None) -> tuple[Pairs, dict[str, int]]:
+    """Return the candidate rules and how many pairs each step left, in order.
+
+    Args:
+        table: the terms.
+        pairs: graphs of equal value that share no operator on inputs alone.
+        executor: who computes normal forms; None does it here.
+    """
     left = {"equal pairs": len(pairs)}
-    pairs = pairs.take(firsts(normal_forms(LocalPairs(table, pairs), aware=True)))
-    left["different up to renaming"] = len(pairs)
-    forms = normal_forms(LocalPairs(table, pairs), aware=False)
-    rows = firsts(forms)
-    pairs, forms = pairs.take(rows), forms[rows]
-    left["different, shapes ignored"] = len(pairs)
+    for step, aware in (("different up to renaming", True), ("different, shapes ignored", False)):
+        forms = _everywhere(executor, _forms, LocalPairs(table, pairs), aware)
+        rows = firsts(forms)
+        pairs, forms = pairs.take(rows), forms[rows]
+        left[step] = len(pairs)
     for step, drop in (("no common output operator", shares_output), ("no union of rules", is_union)):
         rows = np.flatnonzero(~drop(table, pairs))
         pairs, forms = pairs.take(rows), forms[rows]
         left[step] = len(pairs)
-    rows = np.flatnonzero(~is_instance(LocalPairs(table, pairs), forms))
+    rows = np.flatnonzero(~is_instance(LocalPairs(table, pairs), forms, executor))
     left["no instance of another"] = len(rows)
     return pairs.take(rows), left
+
+
+def _forms(local: LocalPairs, aware: bool) -> Array:
+    return normal_forms(local, aware=aware)
+
+
+def _everywhere(executor: Executor | None, function: Callable[..., Array], local: LocalPairs, *more: object) -> Array:
+    """Return the function's results for blocks of pairs, one after the other."""
+    count = len(local.templates)
+    parts = (local.take(np.arange(low, min(low + BLOCK, count))) for low in range(0, max(count, 1), BLOCK))
+    if executor is None:
+        return np.concatenate([function(part, *more) for part in parts])
+    waiting = [executor.submit(function, part, *more) for part in parts]
+    return np.concatenate([one.result() for one in waiting])

@@ -10,6 +10,7 @@ Values are kept for the terms that arguments are taken from; fingerprints for al
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,10 +143,20 @@ class TermTable:
         self.fingerprint = np.array(prints, dtype=np.uint64)
         self.level_ends.append(count)
 
+    def copy(self) -> TermTable:
+        """Return a table that can grow on its own; the arrays, never changed in place, are shared."""
+        other = copy(self)
+        other.level_ends = list(self.level_ends)
+        return other
+
     @property
     def leaf_start(self) -> int:
         """The first node of size 1; they end at `level_ends[1]`."""
         return self.level_ends[0]
+
+    def level(self, size: int) -> Array:
+        """Return the nodes of one size; size 0 are the inputs."""
+        return np.arange(self.level_ends[size - 1] if size else 0, self.level_ends[size])
 
     def fingerprints(self, kind: int, values: Array) -> Array:
         """Return 64 bits for each value (batch, *dims) of a type."""

@@ -1,0 +1,135 @@
+"""Terms of the largest size, made part by part: the level that holds nearly all terms.
+
+Values are kept for terms of up to n - 2 operators; those of n - 1 are computed again for each part and forgotten. Of
+the largest terms only the fingerprints and what they apply to what are kept, and of these only the ones whose value
+some other term has. Parts are the same however many processes share them, so the result is the same too. A part that
+was saved in a folder is read instead of made, which is how an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from taso_mini.enumeration.applications import Applications, across, every_application, join_all, tensors_of, upon
+from taso_mini.enumeration.growth import Reduction, Terms, append, evaluate_all, grow, keep
+from taso_mini.enumeration.joins import union
+from taso_mini.enumeration.space import Space
+from taso_mini.enumeration.surrogates import Array
+from taso_mini.enumeration.term_table import NONE, TermTable
+
+PARENTS = 1 << 14  # terms of the size below that one part extends
+ACROSS = 16  # parts for the terms made from two much smaller ones
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is enumerated: everything that its terms depend on.
+
+    Attributes:
+        space: inputs and operators.
+        operators: the largest number of operators of a graph.
+        representatives: build only upon the first term of each value; what is lost follows from other rules.
+        seed: of the inputs' values.
+    """
+
+    space: Space
+    operators: int
+    representatives: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the number of operators."""
+        if self.operators < 1:
+            raise ValueError(f"operators: expected at least 1, got {self.operators}")
+
+
+@dataclass
+class Part:
+    """Some terms of the largest size: applications without closures, and what `Terms` has of them."""
+
+    template: Array
+    first: Array
+    second: Array
+    outputs: Array
+    fingerprints: Array
+    reductions: Array
+
+
+@lru_cache(maxsize=1)
+def smaller_terms(plan: Plan) -> tuple[TermTable, tuple[Reduction, ...]]:
+    """Return the table of all terms below the largest size, and the reductions among them; made once per process."""
+    table = TermTable(plan.space, plan.seed, plan.operators)
+    found: list[Reduction] = []
+    for size in range(1, plan.operators):
+        kept = size <= max(plan.operators - 2, 1)
+        found += grow(table, size, last=False, keep_values=kept, representatives=plan.representatives)
+    return table, tuple(found)
+
+
+def parents(plan: Plan) -> Array:
+    """Return the nodes that have a tensor to build upon, of the size below the largest."""
+    table, _ = smaller_terms(plan)
+    below = table.level(plan.operators - 1)
+    usable = table.usable[table.first[below]] | table.usable[table.first[below] + table.outputs[below] - 1]
+    return below[usable]
+
+
+def part_count(plan: Plan) -> int:
+    """Return how many parts the largest size has."""
+    return -(-len(parents(plan)) // PARENTS) + (ACROSS if plan.operators > 3 else 1 if plan.operators == 3 else 0)
+
+
+def make_part(plan: Plan, number: int, folder: str | None = None) -> Part:
+    """Return one part, from the folder if it is there, else made (and saved in the folder)."""
+    path = None if folder is None else Path(folder) / f"part-{number:05d}.npz"
+    if path is not None and path.exists():
+        with np.load(path) as saved:
+            return Part(**{name: saved[name] for name in saved.files})
+    part = _make_part(plan, number)
+    if path is not None:
+        partial = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, **vars(part))
+        partial.replace(path)
+    return part
+
+
+def _make_part(plan: Plan, number: int) -> Part:
+    table, _ = smaller_terms(plan)
+    size, nodes = plan.operators, parents(plan)
+    upon_parts = -(-len(nodes) // PARENTS)
+    if size == 1:
+        terms = evaluate_all(table, every_application(table, 1, last=True))
+    elif number >= upon_parts:
+        count = part_count(plan) - upon_parts
+        terms = evaluate_all(table, across(table, size, last=True, part=(number - upon_parts, count)))
+    else:
+        chosen = nodes[number * PARENTS : (number + 1) * PARENTS]
+        stored, rows = table.stored(), table.row.copy()
+        if size > 2 and table.row[table.first[chosen[0]]] == NONE:
+            keep(table, chosen)
+        terms = evaluate_all(table, [join_all(list(upon(table, tensors_of(table, chosen), last=True)), table.width)])
+        table.forget(stored)
+        table.row = rows
+    done = terms.applications
+    return Part(done.template, done.first, done.second, (1 + (terms.types[:, 1] != NONE)).astype(np.uint8),
+                terms.fingerprints, np.array(terms.reductions, dtype=np.int64).reshape(-1, 5))
+
+
+def enter(table: TermTable, part: Part, rows: Array, size: int) -> None:
+    """Append some nodes of a part to the table."""
+    nodes = [np.where(one[rows] == NONE, 0, one[rows]) for one in (part.first, part.second)]
+    below = union(*(table.closure[table.node[one]] for one in nodes), table.width)  # inputs have no closure
+    todo = Applications(part.template[rows], part.first[rows], part.second[rows], below)
+    types = np.where(np.arange(2) < part.outputs[rows][:, None], 0, NONE)
+    append(table, Terms(todo, types, part.fingerprints[rows], []), size, keep_values=False)
+
+
+def joined(parts: list[Part]) -> Part:
+    """Return parts one after the other."""
+    return Part(*(np.concatenate([getattr(part, name) for part in parts])
+                  for name in ("template", "first", "second", "outputs", "fingerprints", "reductions")))

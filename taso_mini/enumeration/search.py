@@ -1,0 +1,144 @@
+"""Candidate rules of a space: grow the terms, pair the graphs of equal value, prune.
+
+Paper: TASO §2.2 and §4. Input: a plan (space, number of operators, seed). Output: pairs of graphs whose outputs have
+equal fingerprints, none of which makes another superfluous, with the number left after each step. Nothing is proved
+here.
+
+The work is split into parts that any `concurrent.futures.Executor` can share; `Client(...).get_executor()` of
+`dask.distributed` spreads the same call over a cluster. The result does not depend on who did what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taso_mini.enumeration.forms import Pairs
+from taso_mini.enumeration.funnel import prune
+from taso_mini.enumeration.growth import Reduction
+from taso_mini.enumeration.last_level import Part, Plan, enter, joined, make_part, part_count, smaller_terms
+from taso_mini.enumeration.meeting import connected_graphs, find_partners, meet
+from taso_mini.enumeration.surrogates import Array
+from taso_mini.enumeration.term_table import TermTable
+
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, and of how much
+
+
+@dataclass(eq=False)
+class Candidates:
+    """What a search found.
+
+    Attributes:
+        table: the terms that matter.
+        pairs: the candidate rules.
+        reductions: terms that equal an input or a tensor of their own closure.
+        counts: terms, distinct values, graphs that hang together, and what each step of pruning left.
+    """
+
+    table: TermTable
+    pairs: Pairs
+    reductions: list[Reduction]
+    counts: dict[str, int]
+
+
+def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None = None,
+           progress: Progress | None = None) -> Candidates:
+    """Find the candidate rules of a plan.
+
+    Args:
+        plan: what to enumerate.
+        executor: who makes the parts; None makes them here, one after the other.
+        folder: where finished parts are kept, so that an interrupted search goes on.
+        progress: is told what is being done.
+
+    >>> from taso_mini.enumeration.space import published
+    >>> found = search(Plan(published(), operators=2))
+    >>> found.counts["equal pairs"], found.counts["no instance of another"]
+    (126, 29)
+    """
+    tell = progress or (lambda step, done, total: None)
+    table, reductions, counts = _terms(plan, executor, folder, tell)
+    tell("finding terms of equal value", 0, 1)
+    partners = find_partners(table)
+    counts["useful tensors"] = int((partners.count > 0).sum())
+    graphs = connected_graphs(table, partners)
+    counts["connected graphs of useful outputs"] = len(graphs)
+    tell("pairing graphs of equal value", 0, 1)
+    pairs = meet(table, partners, graphs)
+    tell("pruning", 0, 1)
+    pairs, left = prune(table, pairs, executor)
+    return Candidates(table, pairs, reductions, counts | left)
+
+
+def _terms(plan: Plan, executor: Executor | None, folder: Path | None,
+           tell: Progress) -> tuple[TermTable, list[Reduction], dict[str, int]]:
+    """Make all terms; return a table of those that share their value with another (and of all smaller ones)."""
+    tell("growing smaller terms", 0, 1)
+    smaller, reductions = smaller_terms(plan)
+    parts = []
+    total = part_count(plan)
+    for done, part in enumerate(_parts(plan, total, executor, _own_folder(plan, folder)), start=1):
+        parts.append(part)
+        tell(f"growing terms of {plan.operators} operators", done, total)
+    largest = joined(parts)
+    prints = np.concatenate([smaller.fingerprint[len(plan.space.inputs) :], largest.fingerprints[:, 0],
+                             largest.fingerprints[largest.outputs == 2, 1]])
+    prints.sort()
+    again = prints[1:] == prints[:-1]
+    shared = np.unique(prints[1:][again])
+    counts = {"operators": plan.operators, "terms": len(prints), "classes": len(prints) - int(again.sum())}
+    del prints
+    useful = _among(shared, largest.fingerprints[:, 0])
+    useful &= (largest.outputs == 1) | _among(shared, largest.fingerprints[:, 1])
+    table = smaller.copy()
+    enter(table, largest, np.flatnonzero(useful), plan.operators)
+    return table, [*reductions, *map(_reduction, largest.reductions)], counts
+
+
+def _reduction(row: Array) -> Reduction:
+    template, first, second, slot, tensor = row.tolist()
+    return template, first, second, slot, tensor
+
+
+def _among(values: Array, asked: Array) -> Array:
+    """Return which numbers are among sorted values."""
+    if not len(values):
+        return np.zeros(len(asked), dtype=bool)
+    found: Array = values[np.minimum(np.searchsorted(values, asked), len(values) - 1)] == asked
+    return found
+
+
+def _own_folder(plan: Plan, folder: Path | None) -> str | None:
+    """Return a folder inside `folder` for this plan alone."""
+    if folder is None:
+        return None
+    own = folder / hashlib.blake2b(repr(plan).encode(), digest_size=8).hexdigest()
+    own.mkdir(parents=True, exist_ok=True)
+    return str(own)
+
+
+def _parts(plan: Plan, total: int, executor: Executor | None, folder: str | None) -> Iterator[Part]:
+    if executor is None:
+        yield from (make_part(plan, number, folder) for number in range(total))
+    else:
+        yield from in_order(executor, make_part, [(plan, number, folder) for number in range(total)])
+
+
+def in_order(executor: Executor, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]],
+             ahead: int = 64) -> Iterator[Any]:
+    """Yield `function(*one)` for each tuple of arguments, in order, with at most `ahead` calls handed out."""
+    waiting = []
+    rest = iter(arguments)
+    for one in itertools.islice(rest, ahead):
+        waiting.append(executor.submit(function, *one))
+    while waiting:
+        yield waiting.pop(0).result()
+        for one in itertools.islice(rest, 1):
+            waiting.append(executor.submit(function, *one))
