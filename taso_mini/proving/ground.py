@@ -74,4 +74,6 @@ def assume(condition: str, typing: Typing, shape_of: ShapeOf) -> None:
         gap = difference(condition, shape_of)
     except Unknown:
         return
+    wanted, typing.wanted = typing.wanted, None
     typing.equal(gap, Length.number(0))
+    typing.wanted = wanted

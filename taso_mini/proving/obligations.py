@@ -166,13 +166,13 @@ def conditions_of(rule: Substitution, world: World, instances: Sequence[Instance
     """Return what must hold, beside that the source is defined, for the steps' conditions and for the target."""
     typing = Typing(world.axes)
     shapes = _known_from_source(rule, world, typing)
+    typing.wanted = []
     found: list[str] = []
     for condition in dict.fromkeys([*granted, *(c for instance in instances for c in instance.conditions)]):
         if not follows(condition, typing, shapes.of_expression):
             found.append(plainly(condition, shapes, world))
             assume(condition, typing, shapes.of_expression)
     shapes.allowed = _convolutions(instances)
-    typing.wanted = []
     for old, new in zip(rule.source, rule.target, strict=True):
         typing.same(shapes.of(old), shapes.of(new))
     found += merge_axes([c for c in typing.wanted if not c.startswith("defined(")], world.ranks)
@@ -243,6 +243,7 @@ def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
     ['x.shape[2:] == y.shape[2:]']
     """
     rank = {str(leaf): value for leaf, value in ranks.items()}
+    many = {str(leaf) for leaf in ranks if leaf.is_variable and leaf.kind == "tensor"}  # the last axis stands for more
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     order: dict[str, None] = {}
     for condition in wanted:
@@ -259,8 +260,9 @@ def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
         axes = sorted(set(axes))
         last = rank[x]
         start = next((i for i in range(last) if axes[-(last - i):] == list(range(i, last))), last)
-        texts = [f"{x}.shape[{i}] == {y}.shape[{i}]" for i in axes if i < start or start >= last - 1]
-        if start < last - 1:
+        start = last if start == last - 1 and x not in many else start
+        texts = [f"{x}.shape[{i}] == {y}.shape[{i}]" for i in axes if i < start]
+        if start < last:
             texts.append(f"{x}.shape == {y}.shape" if start == 0 else f"{x}.shape[{start}:] == {y}.shape[{start}:]")
         merged[f"pair {(x, y)}"] = texts
     return [text for key in order for text in merged.get(key, [key])]

@@ -28,14 +28,14 @@ add(matmul(x1, x2), matmul(x3, x2))
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taso_mini.axioms import AXIOMS, LEMMAS, Axiom
 from taso_mini.conditions import ungrouped
 from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.proving.egraph import EGraph, Instance, Step
-from taso_mini.proving.obligations import World, check_chain, conditions_of
+from taso_mini.proving.obligations import World, check_chain, conditions_of, leaf_ranks, merge_axes, split_axes
 from taso_mini.proving.search import Search, Way, ways
 from taso_mini.terms import Substitution, Term, constants, parameter_variables, subterms
 
@@ -99,7 +99,7 @@ class Prover:
         failed = next((verdict for verdict in verdicts if not verdict.proved), None)
         if failed is not None:
             return failed
-        conditions = common_conditions([verdict.conditions for verdict in verdicts])
+        conditions = common_conditions([verdict.conditions for verdict in verdicts], leaf_ranks(rule.source))
         kind = "proved under conditions" if conditions else "proved"
         return Verdict(kind, conditions, verdicts[0].proofs)
 
@@ -153,7 +153,10 @@ def _proofs(graph: EGraph, rule: Substitution) -> tuple[Proof | None, ...]:
 
 
 def _axis_values(rule: Substitution) -> list[dict[str, int]]:
-    """Return the values to try for the axis parameter: every axis of a tensor of four."""
+    """Return the values to try for the axis parameter: every axis of a tensor of four.
+
+    One that a term does not have leaves nothing to prove.
+    """
     return [{"a": axis} for axis in range(4)] if "a" in parameter_variables(*rule.source) else [{}]
 
 
@@ -173,9 +176,23 @@ def constant_shapes(roots: Sequence[Term]) -> list[tuple[str, ...]]:
     return [conditions for conditions in dict.fromkeys(found) if conditions]
 
 
-def common_conditions(found: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the conditions for all values of the axis parameter."""
-    return tuple(dict.fromkeys(condition for conditions in found for condition in conditions))
+def common_conditions(found: Sequence[tuple[str, ...]], ranks: Mapping[Term, int]) -> tuple[str, ...]:
+    """Return the conditions for all values of the axis parameter, given those for each value.
+
+    >>> from taso_mini.terms import variable
+    >>> each = [("x.shape[0] == y.shape[0]",), ("x.shape[1] == y.shape[1]",)]
+    >>> common_conditions(each, {variable(name, "matrix"): 2 for name in "xy"})
+    ('x.shape[a] == y.shape[a]',)
+    """
+    if len(found) == 1:
+        return found[0]
+    split = [[part for c in conditions for part in split_axes(c, ranks)] for conditions in found]
+    always = [c for c in split[0] if all(c in conditions for conditions in split)]
+    of_axis = [{c.replace(f"[{axis}]", "[a]") for c in conditions if c not in always}
+               for axis, conditions in enumerate(split)]
+    if all(conditions == of_axis[0] for conditions in of_axis):
+        return (*merge_axes(always, ranks), *sorted(of_axis[0]))
+    return tuple(merge_axes(list(dict.fromkeys(c for conditions in split for c in conditions)), ranks))
 
 
 _DEFAULT: list[Prover] = []

@@ -54,7 +54,7 @@ def matches(graph: EGraph, pattern: Term, node: int, binding: Binding) -> Iterat
     term = graph.terms[node]
     if term.operator != pattern.operator or len(term.args) != len(pattern.args):
         return
-    if term.params != pattern.params:
+    if pattern.params:
         extended = _bind_parameters(pattern, term, binding)
         if extended is None:
             return
