@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.emit_c import workspace_bytes
@@ -12,15 +14,13 @@ from runtime.memory_plan import ALIGNMENT, Lifetime, lower_bound, place, plan
 from runtime.network import KernelCall, Network
 from tests.strategies.networks import elementwise, networks
 
-blocks_lists = st.lists(
-    st.builds(
-        lambda size, first, length: Lifetime(size * ALIGNMENT, first, first + length),
-        st.integers(1, 9),
-        st.integers(0, 9),
-        st.integers(0, 5),
-    ),
-    max_size=12,
+blocks = st.builds(
+    lambda size, first, length: Lifetime(size * ALIGNMENT, first, first + length),
+    st.integers(1, 9),
+    st.integers(0, 9),
+    st.integers(0, 5),
 )
+blocks_lists = st.lists(blocks, max_size=12)
 
 
 def disjoint(a: range, b: range) -> bool:
@@ -37,6 +37,45 @@ def test_blocks_that_meet_do_not_overlap(blocks: list[Lifetime]) -> None:
         for other in range(number):
             assert not block.meets(blocks[other]) or disjoint(places[number], places[other])
     assert lower_bound(blocks) <= total <= sum(block.nbytes for block in blocks)
+
+
+def least(blocks: list[Lifetime]) -> int:
+    """The best total by brute force: in some order, putting each block as low as it can go is optimal."""
+    best = sum(block.nbytes for block in blocks)
+    for order in itertools.permutations(blocks):
+        placed: list[tuple[int, Lifetime]] = []
+        for block in order:
+            offset = 0
+            for start, other in sorted((item for item in placed if item[1].meets(block)), key=lambda item: item[0]):
+                if offset + block.nbytes <= start:
+                    break
+                offset = max(offset, start + other.nbytes)
+            placed.append((offset, block))
+        best = min(best, max(offset + block.nbytes for offset, block in placed))
+    return best
+
+
+@settings(max_examples=30)
+@given(st.lists(blocks, min_size=1, max_size=6))
+def test_small_plans_are_the_best_there_are(small: list[Lifetime]) -> None:
+    assert place(small)[1] == least(small)
+
+
+def attention_layers(count: int) -> list[Lifetime]:
+    """Values of one size as in BERT: three branches that wait for one another, a residual, a kernel's workspace."""
+    spans = [(0, 5), (1, 2), (2, 7), (3, 4), (4, 7), (5, 6), (6, 9), (7, 8), (8, 9), (9, 10), (10, 11)]
+    unit = 64 * ALIGNMENT
+    layers = [Lifetime(unit, 11 * n + first, 11 * n + last) for n in range(count) for first, last in spans]
+    return [*layers, *(Lifetime(unit + 2 * ALIGNMENT, 11 * n + 8, 11 * n + 8) for n in range(count))]
+
+
+def test_a_sweep_finds_what_no_order_by_size_does() -> None:
+    layers = attention_layers(8)
+    assert place(layers)[1] == lower_bound(layers) < place(layers, width=0)[1]
+
+
+def test_the_same_blocks_are_placed_the_same_way() -> None:
+    assert place(attention_layers(3)) == place(attention_layers(3))
 
 
 @given(networks())
