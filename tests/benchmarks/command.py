@@ -15,8 +15,16 @@ SCHEMA = 1
 RESULTS = Path(__file__).parent / "results"
 
 
-def main(name: str, benchmark: Callable[[bool], Mapping[str, Any]], description: str) -> int:
-    """Run a benchmark: `benchmark(quick)` prints its tables and returns its figures."""
+def main(
+    name: str,
+    benchmark: Callable[..., Mapping[str, Any]],
+    description: str,
+    add_arguments: Callable[[Parser], None] | None = None,
+) -> int:
+    """Run a benchmark: `benchmark(quick)` prints its tables and returns its figures.
+
+    With `add_arguments`, which declares arguments of its own, it is `benchmark(quick, options)`.
+    """
     parser = Parser(
         prog=f"python -m tests.benchmarks.{name}",
         description=description,
@@ -24,11 +32,13 @@ def main(name: str, benchmark: Callable[[bool], Mapping[str, Any]], description:
     )
     parser.add_argument("--quick", action="store_true", help="use recorded tuning results; at most 50 seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
+    if add_arguments is not None:
+        add_arguments(parser)
     options = parser.parse_args()
 
     def run() -> int:
         figures = {"schema": SCHEMA, "benchmark": name, "quick": options.quick, "machine": detect().line}
-        figures |= benchmark(options.quick)
+        figures |= benchmark(options.quick) if add_arguments is None else benchmark(options.quick, options)
         line = json.dumps(figures)
         if options.json is not None:
             options.json.write_text(line + "\n", encoding="utf-8")
