@@ -75,11 +75,17 @@ class InstanceList:
         return self.shapes("matrix" if constant.operator == "Imatmul" else "tensor", rank)
 
 
-def instance_lists(largest: int = 4) -> tuple[InstanceList, InstanceList]:
-    """Return the published list, with lengths up to `largest`, and the shorter one of what it leaves out."""
+def instance_lists(axiom: Axiom, largest: int = 4) -> tuple[InstanceList, InstanceList]:
+    """Return the published list, with lengths up to `largest`, and a short one of what it leaves out.
+
+    Axioms that are not the published ones, of which some have one more free tensor, get fewer image sizes.
+    """
     upto, odd = tuple(range(1, largest + 1)), (1, 3)
+    few = upto[:3]
     published = InstanceList(
-        images=(upto,) * 4, kernels=(upto, upto, odd, odd), lengths=upto, ranks=(2, 3, 4),
+        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[1:3], upto[-2:]),
+        kernels=(upto, upto, odd, odd) if axiom.number else (few, few, odd, odd),
+        lengths=upto, ranks=(2, 3, 4),
         parameters={"s": _STRIDES, "d": (_UNIT,), "p": ("same", (0, 0, 0, 0)), "a": (0, 1, 2, 3), "f": ("none", "relu"),
                     "k": tuple(itertools.product(odd, odd))})
     more = InstanceList(
@@ -158,7 +164,7 @@ def _typed(axiom: Axiom, table: ShapeTable) -> _Typed:
 def instances(axiom: Axiom, *, largest: int = 4) -> Iterator[Instance]:
     """Yield every choice of small shapes and parameters at which both sides are defined and the conditions hold."""
     typed = _typed(axiom, ShapeTable())
-    for given in instance_lists(largest):
+    for given in instance_lists(axiom, largest):
         for search, params in typed.searches(given):
             for shapes in search.all():
                 if all(holds(condition, shapes, params) for condition in axiom.conditions):
@@ -201,11 +207,11 @@ def validate(axiom: Axiom, *, largest: int = 3, limit: int | None = None,
     typed, rng = _typed(axiom, table or ShapeTable()), np.random.default_rng(0)
     conditions, step = _Conditions(axiom.conditions), 1
     if limit is not None:
-        total = sum(1 for given in instance_lists(largest) for search, _ in typed.searches(given)
+        total = sum(1 for given in instance_lists(axiom, largest) for search, _ in typed.searches(given)
                     for _ in search.numbered())
         step = max(1, total // limit)
     inside = excluded = needlessly = 0
-    for given in instance_lists(largest):
+    for given in instance_lists(axiom, largest):
         values = NumberedValues(SmallField(), typed.table, rng)
         for search, params in typed.searches(given):
             condition_holds = conditions.test(search, params)

@@ -22,7 +22,7 @@ Compute = Callable[[Sequence[int]], Array]
 
 
 class SmallField(FiniteField):
-    """Integers modulo a prime below 2**23, whose products sum exactly in double precision: fast for small matrices.
+    """Integers modulo a prime below 2**23, held in double precision: products and sums of 128 of them are exact there.
 
     A false equation of degree D passes at one instance with probability at most D / modulus, a millionth or less; an
     axiom is tried at thousands.
@@ -32,18 +32,26 @@ class SmallField(FiniteField):
         """Compute modulo the largest prime below 2**23."""
         super().__init__(8388593)
 
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Return uniform residues other than 0."""
+        return super().draw(rng, shape).astype(np.float64)
+
+    def fraction(self, shape: tuple[int, ...], parts: int) -> Array:
+        """Return a tensor of which each element is the inverse of `parts`."""
+        return super().fraction(shape, parts).astype(np.float64)
+
     def matmul(self, a: Array, b: Array) -> Array:
-        """Return a @ b mod p; exact as long as at most 128 products are summed."""
+        """Return a @ b mod p."""
         if a.shape[1] > 128:
-            return super().matmul(a, b)
-        return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64) % self.modulus
+            return super().matmul(a.astype(np.int64), b.astype(np.int64)).astype(np.float64)
+        return np.asarray((a @ b) % self.modulus)
 
     def relu(self, a: Array) -> Array:
         """Return a hash of 22 bits of each element; 0 stays 0."""
         mixed = a.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(32)
         mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        return (mixed >> np.uint64(42)).astype(np.int64)
+        return (mixed >> np.uint64(42)).astype(np.float64)
 
 
 class NumberedValues:
