@@ -1,5 +1,5 @@
 """Proofs, and a false axiom found out
-=====================================
+===================================
 
 After this you can ask Z3 whether a rule follows from properties of operators, read a proof as a chain of equations and
 have it checked, see where a rule's conditions come from, and catch an axiom that is false: by running it on all small
@@ -119,8 +119,8 @@ assert any("groups" in condition for condition in conditions) and len(conditions
 
 # %% [markdown]
 # ## 5. The axiom as published
-# The published verifier has the same axiom without "groups = 1", and validated it on thousands of small tensors. All had
-# one group. Let us give it ours without its condition, and prove the rule again.
+# The published verifier has the same axiom without "groups = 1", and validated it on thousands of small tensors. All
+# had one group. Let us give it ours without its condition, and prove the rule again.
 
 # %%
 published = replace(by_name["conv-concat-output-channels"], name="as-published", conditions=())
@@ -144,10 +144,9 @@ kept = validate(by_name["conv-concat-output-channels"], largest=2)
 print(kept)
 assert not caught.holds and caught.failure is not None and kept.holds
 image, kernel = (caught.failure[0][name].dims for name in ("i", "k"))
-print(
-    f"the first failure: an image with {image[1]} channels, kernels that read {kernel[1]}: {image[1] // kernel[1]} groups"
-)
-assert image[1] // kernel[1] > 1
+groups = image[1] // kernel[1]
+print(f"the first failure: an image with {image[1]} channels, kernels that read {kernel[1]}: {groups} groups")
+assert groups > 1
 
 # %% [markdown]
 # ### Second alarm: what it proves
