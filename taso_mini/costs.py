@@ -118,6 +118,8 @@ class Views:
 class MeasuredCost:
     """Seconds as measured on this machine, each configuration once; kept in a file, one JSON object per line.
 
+    An elementwise operator on equal shapes is measured on rows of as many elements, whatever the shape and its order.
+
     Args:
         measure: runs one node on inputs of the given types; None when it cannot, and the estimate stands.
         path: the file; None keeps measurements in memory only.
@@ -148,6 +150,7 @@ class MeasuredCost:
 
     def estimate(self, node: Node, types: Types) -> float:
         """Return the measured seconds where there are any, else the corrected estimate."""
+        types = flattened(node, types)
         known = self._known.get(configuration(node, types))
         if known is not None:
             return known
@@ -156,6 +159,7 @@ class MeasuredCost:
 
     def cost(self, node: Node, types: Types) -> float:
         """Return the measured seconds, measuring when this configuration has not been seen."""
+        types = flattened(node, types)
         estimate, key = self.estimates.estimate(node, types), configuration(node, types)
         if estimate == 0 or key in self._known:
             return self._known.get(key, estimate)
@@ -180,6 +184,17 @@ class MeasuredCost:
             file.seek(0)
             torn = not file.read().endswith(b"\n") and file.tell() > 0
             file.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
+
+
+def flattened(node: Node, types: Types) -> Types:
+    """Return the types that a node is measured on: rows of elements where it does not look at shapes.
+
+    >>> print(*flattened(Node("relu", ("x",), ("y",)), (TensorType((1, 3, 8, 8)),)))
+    float32[192]
+    """
+    if node.operator not in ELEMENTWISE_NAMES or len({t.shape for t in types}) > 1:
+        return types
+    return tuple(TensorType((t.size,), t.dtype) for t in types)
 
 
 def configuration(node: Node, types: Types) -> str:

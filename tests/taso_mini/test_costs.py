@@ -7,7 +7,7 @@ import json
 import pytest
 
 from runtime.graph import Node, TensorType
-from taso_mini.costs import FlopCost, MeasuredCost, Shares
+from taso_mini.costs import FlopCost, MeasuredCost, Shares, Views
 
 IMAGE = TensorType((1, 4, 8, 8))
 RELU, TANH = Node("relu", ("x",), ("y",)), Node("tanh", ("x",), ("y",))
@@ -45,16 +45,34 @@ def test_a_configuration_is_measured_once_and_remembered(tmp_path):
     costs = MeasuredCost(watch, path, machine="this one")
     assert costs.cost(RELU, (IMAGE,)) == costs.cost(Node("relu", ("a",), ("b",)), (IMAGE,)) == 1e-3
     assert costs.cost(RELU, (TensorType((2, 2)),)) == 1e-3
-    assert watch.asked == ["relu float32[1, 4, 8, 8]", "relu float32[2, 2]"]
+    assert watch.asked == ["relu float32[256]", "relu float32[4]"]
     again = MeasuredCost(watch, path, machine="this one")
     assert again.cost(RELU, (IMAGE,)) == again.estimate(RELU, (IMAGE,)) == 1e-3 and again.measured == 0
     other = MeasuredCost(watch, path, machine="another")
     assert other.cost(RELU, (IMAGE,)) == 1e-3 and other.measured == 1
 
 
+def test_elementwise_operators_see_rows_and_others_shapes(tmp_path):
+    watch = Stopwatch()
+    costs = MeasuredCost(watch)
+    image, vector = TensorType((1, 4, 8, 8)), TensorType((4, 1, 1))
+    add, pool = Node("add", ("x", "y"), ("z",)), Node("max_pool", ("x",), ("y",), {"kernel": (2, 2)})
+    for types in ((image, image), (TensorType((1, 8, 8, 4)),) * 2, (image, vector)):
+        costs.cost(add, types)
+    costs.cost(pool, (image,))
+    assert watch.asked == ["add float32[256]", "add float32[1, 4, 8, 8]", "max_pool float32[1, 4, 8, 8]"]
+
+
+def test_views_cost_nothing():
+    costs = Views(MeasuredCost(Stopwatch()))
+    split = Node("split", ("x",), ("y", "z"), {"axis": 0, "sizes": (16, 16)})
+    assert costs.cost(split, (TensorType((32, 4)),)) == costs.estimate(split, (TensorType((32, 4)),)) == 0
+    assert costs.cost(Node("split", ("x",), ("y", "z"), {"axis": 1, "sizes": (2, 2)}), (TensorType((32, 4)),)) == 1e-3
+
+
 def test_a_torn_last_line_is_skipped_and_ended(tmp_path):
     path = tmp_path / "costs.jsonl"
-    path.write_text('{"machine": "", "node": "relu(float32[2, 2])", "seconds": 2.0}\n{"machine": "", "no')
+    path.write_text('{"machine": "", "node": "relu(float32[4])", "seconds": 2.0}\n{"machine": "", "no')
     costs = MeasuredCost(Stopwatch(), path)
     assert costs.cost(RELU, (TensorType((2, 2)),)) == 2.0
     costs.cost(RELU, (IMAGE,))
