@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from taso_mini.matching import Matcher
-from taso_mini.rewriting import Key, Rewrites, all_rewrites, inherit, near, rewrites_at
+from taso_mini.rewriting import Attempts, all_attempts, attempts_near, inherit, key_of
 from taso_mini.search_graph import SearchGraph
 from taso_mini.substitution import CYCLE, Rewrite
 
@@ -38,26 +38,40 @@ ORDERS: tuple[Order, ...] = (by_gain, merges_last)
 
 @dataclass(eq=False)
 class Candidate:
-    """A graph of the search, the one it was made from, and the rewrites of both that were looked for."""
+    """A graph of the search, the one it was made from, and what came of every match in it once it is expanded.
+
+    rewrites: those that fire, the cheapest result first.
+    """
 
     graph: SearchGraph
     parent: Candidate | None = None
     rewrite: Rewrite | None = None
-    rewrites: Rewrites = field(default_factory=dict)
+    attempts: Attempts | None = None
+    rewrites: tuple[Rewrite, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the last rewrite's rule and place."""
+        match = self.rewrite.match if self.rewrite else None
+        return f"{match.rule.name} at {', '.join(match.roots)}" if match else "as given"
 
     def child(self, rewrite: Rewrite) -> Candidate | None:
         """Apply a rewrite and settle the cost; None when that closes a cycle."""
         graph = self.graph.apply(rewrite.change)
-        if rewrite.may_cycle and graph.in_order() is None:
+        if graph.has_cycle():
             return None
         return Candidate(graph.settle(rewrite.change), self, rewrite)
 
-    def expand(self, matcher: Matcher, rejected: Counter[str]) -> Rewrites:
-        """Find all rewrites; the parent must have been expanded before."""
-        if self.parent is None or self.rewrite is None:
-            self.rewrites = all_rewrites(self.graph, matcher, rejected)
-        else:
-            self.rewrites = inherit(self.parent.rewrites, self.rewrite.change, self.graph, matcher, rejected)
+    def expand(self, matcher: Matcher, rejected: Counter[str]) -> tuple[Rewrite, ...]:
+        """Find all rewrites, once."""
+        if self.attempts is None:
+            parent = self.parent.attempts if self.parent else None
+            if parent is None or self.rewrite is None:
+                self.attempts = all_attempts(self.graph, matcher, rejected)
+            else:
+                self.attempts = inherit(parent, self.rewrite.change, self.graph, matcher, rejected)
+            epoch = self.graph.values.epoch
+            fires = [found for found in self.attempts.values() if type(found) is Rewrite]
+            self.rewrites = tuple(sorted(fires, key=lambda rewrite: rewrite.change.price(epoch)))
         return self.rewrites
 
 
@@ -78,12 +92,12 @@ def descend(start: Candidate, matcher: Matcher, order: Order, slack: int, reject
 
 def _gain(here: Candidate, order: Order, refused: set[Rewrite]) -> Candidate | None:
     """Return the graph after the first rewrite that gains, as far as costs are known before it is built."""
-    gains = [(order(r), key) for key, r in here.rewrites.items() if r.change.cost < 0 and r not in refused]
-    for _, key in sorted(gains):
-        after = here.child(here.rewrites[key])
+    gains = [(order(r), key_of(r), r) for r in here.rewrites if r.change.cost < 0 and r not in refused]
+    for _, _, rewrite in sorted(gains, key=lambda gain: gain[:2]):
+        after = here.child(rewrite)
         if after is not None and after.graph.cost < here.graph.cost:
             return after
-        refused.add(here.rewrites[key])
+        refused.add(rewrite)
     return None
 
 
@@ -91,19 +105,19 @@ def _pair(
     here: Candidate, matcher: Matcher, slack: int, refused: set[Rewrite], rejected: Counter[str]
 ) -> Candidate | None:
     """Return the graph after the first rewrite found that another one beside it makes worth while, and that one."""
-    steps: list[tuple[int, Key]] = [(rewrite.change.cost, key) for key, rewrite in here.rewrites.items()]
-    for cost, key in sorted(steps):
-        rewrite = here.rewrites[key]
+    steps = [(rewrite.change.cost, key_of(rewrite), rewrite) for rewrite in here.rewrites]
+    for cost, _, rewrite in sorted(steps, key=lambda step: step[:2]):
         if cost > slack or rewrite in refused:
             continue
         refused.add(rewrite)  # until something near it changes and makes it another rewrite
         graph = here.graph.apply(rewrite.change)
-        beside = rewrites_at(graph, matcher, sorted(near(graph, rewrite.change, matcher)), {})
-        gain, second = min(((r.change.cost, k) for k, r in beside.items()), default=(0, None))
+        beside = attempts_near(graph, matcher, rewrite.change, {})
+        gains = [(r.change.cost, key, r) for key, r in beside.items() if isinstance(r, Rewrite)]
+        gain, _, second = min(gains, key=lambda found: found[:2], default=(0, None, None))
         if second is None or cost + gain >= 0:
             continue
         middle = here.child(rewrite)
-        after = middle.child(beside[second]) if middle is not None else None
+        after = middle.child(second) if middle is not None else None
         if middle is None or after is None:
             rejected[CYCLE] += 1
         elif after.graph.cost < here.graph.cost:

@@ -26,7 +26,8 @@ None
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from runtime.graph import Node, TensorType
 
@@ -54,13 +55,20 @@ Argument = str | Reshaped
 class Application:
     """One output of a node, read as a term operator applied to values.
 
-    same: the padding is what a term calls `same`.
+    same: the padding is what a term calls `same`.  kind: a number for everything but the arguments.
     """
 
     operator: str
     params: Mapping[str, Hashable]
     args: tuple[Argument, ...]
     same: bool = False
+    kind: int = field(init=False, compare=False)
+    _kinds: ClassVar[dict[tuple[Hashable, ...], int]] = {}
+
+    def __post_init__(self) -> None:
+        """Number the kind."""
+        key = (self.operator, self.same, *sorted(self.params.items()))
+        object.__setattr__(self, "kind", self._kinds.setdefault(key, len(self._kinds)))
 
     def __str__(self) -> str:
         params = [f"{name}={value}" for name, value in sorted(self.params.items())]
@@ -159,15 +167,30 @@ def _build_pool(operator: str) -> Builder:
     return build
 
 
-def _build_enlarge(params: Params, args: tuple[str, ...], types: Types) -> Recipe | None:
+def _build_enlarge_like(params: Params, args: tuple[str, ...], types: Types) -> Recipe | None:
     """Pad a kernel with zeros around to the window of another one."""
     if not _images(*types):
         return None
     window, wanted = types[0].shape[2:], types[1].shape[2:]
     if any(old > new or old % 2 == 0 or new % 2 == 0 for old, new in zip(window, wanted, strict=True)):
         return None
-    sides = (0, 0, *((new - old) // 2 for old, new in zip(window, wanted, strict=True)))
-    return Recipe("pad", args[:1], {"pads": sides + sides})
+    return _padded(args[0], window, wanted)
+
+
+def _build_enlarge(params: Params, args: tuple[str, ...], types: Types) -> Recipe | None:
+    """Pad a kernel with zeros around to a window; it stays as it is where it is as large already."""
+    kernel = params["kernel"]
+    if not _images(*types) or not isinstance(kernel, tuple):
+        return None
+    window = types[0].shape[2:]
+    wanted = tuple(max(old, new) for old, new in zip(window, kernel, strict=True))
+    return _padded(args[0], window, wanted)
+
+
+def _padded(kernel: str, window: tuple[int, ...], wanted: tuple[int, ...]) -> Recipe:
+    before = (0, 0, *((new - old) // 2 for old, new in zip(window, wanted, strict=True)))
+    after = (0, 0, *((new - old + 1) // 2 for old, new in zip(window, wanted, strict=True)))
+    return Recipe("pad", (kernel,), {"pads": before + after})
 
 
 def _read_elementwise(node: Node, types: Types) -> Application | None:
@@ -261,7 +284,8 @@ TABLE: tuple[Correspondence, ...] = (
     Correspondence("scale", "mul", _read_per_channel("scale"), _build_per_channel("mul", 1)),
     Correspondence("bias", "add", _read_per_channel("bias"), _build_per_channel("add", 1)),
     Correspondence("scale_kernel", "mul", _never, _build_per_channel("mul", 0)),
-    Correspondence("enlarge_like", "pad", _never, _build_enlarge),
+    Correspondence("enlarge", "pad", _never, _build_enlarge),
+    Correspondence("enlarge_like", "pad", _never, _build_enlarge_like),
     Correspondence("smul", "mul", _read_scaled, _build_plain("mul")),
     Correspondence("concat", "concat", _read_concat, _build_plain("concat")),
     Correspondence("split0", "split", _read_half(0), _build_half(0)),

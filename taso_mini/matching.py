@@ -10,9 +10,12 @@ What a match does not know is whether the rule may fire: conditions, cuts and sh
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
-from taso_mini.graph_terms import READABLE
+from taso_mini.graph_constants import NAMES as CONSTANTS
+from taso_mini.graph_terms import READABLE, Application
 from taso_mini.search_graph import SearchGraph
 from taso_mini.terms import (
     Substitution,
@@ -28,18 +31,21 @@ from taso_mini.terms import (
 RANK = {"image": 4, "kernel": 4, "vector": 1, "matrix": 2, "scalar": 0}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Match:
-    """Where a rule's source occurs: the value of each of its subterms, and of each parameter variable."""
+    """Where a rule's source occurs: the value of each of its subterms, and of each parameter variable.
+
+    roots: the values that the rule's outputs are, in order.
+    """
 
     rule: Substitution
     values: Mapping[Term, str]
     params: Mapping[str, Hashable]
+    roots: tuple[str, ...] = field(init=False)
 
-    @property
-    def roots(self) -> tuple[str, ...]:
-        """The values that the rule's outputs are, in order."""
-        return tuple(self.values[root] for root in self.rule.source)
+    def __post_init__(self) -> None:
+        """Look up the outputs."""
+        self.roots = tuple([self.values[root] for root in self.rule.source])
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def patterns(rule: Substitution) -> tuple[Pattern, ...]:
     That is so when an output is a bare variable, when two outputs share no subterm, and when the source has an operator
     that no graph node is read as.
     """
-    if any(root.is_variable for root in rule.source) or not READABLE.issuperset(
+    if any(root.is_variable for root in rule.source) or not READABLE.union(CONSTANTS).issuperset(
         node.operator for node in subterms(*rule.source) if not node.is_variable
     ):
         return ()
@@ -107,8 +113,8 @@ def _climb(root: Term, bound: set[Term]) -> _Climb | None:
 
 
 def depth(node: Term) -> int:
-    """Return the number of operators on the longest path from the root to a variable."""
-    return 0 if node.is_variable else 1 + max(map(depth, node.args), default=0)
+    """Return the number of operators on the longest path from the root to a leaf."""
+    return 1 + max(map(depth, node.args)) if node.args else 0
 
 
 def directed(rules: Iterable[Substitution]) -> tuple[Substitution, ...]:
@@ -149,41 +155,60 @@ class Matcher:
         names_unique(rules)
         self.rules = tuple(rules)
         self.depth = max((depth(root) for rule in rules for root in rule.source), default=0)
+        self._by_rule = {rule.name: patterns(rule) for rule in rules}
         self._by_root: dict[str, list[Pattern]] = {}
-        self._by_shape: dict[tuple[str, ...], tuple[Pattern, ...]] = {}
-        for rule in rules:
-            for pattern in patterns(rule):
-                self._by_root.setdefault(pattern.first.operator, []).append(pattern)
+        self._by_kinds: dict[tuple[int, ...], tuple[Pattern, ...]] = {}
+        for pattern in (pattern for found in self._by_rule.values() for pattern in found):
+            self._by_root.setdefault(pattern.first.operator, []).append(pattern)
 
-    def matches_at(self, graph: SearchGraph, value: str) -> Iterator[Match]:
-        """Yield the matches of which `value` is one of the outputs."""
+    def matches_at(self, graph: SearchGraph, value: str, beyond: int = 0) -> Iterator[Match]:
+        """Yield the matches of which `value` is one of the outputs.
+
+        beyond: only those whose source has more than this many operators on a path that ends at `value`.
+        """
         found = graph.application(value)
         if found is None or value in graph.values.constant:
             return
         application, args = found
-        below = [graph.application(arg) for arg in args]
-        shape = (application.operator, *(a[0].operator if a else "" for a in below))
-        for pattern in self._candidates(shape):
-            values: dict[Term, str] = {}
-            params: dict[str, Hashable] = {}
-            if unify(graph, pattern.first, value, values, params):
-                yield from _complete(graph, pattern, 0, values, params)
+        if (beyond, application.kind) not in self._by_kinds:
+            self._by_kinds[beyond, application.kind] = tuple(self._candidates(beyond, application))
+        if not self._by_kinds[beyond, application.kind]:
+            return
+        below = [have[0] if (have := graph.application(arg)) else None for arg in args]
+        kinds = (beyond, application.kind, *[have.kind if have else -1 for have in below])
+        if kinds not in self._by_kinds:
+            self._by_kinds[kinds] = tuple(self._candidates(beyond, application, below))
+        for pattern in self._by_kinds[kinds]:
+            yield from _matches(graph, pattern, value)
+
+    def matches_of(self, rule: str, graph: SearchGraph, value: str) -> Iterator[Match]:
+        """Yield the matches of one rule, by name, of which `value` is one of the outputs."""
+        if value not in graph.values.constant:
+            for pattern in self._by_rule[rule]:
+                yield from _matches(graph, pattern, value)
 
     def matches(self, graph: SearchGraph) -> Iterator[Match]:
         """Yield all matches, each as often as its rule has outputs."""
         for value in graph.producers:
             yield from self.matches_at(graph, value)
 
-    def _candidates(self, shape: tuple[str, ...]) -> tuple[Pattern, ...]:
-        """Return the patterns whose root and arguments have these operators."""
-        if shape not in self._by_shape:
-            self._by_shape[shape] = tuple(
-                pattern
-                for pattern in self._by_root.get(shape[0], ())
-                if len(pattern.first.args) == len(shape) - 1
-                and all(arg.is_variable or arg.operator == have for arg, have in zip(pattern.first.args, shape[1:]))
-            )
-        return self._by_shape[shape]
+    def _candidates(
+        self, beyond: int, application: Application, below: Sequence[Application | None] | None = None
+    ) -> Iterator[Pattern]:
+        """Yield the patterns that are deep enough and agree with an application and, if given, its arguments."""
+        for pattern in self._by_root.get(application.operator, ()):
+            params: dict[str, Hashable] = {}
+            if depth(pattern.first) > beyond and _same(_wanted(pattern.first), application, params):
+                arguments = [(_wanted(arg), have) for arg, have in zip(pattern.first.args, below or ()) if arg.args]
+                if all(have is not None and _same(wanted, have, params) for wanted, have in arguments):
+                    yield pattern
+
+
+def _matches(graph: SearchGraph, pattern: Pattern, value: str) -> Iterator[Match]:
+    values: dict[Term, str] = {}
+    params: dict[str, Hashable] = {}
+    if unify(graph, pattern.first, value, values, params):
+        yield from _complete(graph, pattern, 0, values, params)
 
 
 def _complete(
@@ -213,8 +238,13 @@ def unify(graph: SearchGraph, node: Term, value: str, values: dict[Term, str], p
     known = values.get(node)
     if known is not None:
         return known == value
-    if node.is_variable:
-        if RANK.get(node.kind, graph.values.types[value].rank) != graph.values.types[value].rank:
+    wanted = _wanted(node)
+    if not wanted.args:
+        if wanted.operator != "input":
+            readings = [Application(c.operator, dict(c.params), ()) for c in graph.values.constants(value)]
+            if not any(_same(wanted, reading, params) for reading in readings):
+                return False
+        elif wanted.rank is not None and graph.values.types[value].rank != wanted.rank:
             return False
         values[node] = value
         return True
@@ -222,14 +252,43 @@ def unify(graph: SearchGraph, node: Term, value: str, values: dict[Term, str], p
     if found is None:
         return False
     application, args = found
-    if application.operator != node.operator or len(node.params) != len(application.params):
+    if not _same(wanted, application, params):
         return False
-    for name, wanted in node.params:
-        have = application.params.get(name)
-        if is_parameter_variable(wanted):
-            if params.setdefault(str(wanted), have) != have:
-                return False
-        elif have != wanted and not (wanted == "same" and name == "padding" and application.same):
-            return False
     values[node] = value
-    return all(unify(graph, argument, arg, values, params) for argument, arg in zip(node.args, args, strict=True))
+    for argument, arg in zip(wanted.args, args):
+        if not unify(graph, argument, arg, values, params):
+            return False
+    return True
+
+
+class _Wanted(NamedTuple):
+    """A term of a source as `unify` needs it: its variables' rank, and which parameters are open."""
+
+    operator: str
+    args: tuple[Term, ...]
+    rank: int | None
+    fixed: tuple[tuple[str, Hashable], ...]
+    open: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=1 << 14)
+def _wanted(node: Term) -> _Wanted:
+    if node.is_variable:
+        return _Wanted(node.operator, (), RANK.get(node.kind), (), ())
+    fixed = tuple((name, value) for name, value in node.params if not is_parameter_variable(value))
+    open_ = tuple((name, str(value)) for name, value in node.params if is_parameter_variable(value))
+    return _Wanted(node.operator, node.args, None, fixed, open_)
+
+
+def _same(wanted: _Wanted, application: Application, params: dict[str, Hashable]) -> bool:
+    """Whether operator and parameters agree; binds open parameters."""
+    have = application.params
+    if application.operator != wanted.operator or len(wanted.fixed) + len(wanted.open) != len(have):
+        return False
+    for name, value in wanted.fixed:
+        if have.get(name) != value and not (value == "same" and name == "padding" and application.same):
+            return False
+    for name, variable_name in wanted.open:
+        if params.setdefault(variable_name, have.get(name)) != have.get(name):
+            return False
+    return True

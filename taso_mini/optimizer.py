@@ -3,13 +3,14 @@
 Paper: TASO §5, Algorithm 2. A queue holds graphs, the cheapest in front. The front graph is taken, every rule is tried
 everywhere in it, and each result that costs less than alpha times the best so far joins the queue. With alpha = 1 the
 search only ever goes down; 1.05 lets it climb over low hills. It ends when the queue is empty or the budget is spent.
+`plain_search` is that, word for word. What follows finds no less, and sooner:
 
-Four things differ from the paper's listing; none changes what can be found:
-1. The queue starts with the graphs that plain descents lead to (`descent`) beside the given one.
-2. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue; only then
-   does a cycle show. Graphs are recognised by a fingerprint that is known just as early.
-3. A graph inherits the rewrites of its parent that touch nothing the last rewrite changed (`rewriting`).
-4. Candidates are judged by estimates. The cost of a graph taken from the queue is settled exactly, by measuring if the
+1. The graph is cut into blocks that no rule reaches across; each one unlike the others is searched once (`blocks`).
+2. The queue starts with the graphs that plain descents lead to (`descent`, `restarts`) beside the given one.
+3. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue
+   (`best_first`). Graphs are recognised by a fingerprint that is known just as early.
+4. A graph inherits what came of the matches of its parent that the last rewrite did not touch (`rewriting`).
+5. Candidates are judged by estimates. The cost of a graph taken from the queue is settled exactly, by measuring if the
    cost source measures; if that makes it dearer than was thought, it goes back to its new place in the queue.
 
 >>> from runtime.graph import GraphBuilder
@@ -27,8 +28,8 @@ Four things differ from the paper's listing; none changes what can be found:
 graph two:
     input x: float32[1, 64]
     input y: float32[1, 64]
-    concat_1 = concat(x, y, axis=1)  # float32[1, 128]
-    out = relu(concat_1)  # float32[1, 128]
+    concat_0 = concat(x, y, axis=1)  # float32[1, 128]
+    out = relu(concat_0)  # float32[1, 128]
     return out
 >>> print(found.trace)
   before us    after us  rule                              at
@@ -38,24 +39,27 @@ graph two:
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from runtime.debug import say
-from runtime.graph import Graph
+from runtime.graph import Graph, Node
+from runtime.graph_text import show_node
+from taso_mini.best_first import Queue
+from taso_mini.blocks import Cut, blocks, by_matches
 from taso_mini.costs import CostSource, FlopCost
 from taso_mini.descent import ORDERS, Candidate, Order, descend
 from taso_mini.matching import Matcher
+from taso_mini.restarts import restarts as random_descents
 from taso_mini.search_graph import SearchGraph
-from taso_mini.substitution import CYCLE, Rewrite
+from taso_mini.splicing import Names, Renaming, splice
 from taso_mini.terms import Substitution
 from taso_mini.tidy import tidy
 from taso_mini.trace import Step, Trace
 from taso_mini.values import TICK
-
-TOO_DEAR, MET = "too dear", "met before"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,25 @@ class Optimized:
     trace: Trace
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search; see `optimize`."""
+
+    alpha: float = 1.05
+    budget: int = 200
+    descents: Sequence[Order] = ORDERS
+    restarts: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.alpha < 1 or self.budget < 0 or self.restarts < 0:
+            raise ValueError(
+                "expected alpha of at least 1, a budget of at least 0 and restarts of at least 0, "
+                f"got {self.alpha}, {self.budget} and {self.restarts}"
+            )
+
+
 def optimize(
     graph: Graph,
     rules: Sequence[Substitution],
@@ -76,106 +99,112 @@ def optimize(
     alpha: float = 1.05,
     budget: int = 200,
     descents: Sequence[Order] = ORDERS,
+    restarts: int = 20,
+    seed: int = 0,
+    cut: Cut = by_matches,
 ) -> Optimized:
-    """Find a cheaper graph that computes the same outputs.
+    """Find a cheaper graph that computes the same outputs, and do what it computes from weights alone.
 
     Paper: TASO §5, Algorithm 2.
     rules: each is used in the direction it is written in; `matching.directed` adds the reverses.
     costs: what a node costs; by default `FlopCost()`.
     alpha: graphs dearer than alpha times the best so far are not followed; at least 1.
-    budget: number of graphs to expand at most; those of the descent do not count.
-    descents: orders in which to go straight down first; none is the paper's search.
-    Raises: ValueError: alpha is below 1 or the budget negative.
+    budget: number of graphs to expand at most for each block unlike the others; those of descents do not count.
+    descents: orders in which to go straight down first.  restarts: how many more, in orders drawn from `seed`.
+    cut: how to cut the graph into blocks, one of `blocks.CUTS`. The paper's search has no descents, no restarts, and
+        keeps the graph whole.
+    Raises: ValueError: alpha is below 1, or the budget or the restarts negative.
     """
-    if alpha < 1 or budget < 0:
-        raise ValueError(f"expected alpha of at least 1 and a budget of at least 0, got {alpha} and {budget}")
+    effort = Effort(alpha, budget, descents, restarts, seed)
+    found = search(graph, rules, costs or FlopCost(), effort, cut=cut)
+    return replace(found, graph=tidy(found.graph))
+
+
+def search(
+    graph: Graph,
+    rules: Sequence[Substitution],
+    costs: CostSource,
+    effort: Effort = Effort(),  # noqa: B008 - a frozen value
+    *,
+    cut: Cut = by_matches,
+) -> Optimized:
+    """Do the same as `optimize`, but leave what is computed from weights alone as nodes of the graph."""
     matcher, rejected = Matcher(rules), Counter[str]()
-    start = Candidate(SearchGraph.of(graph, costs or FlopCost()))
-    queue = _Queue(start)
-    best = start
-    for order in descents:
-        start.rewrites = start.rewrites or start.expand(matcher, rejected)
-        foot = descend(start, matcher, order, round((alpha - 1) * start.graph.cost), rejected)
-        queue.put(foot)
-        best = min(best, foot, key=lambda candidate: candidate.graph.cost)
-    expanded = generated = 0
-    while (here := queue.take(rejected)) is not None:
-        if here.graph.cost < best.graph.cost:
-            best = here
-            say(2, f"{best.graph.cost * TICK * 1e6:.2f} us after {expanded} graphs: {_describe(best)}")
-        if expanded == budget:
-            break
-        if here.graph.cost >= alpha * best.graph.cost and here is not best:
-            rejected[TOO_DEAR] += 1
-            continue
-        expanded += 1
-        for rewrite in (here.rewrites or here.expand(matcher, rejected)).values():
-            generated += 1
-            if here.graph.cost + rewrite.change.cost >= alpha * best.graph.cost:
-                rejected[TOO_DEAR] += 1
-            elif not queue.add(here, rewrite):
-                rejected[MET] += 1
-    trace = Trace(_steps(best), expanded, generated, dict(rejected))
+    given = SearchGraph.of(graph, costs)
+    parts = blocks(given, cut(given, matcher))
+    found: dict[object, _Improved] = {}
+    for part in parts:
+        if part.key not in found:
+            start = SearchGraph.of(part.graph, costs)
+            found[part.key] = _improve(start, matcher, effort, given.cost - start.cost, len(found), rejected)
+    names, cost = Names(given.values.graph.types), given.cost
+    steps: list[Step] = []
+    nodes: list[Node] = []
+    weights: dict[str, np.ndarray] = {}
+    for part in parts:
+        renaming = names.block(part.names)
+        best = found[part.key].best
+        steps += _steps(best, renaming, cost)
+        cost += best.graph.cost - found[part.key].start.graph.cost
+        result = best.graph.to_graph()
+        nodes += map(renaming.node, result.nodes)
+        weights.update({renaming(name): array for name, array in best.graph.new_weights().items()})
+    replaced = [Node(n.operator, n.inputs, tuple(part.names[v] for v in n.outputs), n.params)
+                for part in parts for n in part.graph.nodes]  # fmt: skip
+    expanded = sum(one.expanded for one in found.values())
+    trace = Trace(tuple(steps), expanded, sum(one.judged for one in found.values()), dict(rejected))
     say(1, lambda: str(trace).splitlines()[-1])
     say(3, lambda: trace.details())
-    return Optimized(tidy(best.graph.to_graph()), start.graph.cost * TICK, best.graph.cost * TICK, trace)
+    return Optimized(splice(given.values.graph, replaced, nodes, weights), given.cost * TICK, cost * TICK, trace)
 
 
-class _Queue:
-    """Graphs to be expanded, the cheapest first and of equal ones the latest; every graph enters once.
+@dataclass(frozen=True)
+class _Improved:
+    """What the search of one block has found, and how many graphs it expanded and rewrites it judged."""
 
-    An entry is a graph, or a graph and the rewrite that leads from it to the one that is meant.
-    """
-
-    def __init__(self, start: Candidate) -> None:
-        self._heap: list[tuple[int, int, Candidate, Rewrite | None]] = []
-        self._seen: set[int] = set()
-        self.put(start)
-
-    def put(self, candidate: Candidate) -> None:
-        """Enter a graph that is built, unless it has been entered before."""
-        if candidate.graph.fingerprint in self._seen:
-            return
-        self._seen.add(candidate.graph.fingerprint)
-        heapq.heappush(self._heap, (candidate.graph.cost, -len(self._seen), candidate, None))
-
-    def add(self, parent: Candidate, rewrite: Rewrite) -> bool:
-        """Enter the graph that a rewrite leads to; return False when it has been entered before."""
-        fingerprint = (parent.graph.fingerprint + rewrite.change.fingerprint) % 2**64
-        if fingerprint in self._seen:
-            return False
-        self._seen.add(fingerprint)
-        cost = parent.graph.cost + rewrite.change.cost
-        heapq.heappush(self._heap, (cost, -len(self._seen), parent, rewrite))
-        return True
-
-    def take(self, rejected: Counter[str]) -> Candidate | None:
-        """Remove and build the cheapest graph; None when the queue is empty."""
-        while self._heap:
-            judged, order, candidate, rewrite = heapq.heappop(self._heap)
-            if rewrite is None:
-                return candidate
-            child = candidate.child(rewrite)
-            if child is None:
-                rejected[CYCLE] += 1
-            elif child.graph.cost > judged and self._heap and child.graph.cost > self._heap[0][0]:
-                heapq.heappush(self._heap, (child.graph.cost, order, child, None))
-            else:
-                return child
-        return None
+    start: Candidate
+    best: Candidate
+    expanded: int
+    judged: int
 
 
-def _describe(candidate: Candidate) -> str:
-    match = candidate.rewrite.match if candidate.rewrite else None
-    return f"{match.rule.name} at {', '.join(match.roots)}" if match else "as given"
+def _improve(
+    graph: SearchGraph, matcher: Matcher, effort: Effort, rest: int, number: int, rejected: Counter[str]
+) -> _Improved:
+    """Search one block; rest: what everything else costs, in ticks."""
+    start = Candidate(graph)
+    queue = Queue(effort.alpha, rejected, rest)
+    queue.put(start)
+    if not start.expand(matcher, rejected):
+        return _Improved(start, start, 1, 0)
+    slack = round((effort.alpha - 1) * (graph.cost + rest))
+    for order in effort.descents:
+        queue.put(descend(start, matcher, order, slack, rejected))
+    rng = np.random.default_rng([effort.seed, number])
+    for foot in random_descents(start, matcher, effort.restarts, rng, rejected):
+        queue.put(foot)
+    expanded = 0
+    while expanded < effort.budget and (here := queue.take()) is not None:
+        expanded += 1
+        here.expand(matcher, rejected)
+        queue.add_children(here)
+    return _Improved(start, queue.best, expanded, queue.judged)
 
 
-def _steps(candidate: Candidate) -> tuple[Step, ...]:
-    """Return the rewrites on the way to a candidate, first to last."""
-    steps = []
+def _steps(candidate: Candidate, renaming: Renaming, cost: int) -> list[Step]:
+    """Return the rewrites on the way to a candidate, first to last; cost: of the whole graph before them, in ticks."""
+    way = []
     while candidate.parent and candidate.rewrite:
-        match, change, before = candidate.rewrite.match, candidate.rewrite.change, candidate.parent.graph.cost
-        steps.append(Step(match.rule.name, match.roots, before * TICK, candidate.graph.cost * TICK,
-                          tuple(map(str, change.removed)), tuple(map(str, change.added))))  # fmt: skip
+        way.append((candidate.parent.graph, candidate.rewrite, candidate.graph))
         candidate = candidate.parent
-    return tuple(reversed(steps))
+    steps = []
+    for before, rewrite, after in reversed(way):
+        removed, added = (
+            tuple(show_node(renaming.node(operation.node)) for operation in operations)
+            for operations in (rewrite.change.removed, rewrite.change.added)
+        )
+        now = cost + after.cost - before.cost
+        at = tuple(map(renaming, rewrite.match.roots))
+        steps.append(Step(rewrite.match.rule.name, at, cost * TICK, now * TICK, removed, added))
+        cost = now
+    return steps

@@ -1,8 +1,8 @@
 """All rewrites of a graph, and how a graph inherits those of the one it was made from.
 
 Paper: TASO §5. Trying every rule everywhere is the same work for two graphs that differ in one place. `inherit` keeps
-the rewrites that have read nothing the change touched, and looks again only where it may matter; a test holds it equal
-to `all_rewrites`.
+what came of the matches that have read nothing the change touched, and looks again only where it may matter; a test
+holds it equal to `all_attempts`.
 
 >>> import numpy as np
 >>> from runtime.graph import GraphBuilder
@@ -20,12 +20,12 @@ to `all_rewrites`.
 >>> x, v, w = (build.input(name, shape) for name, shape in (("x", (2, 3)), ("v", (3, 4)), ("w", (3, 5))))
 >>> graph = build.finish([build.add("matmul", x, v, name="left"), build.add("matmul", x, w, name="right")])
 >>> for rewrite in all_rewrites(SearchGraph.of(graph, FlopCost()), matcher).values():
-...     print(rewrite.change)
+...     print(rewrite.change)  # doctest: +ELLIPSIS
 - left = matmul(x, v)
 - right = matmul(x, w)
-+ left, right = split(matmul_2, axis=1, sizes=(4, 5))
-+ matmul_2 = matmul(x, concat_1)
-+ concat_1 = concat(v, w, axis=1)
++ left, right = split("matmul#...", axis=1, sizes=(4, 5))
++ "matmul#..." = matmul(x, "concat#...")
++ "concat#..." = concat(v, w, axis=1)
 """
 
 from __future__ import annotations
@@ -34,56 +34,73 @@ from collections import Counter
 from collections.abc import Iterable
 
 from runtime.debug import say, shows
-from taso_mini.matching import Matcher
+from taso_mini.matching import Match, Matcher
 from taso_mini.search_graph import Change, SearchGraph
-from taso_mini.substitution import Rewrite, attempt
+from taso_mini.substitution import Rejection, Rewrite, attempt
 
 Key = tuple[str, tuple[str, ...]]  # a rule's name and the values at its outputs
 Rewrites = dict[Key, Rewrite]
+Attempts = dict[Key, Rewrite | Rejection]
 
 
-def all_rewrites(graph: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None) -> Rewrites:
-    """Return every rewrite of a graph; count in `rejected` why matches may not fire."""
-    return rewrites_at(graph, matcher, graph.producers, {}, rejected)
+def key_of(attempt: Rewrite | Rejection) -> Key:
+    """Return what tells attempts on one graph apart."""
+    return attempt.match.rule.name, attempt.match.roots
 
 
-def inherit(
-    before: Rewrites, change: Change, after: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None
-) -> Rewrites:
-    """Return every rewrite of the graph after a change, given those of the graph before."""
-    touched = change.touched
-    kept = {key: rewrite for key, rewrite in before.items() if rewrite.reads.isdisjoint(touched)}
-    lost = (root for key in before.keys() - kept.keys() for root in key[1])
-    return rewrites_at(after, matcher, sorted({*lost, *near(after, change, matcher)}), kept, rejected)
+def all_rewrites(graph: SearchGraph, matcher: Matcher) -> Rewrites:
+    """Return every rewrite of a graph."""
+    return {key: found for key, found in all_attempts(graph, matcher).items() if isinstance(found, Rewrite)}
 
 
-def near(graph: SearchGraph, change: Change, matcher: Matcher) -> set[str]:
-    """Return the values from which a match could reach what a change has touched."""
-    level: Iterable[str] = change.touched
-    found = set(level)
-    for _ in range(matcher.depth):
-        level = graph.above(level)
-        found.update(level)
+def all_attempts(graph: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None) -> Attempts:
+    """Return what comes of every match in a graph; count in `rejected` why some may not fire."""
+    found: Attempts = {}
+    _try(graph, matcher.matches(graph), found, rejected)
     return found
 
 
-def rewrites_at(
-    graph: SearchGraph, matcher: Matcher, places: Iterable[str], found: Rewrites, rejected: Counter[str] | None = None
-) -> Rewrites:
-    """Add to `found` the rewrites that have one of `places` among their outputs, and return it."""
-    refused: set[Key] = set()
-    for value in places:
-        for match in matcher.matches_at(graph, value):
-            key = (match.rule.name, match.roots)
-            if key in found or key in refused:
-                continue
-            result = attempt(graph, match)
-            if isinstance(result, Rewrite):
-                found[key] = result
-                continue
-            refused.add(key)
+def inherit(
+    before: Attempts, change: Change, after: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None
+) -> Attempts:
+    """Return what comes of every match in the graph after a change, given the same for the graph before.
+
+    An attempt stands as long as nothing that it has read is computed or read in another way. A new match must have an
+    operation of the change among those of its source.
+    """
+    touched = {v for operation in (*change.added, *change.removed) for v in (*operation.inputs, *operation.outputs)}
+    kept = before.copy()
+    lost = [key for key, found in before.items() if not found.reads.isdisjoint(touched)]
+    for key in lost:
+        del kept[key]
+    for rule, roots in lost:
+        _try(after, matcher.matches_of(rule, after, roots[0]), kept, rejected)
+    return attempts_near(after, matcher, change, kept, rejected)
+
+
+def attempts_near(
+    graph: SearchGraph, matcher: Matcher, change: Change, found: Attempts, rejected: Counter[str] | None = None
+) -> Attempts:
+    """Add to `found` what comes of the matches that an operation of a change is part of, and return it."""
+    level = dict.fromkeys(value for operation in change.added for value in operation.outputs)
+    nearer: set[str] = set()
+    for distance in range(matcher.depth):
+        for value in level:
+            _try(graph, matcher.matches_at(graph, value, distance), found, rejected)
+        nearer.update(level)
+        level = dict.fromkeys(value for value in graph.above(level) if value not in nearer)
+    return found
+
+
+def _try(graph: SearchGraph, matches: Iterable[Match], found: Attempts, rejected: Counter[str] | None) -> None:
+    """Add to `found` what comes of those matches that are not in it."""
+    for match in matches:
+        key = (match.rule.name, match.roots)
+        if key in found:
+            continue
+        result = found[key] = attempt(graph, match)
+        if isinstance(result, Rejection):
             if rejected is not None:
                 rejected[result.reason] += 1
             if shows(4):
                 say(4, f"{match.rule.name} at {', '.join(match.roots)}: {result.reason}")
-    return found

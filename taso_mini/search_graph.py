@@ -7,30 +7,47 @@ read them; a `Change` says which operations come and which go. Graphs that diffe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from runtime.graph import Graph
+import numpy as np
+
+from runtime.graph import Graph, Params
 from taso_mini.costs import CostSource
 from taso_mini.graph_terms import Application
 from taso_mini.values import Operation, Values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Change:
-    """What a rewrite does to a graph: operations that come and operations that go."""
+    """What a rewrite does to a graph: operations that come and operations that go.
+
+    fingerprint: by how much the graph's fingerprint changes, modulo 2**64.
+    rising: no operation that comes reads a value that is not lower than those it computes; see `SearchGraph.crooked`.
+    """
 
     added: tuple[Operation, ...]
     removed: tuple[Operation, ...]
+    fingerprint: int = field(init=False)
+    rising: bool = field(init=False)
+    _price: int = field(init=False, default=0)
+    _epoch: int = field(init=False, default=-1)
+
+    def __post_init__(self) -> None:
+        """Add up what does not change."""
+        gone = sum([operation.fingerprint for operation in self.removed])
+        self.fingerprint = sum([operation.fingerprint for operation in self.added]) - gone
+        self.rising = all([operation.rising for operation in self.added])
 
     @property
     def cost(self) -> int:
         """By how many ticks the graph gets dearer; negative for a gain."""
         return sum([o.cost for o in self.added]) - sum([o.cost for o in self.removed])
 
-    @property
-    def fingerprint(self) -> int:
-        """By how much the graph's fingerprint changes, modulo 2**64."""
-        return sum([o.fingerprint for o in self.added]) - sum([o.fingerprint for o in self.removed])
+    def price(self, epoch: int) -> int:
+        """Return `cost`, added up once per epoch of `Values.epoch`."""
+        if self._epoch != epoch:
+            self._price, self._epoch = self.cost, epoch
+        return self._price
 
     def __str__(self) -> str:
         """Return a line per operation: - for one that goes, + for one that comes."""
@@ -49,6 +66,8 @@ class SearchGraph:
     producers: live value -> operation (inputs and weights have none).
     readers: live value -> the operations that read it, one as often as it does.
     cost: in ticks.  fingerprint: 64 bits that tell graphs apart; both are sums over the operations.
+    crooked: the operations that read a value not lower than those they compute. Every value has a height for good; a
+        cycle cannot rise all the way round, so there is none in a graph without crooked operations.
     """
 
     values: Values
@@ -56,6 +75,7 @@ class SearchGraph:
     readers: Mapping[str, tuple[Operation, ...]]
     cost: int
     fingerprint: int
+    crooked: tuple[Operation, ...] = ()
 
     @classmethod
     def of(cls, graph: Graph, costs: CostSource) -> SearchGraph:
@@ -82,11 +102,19 @@ class SearchGraph:
     def application(self, value: str) -> tuple[Application, tuple[str, ...]] | None:
         """Return how a value is computed as a term operator, and from which values."""
         operation = self.producers.get(value)
-        if operation is None:
-            return None
-        output = operation.outputs.index(value)
-        reading = operation.readings[output]
-        return (reading, operation.args[output]) if reading else None
+        return operation.applications[value] if operation is not None else None
+
+    def computing(self, operator: str, params: Params, inputs: tuple[str, ...]) -> Operation | None:
+        """Return the live operation that does this, if there is one."""
+        for operation in self.readers.get(self.watched(inputs), ()):
+            if operation.inputs == inputs and operation.node.operator == operator and operation.node.params == params:
+                return operation
+        return None
+
+    def watched(self, inputs: tuple[str, ...]) -> str:
+        """Return the input whose readers tell whether an operation on all of them is live."""
+        constant = self.values.constant
+        return next((value for value in inputs if value not in constant), inputs[0])
 
     def apply(self, change: Change) -> SearchGraph:
         """Return the graph after a change."""
@@ -105,7 +133,12 @@ class SearchGraph:
             for value in operation.inputs:
                 readers[value] = (*readers.get(value, ()), operation)
         fingerprint = (self.fingerprint + change.fingerprint) % 2**64
-        return SearchGraph(self.values, producers, readers, self.cost + change.cost, fingerprint)
+        crooked = self.crooked
+        if crooked or not change.rising:
+            crooked = tuple(operation for operation in crooked if operation not in change.removed)
+            crooked += tuple(operation for operation in change.added if not operation.rising)
+        cost = self.cost + change.price(self.values.epoch)
+        return SearchGraph(self.values, producers, readers, cost, fingerprint, crooked)
 
     def settle(self, change: Change) -> SearchGraph:
         """Return the same graph with its cost exact, the operations that a change has added priced once and for all."""
@@ -114,6 +147,34 @@ class SearchGraph:
             self.values.settle(operation)
         after = sum([operation.cost for operation in change.added])
         return self if after == before else replace(self, cost=self.cost + after - before)
+
+    def has_cycle(self) -> bool:
+        """Whether a value is needed to compute itself.
+
+        Looks from the crooked operations downwards, and no lower than the lowest value that one of them computes.
+        """
+        if not self.crooked:
+            return False
+        height = self.values.height
+        floor = min(height[value] for operation in self.crooked for value in operation.outputs)
+        done: set[Operation] = set()
+        open_: set[Operation] = set()
+        stack = [(operation, False) for operation in self.crooked]
+        while stack:
+            operation, inputs_visited = stack.pop()
+            if inputs_visited:
+                open_.discard(operation)
+                done.add(operation)
+            elif operation not in done and operation not in open_:
+                open_.add(operation)
+                stack.append((operation, True))
+                for value in operation.inputs:
+                    below = self.producers.get(value) if height[value] >= floor else None
+                    if below in open_:
+                        return True
+                    if below is not None and below not in done:
+                        stack.append((below, False))
+        return False
 
     def in_order(self) -> tuple[Operation, ...] | None:
         """Return the operations in topological order, or None when they form a cycle."""
@@ -139,4 +200,10 @@ class SearchGraph:
         order = self.in_order()
         if order is None:
             raise ValueError("the graph has a cycle")
-        return self.values.graph.replace(nodes=tuple(operation.node for operation in order)).prune()
+        given = self.values.graph
+        weights = {**given.weights, **self.new_weights()}
+        return given.replace(weights=weights, nodes=tuple(operation.node for operation in order)).prune()
+
+    def new_weights(self) -> dict[str, np.ndarray]:
+        """Return the constants that rewrites have brought, as arrays."""
+        return self.values.new_weights(self.readers)

@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from runtime.graph import Graph, GraphBuilder
+from taso_mini.graph_constants import array_of
 from taso_mini.graph_terms import Reshaped, build
 from taso_mini.operator_set import apply_shape
 from taso_mini.shapes import Shape
@@ -47,6 +48,9 @@ def source_graph(
             array = integers(rng, shape.dims)
             weight = not all_inputs and node.kind in WEIGHT_KINDS
             name = graph.weight(node.name, array) if weight else graph.input(node.name, shape.dims, "float64")
+        elif node.is_constant:
+            shape = apply_shape(node, [shapes[str(node)]])
+            name = graph.weight(graph.fresh(node.operator), array_of(node, shape.dims, "float64"))
         else:
             given, args = zip(*(known[argument] for argument in node.args), strict=True)
             shape = apply_shape(node, given)

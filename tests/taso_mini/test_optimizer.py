@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from runtime.graph import Graph, GraphBuilder
+from taso_mini.blocks import whole
 from taso_mini.costs import FlopCost, MeasuredCost, Shares, configuration
 from taso_mini.descent import ORDERS, by_gain, merges_last
 from taso_mini.matching import Matcher, directed
@@ -65,7 +66,7 @@ def test_a_wide_search_finds_the_optimum_of_all_reachable_graphs(graph):
     if queue:
         return
     for descents in ((), ORDERS):
-        found = optimize(graph, rules, alpha=1e9, budget=1000, descents=descents)
+        found = optimize(graph, rules, alpha=1e9, budget=1000, descents=descents, restarts=0, cut=whole)
         assert round(found.cost_after / TICK) == min(reached.values())
 
 
@@ -148,7 +149,7 @@ def affine(repeats: int) -> Graph:
 def test_descent_takes_a_step_that_gains_nothing_for_the_one_behind_it():
     found = optimize(affine(20), CHAIN, budget=0)
     assert found.trace.rules == {"scale-bias": 20, "scale-scale": 20}
-    without = optimize(affine(20), CHAIN, budget=60, descents=())
+    without = optimize(affine(20), CHAIN, budget=60, descents=(), restarts=0, cut=whole)
     assert without.cost_after >= found.cost_after
 
 
@@ -158,7 +159,10 @@ def test_merging_last_lets_convolutions_take_in_their_relus():
     weights = [build.weight(f"w{i}", np.ones((4, 64, 1, 1), np.float32)) for i in range(2)]
     graph = build.finish([build.add("relu", build.add("conv", x, w)) for w in weights])
     rules = parse_rules(MERGES)
-    left = [operators(optimize(graph, rules, VIEWS, budget=0, descents=[o]).graph) for o in (by_gain, merges_last)]
+    left = [
+        operators(optimize(graph, rules, VIEWS, budget=0, descents=[order], restarts=0).graph)
+        for order in (by_gain, merges_last)
+    ]
     assert left == [["conv", "split", "relu", "relu"], ["conv", "split"]]
     assert operators(optimize(graph, rules, VIEWS, budget=0).graph) == ["conv", "split"]
 
@@ -177,7 +181,10 @@ rule down
     build = GraphBuilder("hill")
     graph = build.finish(build.add("relu", build.add("exp", build.input("x", (4, 4)))))
     costs = Shares(FlopCost(), {"sigmoid": 1.1, "tanh": 0.5})
-    last = [operators(optimize(graph, hill, costs, alpha=a, descents=()).graph)[-1] for a in (1.0, 1.04, 1.06)]
+    last = [
+        operators(optimize(graph, hill, costs, alpha=alpha, descents=(), restarts=0).graph)[-1]
+        for alpha in (1.0, 1.04, 1.06)
+    ]
     assert last == ["relu", "relu", "tanh"]
     assert operators(optimize(graph, hill, costs, alpha=1.06, budget=0).graph)[-1] == "tanh"  # the descent sees pairs
 
@@ -185,9 +192,9 @@ rule down
 def test_the_budget_is_kept_and_the_search_repeats():
     graph = MODELS["squeezenet"](np.random.default_rng(0))
     rules = directed(RULES)
-    first, second = (optimize(graph, rules, budget=7, descents=()) for _ in range(2))
+    first, second = (optimize(graph, rules, budget=7, descents=(), restarts=0, cut=whole) for _ in range(2))
     assert first.trace.expanded == 7 and first.trace == second.trace and first.graph == second.graph
-    assert optimize(graph, rules, budget=0, descents=()).graph == graph.fold_constants()
+    assert optimize(graph, rules, budget=0, descents=(), restarts=0).graph == graph.fold_constants()
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.9}, {"budget": -1}])
