@@ -1,0 +1,175 @@
+"""Both verifiers side by side: what the proof says, what the tests say, and whether they contradict each other.
+
+Paper: TASO §3. The prover argues from axioms, the tester computes with the operators' implementations; neither knows
+the other. A rule that one proves and the other refutes is a defect of one of them, and `Judgement.contradiction` is
+what tests and benchmarks fail on. `campaign` computes a rule on very many random instances: in the finite field, on
+floats and on exact integers with true relu and max, with tensors in random orders in memory.
+
+>>> from taso_mini.rules_text import parse_rules
+>>> rule, = parse_rules('''
+... rule relu-of-sum
+...   variables x1: tensor, x2: tensor
+...   source    relu(add(x1, x2))
+...   target    add(relu(x1), relu(x2))
+... ''')
+>>> print(judge(rule))
+refuted: relu-of-sum; proof: unknown; tests: refuted at shapes={'x1': (1,), 'x2': (1,)}, params={}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from taso_mini.arithmetic import Arithmetic, Floats
+from taso_mini.conditions import holds
+from taso_mini.exact_arithmetic import ExactNumbers, exact_for
+from taso_mini.identity_testing import IdentityVerdict, check_identity
+from taso_mini.mutants import Mutant
+from taso_mini.operator_set import CONVOLUTIONS, evaluate
+from taso_mini.proving import Verdict, prove
+from taso_mini.shape_classes import GROUP_CLASSES
+from taso_mini.shapes import Shape
+from taso_mini.terms import Substitution, subterms
+from taso_mini.testing import Sample, draw_inputs, draw_samples
+
+Prove = Callable[[Substitution], Verdict]
+
+_BATCH = 48  # half the number of shapes drawn at a time, at most
+_ROUNDS = 10  # give up after so many times the batches that should have been enough
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What both verifiers say about a rule."""
+
+    rule: Substitution
+    proof: Verdict
+    test: IdentityVerdict
+
+    @property
+    def kind(self) -> str:
+        """One of `proved`, `proved under conditions`, `refuted`, `degenerate`, `tested only`, `unknown`.
+
+        A proved rule must have passed its tests; `degenerate` passed only tests too small to mean anything.
+        """
+        if self.test.kind == "refuted":
+            return "refuted"
+        if self.test.kind in ("degenerate", "untyped"):
+            return "degenerate"
+        return self.proof.kind if self.proof.proved else "tested only"
+
+    @property
+    def contradiction(self) -> bool:
+        """Whether one verifier proves what the other refutes."""
+        return self.proof.proved and self.test.kind == "refuted"
+
+    def __str__(self) -> str:
+        """Return one line with both verdicts."""
+        return f"{self.kind}: {self.rule.name}; proof: {self.proof.kind}; tests: {self.test}"
+
+
+def judge(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: int = 20) -> Judgement:
+    """Prove and test a rule, under its own conditions and those that the proof needs."""
+    proof = prove(rule)
+    conditions = tuple(dict.fromkeys(rule.conditions + proof.conditions))
+    return Judgement(rule, proof, check_identity(rule.source, rule.target, conditions, seed=seed, draws=draws))
+
+
+def judge_mutant(mutant: Mutant, *, prove: Prove = prove, seed: int = 0, draws: int = 6) -> Judgement:
+    """Judge a mutant without the conditions of the rule it comes from."""
+    return judge(replace(mutant.rule, conditions=()), prove=prove, seed=seed, draws=draws)
+
+
+@dataclass
+class Campaign:
+    """What very many instances say about one rule.
+
+    Attributes:
+        instances: how many were computed: source and target defined, conditions true.
+        large: how many of them were large.
+        groups: how many in each class of grouped convolutions.
+        wrong: how many were wrong in each arithmetic.
+        refused: exact computations that do not fit in 64 bits; they count in no arithmetic.
+        counterexample: the first wrong instance.
+    """
+
+    rule: Substitution
+    instances: int = 0
+    large: int = 0
+    groups: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    counterexample: Sample | None = None
+
+
+def campaign(rule: Substitution, *, instances: int = 1000, seed: int = 0) -> Campaign:
+    """Compute a rule on at least so many random instances, evenly from all classes of groups that it allows."""
+    rng, result = np.random.default_rng([seed, *rule.name.encode()]), Campaign(rule)
+    convolves = any(node.operator in CONVOLUTIONS for node in subterms(*rule.source))
+    classes = [c for c in GROUP_CLASSES if any(_usable(rule, rng, c, 8))] if convolves else []
+    classes = classes or list(GROUP_CLASSES[:1])
+    draws = min(-(-instances // (2 * len(classes))), _BATCH)
+    for _ in range(_ROUNDS * -(-instances // (2 * draws * len(classes)))):
+        for group_class in classes:
+            for sample in _usable(rule, rng, group_class, draws):
+                _compute(result, sample, rng)
+        if result.instances >= instances:
+            break
+    return result
+
+
+def _usable(rule: Substitution, rng: np.random.Generator, group_class: int | str, draws: int) -> Iterator[Sample]:
+    """Yield the samples at which a rule applies."""
+    for sample in draw_samples(rule.source, rule.target, rng=rng, draws=draws, group_classes=(group_class,)):
+        if sample.defined and all(holds(condition, sample.shapes, sample.params) for condition in rule.conditions):
+            yield sample
+
+
+def _compute(result: Campaign, sample: Sample, rng: np.random.Generator) -> None:
+    """Count one more instance."""
+    rule = result.rule
+    result.instances += 1
+    result.large += sample.large
+    result.groups[str(sample.groups)] += 1
+    verdicts = {"finite field": sample.equal, "float64": _agree(rule, sample, Floats(), rng)}
+    exact = exact_for([*rule.source, *rule.target], dict(sample.params))
+    for unit in (exact.unit, exact.unit**2):  # the square for what is averaged once and multiplied with itself
+        try:
+            verdicts["integers"] = _agree(rule, sample, ExactNumbers(unit, most=exact.most), rng)
+            break
+        except ArithmeticError:
+            continue
+    result.refused += "integers" not in verdicts
+    for name, equal in verdicts.items():
+        result.wrong[name] += not equal
+        if not equal and result.counterexample is None:
+            result.counterexample = sample
+
+
+def _agree(rule: Substitution, sample: Sample, arithmetic: Arithmetic, rng: np.random.Generator) -> bool:
+    """Compare both sides on random inputs whose axes lie in memory in random order."""
+    roots = [*rule.source, *rule.target]
+    inputs = {name: value if isinstance(value, Shape) else _rearranged(value, rng)
+              for name, value in draw_inputs(roots, sample.shapes, rng=rng, arithmetic=arithmetic).items()}
+    values = evaluate(roots, inputs, sample.params, arithmetic=arithmetic)
+    return all(map(arithmetic.equal, values[: len(rule.source)], values[len(rule.source):]))
+
+
+def _rearranged(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if np.ndim(value) < 2:
+        return value
+    order = rng.permutation(value.ndim)
+    return np.ascontiguousarray(value.transpose(order)).transpose(np.argsort(order))
+
+
+def campaigns(rules: Sequence[Substitution], *, instances: int = 1000, seed: int = 0,
+              executor: Executor | None = None) -> Iterator[Campaign]:
+    """Run a campaign for each rule, by an executor if one is given; results do not depend on it."""
+    run = partial(campaign, instances=instances, seed=seed)
+    yield from map(run, rules) if executor is None else executor.map(run, rules, chunksize=4)
