@@ -148,7 +148,7 @@ def one_network(name: str, costs: CostSource, *, timed: bool) -> tuple[dict[str,
 
 
 def report_bert(variants: Mapping[str, Mapping[str, float | None]]) -> None:
-    """Print what each way of searching makes of BERT.  Paper: TASO §7.4, Fig. 12."""
+    """Print what each way of searching makes of BERT.  Paper: TASO Fig. 12."""
     print(f"\nBERT, ms      {'cost':>10}{'measured':>10}{'of joint':>10}")
     joint = variants[JOINT]["cost"]
     for name, found in variants.items():
