@@ -73,7 +73,7 @@ class LocalPairs:
         arguments = np.where((rows == PAD)[:, :, None], NONE, table.arguments[safe])
         number = len(table.space.inputs)
         used = np.zeros((count, number), dtype=bool)
-        for argument in arguments.reshape(count, -1).T:
+        for argument in arguments.reshape(count, 4 * width).T:
             given = np.flatnonzero((argument >= 0) & (argument < number))
             used[given, argument[given]] = True
         self.inputs = int(used.sum(axis=1).max(initial=0))

@@ -80,8 +80,7 @@ def larger(table: TermTable, rows: Array, size: int, *, last: bool) -> Iterator[
         if above == 1:
             low = np.searchsorted(nodes, highest + 1)
             counts = np.where(highest >= nodes[-1], 0, len(nodes) - low)
-            pairs = (expand(low[i:j], counts[i:j]) for i, j in blocks(counts))
-            found = ((i, j) for i, j in _shifted(pairs, counts))
+            found = _ranges(low, counts)
         else:
             below = np.where(table.closure[nodes] == nodes[:, None], PAD, table.closure[nodes])
             below = np.sort(below, axis=1)[:, : max(above - 1, 1)]
@@ -95,9 +94,10 @@ def larger(table: TermTable, rows: Array, size: int, *, last: bool) -> Iterator[
             yield made[all_different(table, made)]
 
 
-def _shifted(pairs: Iterator[tuple[Array, Array]], counts: Array) -> Iterator[tuple[Array, Array]]:
-    """Turn row numbers within each block into row numbers of the whole."""
-    for (low, _), (which, place) in zip(blocks(counts), pairs, strict=True):
+def _ranges(starts: Array, counts: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield what `expand` gives, block by block."""
+    for low, high in blocks(counts):
+        which, place = expand(starts[low:high], counts[low:high])
         yield which + low, place
 
 

@@ -15,7 +15,6 @@ from taso_mini.enumeration.applications import Applications, every_application, 
 from taso_mini.enumeration.surrogates import Array, apply
 from taso_mini.enumeration.term_table import NONE, PAD, TermTable
 
-Reduction = tuple[int, int, int, int, int]  # template, arguments, output, and the tensor of its own that it equals
 BATCH = 2048  # terms evaluated at once; their values stay in the cache
 
 
@@ -23,13 +22,14 @@ BATCH = 2048  # terms evaluated at once; their values stay in the cache
 class Terms:
     """Evaluated nodes: their applications, and per output a type and a fingerprint (NONE and 0 for missing ones).
 
-    `reductions` are the nodes that were dropped because they compute a value twice.
+    `reductions` are the nodes that were dropped because they compute a value twice, as rows (template, argument,
+    argument, output, tensor of its own closure or input that it equals).
     """
 
     applications: Applications
     types: Array
     fingerprints: Array
-    reductions: list[Reduction]
+    reductions: Array
 
 
 def segments(table: TermTable, todo: Applications) -> Iterator[Array]:
@@ -60,6 +60,11 @@ def compute(table: TermTable, todo: Applications, rows: Array) -> tuple[tuple[in
     return results, [value if len(value) == len(rows) else np.repeat(value, len(rows), axis=0) for value in values]
 
 
+def no_reductions() -> Array:
+    """Return no rows of reductions."""
+    return np.zeros((0, 5), dtype=np.int32)
+
+
 def evaluate(table: TermTable, todo: Applications) -> Terms:
     """Compute the fingerprints of new nodes and drop those that compute a value twice."""
     types = np.full((len(todo), 2), NONE, dtype=np.int32)
@@ -74,16 +79,15 @@ def evaluate(table: TermTable, todo: Applications) -> Terms:
     return Terms(todo.take(kept), types[kept], prints[kept], reductions)
 
 
-def _computed_twice(table: TermTable, todo: Applications, types: Array,
-                    prints: Array) -> tuple[Array, list[Reduction]]:
+def _computed_twice(table: TermTable, todo: Applications, types: Array, prints: Array) -> tuple[Array, Array]:
     inputs = len(table.space.inputs)
     twice = (types[:, 1] != NONE) & (prints[:, 0] == prints[:, 1])
-    reductions: list[Reduction] = []
+    reductions = [no_reductions()]
 
     def note(rows: Array, slot: int, tensors: Array) -> None:
         twice[rows] = True
-        reductions.extend(zip(todo.template[rows].tolist(), todo.first[rows].tolist(), todo.second[rows].tolist(),
-                              [slot] * len(rows), tensors.tolist(), strict=True))
+        columns = (todo.template[rows], todo.first[rows], todo.second[rows], np.full(len(rows), slot), tensors)
+        reductions.append(np.stack(columns, axis=1).astype(np.int32))
 
     order = np.argsort(table.fingerprint[:inputs])
     for slot in (0, 1):
@@ -98,7 +102,7 @@ def _computed_twice(table: TermTable, todo: Applications, types: Array,
                 tensors = table.first[column[inner]] + output
                 equal = table.fingerprint[tensors] == own[inner]
                 note(inner[equal], slot, tensors[equal])
-    return twice, reductions
+    return twice, np.concatenate(reductions)
 
 
 def append(table: TermTable, new: Terms, size: int, *, keep_values: bool, representatives: bool = False) -> None:
@@ -154,11 +158,11 @@ def evaluate_all(table: TermTable, parts: Iterable[Applications]) -> Terms:
     return Terms(join_all([one.applications for one in done], width),
                  np.concatenate([np.zeros((0, 2), dtype=np.int32), *(one.types for one in done)]),
                  np.concatenate([np.zeros((0, 2), dtype=np.uint64), *(one.fingerprints for one in done)]),
-                 [reduction for one in done for reduction in one.reductions])
+                 np.concatenate([no_reductions(), *(one.reductions for one in done)]))
 
 
 def grow(table: TermTable, size: int, *, last: bool, keep_values: bool,
-         representatives: bool = False) -> list[Reduction]:
+         representatives: bool = False) -> Array:
     """Add all terms of one size; return the reductions found.
 
     >>> from taso_mini.enumeration.space import published

@@ -9,14 +9,14 @@ was saved in a folder is read instead of made, which is how an interrupted run g
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from taso_mini.enumeration.applications import Applications, across, every_application, join_all, tensors_of, upon
-from taso_mini.enumeration.growth import Reduction, Terms, append, evaluate_all, grow, keep
+from taso_mini.enumeration.growth import Terms, append, evaluate_all, grow, keep, no_reductions
 from taso_mini.enumeration.joins import union
 from taso_mini.enumeration.space import Space
 from taso_mini.enumeration.surrogates import Array
@@ -50,25 +50,55 @@ class Plan:
 
 @dataclass
 class Part:
-    """Some terms of the largest size: applications without closures, and what `Terms` has of them."""
+    """Some terms of the largest size: what is applied to what, and the values' fingerprints.
+
+    `others` are the fingerprints of second outputs, for the nodes that have two, in their order. `reductions` has the
+    rows (template, arguments, output, equal tensor) of `growth.Reduction`.
+    """
 
     template: Array
     first: Array
     second: Array
     outputs: Array
     fingerprints: Array
+    others: Array
     reductions: Array
+
+    def take(self, rows: Array) -> Part:
+        """Return some of the terms, and all reductions."""
+        two = np.flatnonzero(self.outputs == 2)
+        others = self.others[np.isin(two, rows)]
+        return Part(self.template[rows], self.first[rows], self.second[rows], self.outputs[rows],
+                    self.fingerprints[rows], others, self.reductions)
+
+    def sharing(self, values: Array) -> Array:
+        """Return the rows all of whose fingerprints are among sorted values."""
+        found = among(values, self.fingerprints)
+        found[self.outputs == 2] &= among(values, self.others)
+        return np.flatnonzero(found)
+
+
+def among(values: Array, asked: Array) -> Array:
+    """Return which numbers are among sorted values.
+
+    >>> among(np.array([3, 5]), np.array([5, 4])).tolist()
+    [True, False]
+    """
+    if not len(values):
+        return np.zeros(len(asked), dtype=bool)
+    found: Array = values[np.minimum(np.searchsorted(values, asked), len(values) - 1)] == asked
+    return found
 
 
 @lru_cache(maxsize=1)
-def smaller_terms(plan: Plan) -> tuple[TermTable, tuple[Reduction, ...]]:
+def smaller_terms(plan: Plan) -> tuple[TermTable, Array]:
     """Return the table of all terms below the largest size, and the reductions among them; made once per process."""
     table = TermTable(plan.space, plan.seed, plan.operators)
-    found: list[Reduction] = []
+    found = [no_reductions()]
     for size in range(1, plan.operators):
         kept = size <= max(plan.operators - 2, 1)
-        found += grow(table, size, last=False, keep_values=kept, representatives=plan.representatives)
-    return table, tuple(found)
+        found.append(grow(table, size, last=False, keep_values=kept, representatives=plan.representatives))
+    return table, np.concatenate(found)
 
 
 def parents(plan: Plan) -> Array:
@@ -116,20 +146,21 @@ def _make_part(plan: Plan, number: int) -> Part:
         table.forget(stored)
         table.row = rows
     done = terms.applications
-    return Part(done.template, done.first, done.second, (1 + (terms.types[:, 1] != NONE)).astype(np.uint8),
-                terms.fingerprints, np.array(terms.reductions, dtype=np.int64).reshape(-1, 5))
+    outputs = (1 + (terms.types[:, 1] != NONE)).astype(np.uint8)
+    return Part(done.template, done.first, done.second, outputs, terms.fingerprints[:, 0],
+                terms.fingerprints[outputs == 2, 1], terms.reductions)
 
 
-def enter(table: TermTable, part: Part, rows: Array, size: int) -> None:
-    """Append some nodes of a part to the table."""
-    nodes = [np.where(one[rows] == NONE, 0, one[rows]) for one in (part.first, part.second)]
-    below = union(*(table.closure[table.node[one]] for one in nodes), table.width)  # inputs have no closure
-    todo = Applications(part.template[rows], part.first[rows], part.second[rows], below)
-    types = np.where(np.arange(2) < part.outputs[rows][:, None], 0, NONE)
-    append(table, Terms(todo, types, part.fingerprints[rows], []), size, keep_values=False)
+def enter(table: TermTable, part: Part, size: int) -> None:
+    """Append the nodes of a part to the table."""
+    first, second = (table.closure[table.node[np.where(one == NONE, 0, one)]] for one in (part.first, part.second))
+    todo = Applications(part.template, part.first, part.second, union(first, second, table.width))
+    types = np.where(np.arange(2) < part.outputs[:, None], 0, NONE)  # nothing will be built upon them
+    prints = np.zeros((len(part.template), 2), dtype=np.uint64)
+    prints[:, 0], prints[part.outputs == 2, 1] = part.fingerprints, part.others
+    append(table, Terms(todo, types, prints, part.reductions), size, keep_values=False)
 
 
 def joined(parts: list[Part]) -> Part:
     """Return parts one after the other."""
-    return Part(*(np.concatenate([getattr(part, name) for part in parts])
-                  for name in ("template", "first", "second", "outputs", "fingerprints", "reductions")))
+    return Part(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Part)))

@@ -112,8 +112,8 @@ def _joined(table: TermTable, graphs: Array, small: list[Array]) -> Iterator[Arr
 def meet(table: TermTable, partners: Partners, graphs: Array) -> Pairs:
     """Return the pairs (graph, other graph with equal outputs) that share no leaf operator."""
     most = table.width + 1
-    parts = []
     outputs = by_value(table, sinks(table, graphs), most)
+    parts = [_meet(table, partners, graphs[:0], outputs[:0])]
     first = np.where(outputs[:, 0] == PAD, 0, partners.count[outputs[:, 0] % len(partners.count)])
     for low, high in blocks(first, CHUNK // 4):
         parts.append(_meet(table, partners, graphs[low:high], outputs[low:high]))

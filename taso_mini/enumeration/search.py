@@ -22,7 +22,6 @@ import numpy as np
 
 from taso_mini.enumeration.forms import Pairs
 from taso_mini.enumeration.funnel import prune
-from taso_mini.enumeration.growth import Reduction
 from taso_mini.enumeration.last_level import Part, Plan, enter, joined, make_part, part_count, smaller_terms
 from taso_mini.enumeration.meeting import connected_graphs, find_partners, meet
 from taso_mini.enumeration.surrogates import Array
@@ -38,13 +37,13 @@ class Candidates:
     Attributes:
         table: the terms that matter.
         pairs: the candidate rules.
-        reductions: terms that equal an input or a tensor of their own closure.
+        reductions: terms that equal an input or a tensor of their own closure, see `growth.Terms`.
         counts: terms, distinct values, graphs that hang together, and what each step of pruning left.
     """
 
     table: TermTable
     pairs: Pairs
-    reductions: list[Reduction]
+    reductions: Array
     counts: dict[str, int]
 
 
@@ -67,9 +66,9 @@ def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None 
     table, reductions, counts = _terms(plan, executor, folder, tell)
     tell("finding terms of equal value", 0, 1)
     partners = find_partners(table)
-    counts["useful tensors"] = int((partners.count > 0).sum())
+    counts["useful"] = int((partners.count > 0).sum())
     graphs = connected_graphs(table, partners)
-    counts["connected graphs of useful outputs"] = len(graphs)
+    counts["graphs"] = len(graphs)
     tell("pairing graphs of equal value", 0, 1)
     pairs = meet(table, partners, graphs)
     tell("pruning", 0, 1)
@@ -78,41 +77,32 @@ def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None 
 
 
 def _terms(plan: Plan, executor: Executor | None, folder: Path | None,
-           tell: Progress) -> tuple[TermTable, list[Reduction], dict[str, int]]:
+           tell: Progress) -> tuple[TermTable, Array, dict[str, int]]:
     """Make all terms; return a table of those that share their value with another (and of all smaller ones)."""
     tell("growing smaller terms", 0, 1)
-    smaller, reductions = smaller_terms(plan)
-    parts = []
-    total = part_count(plan)
-    for done, part in enumerate(_parts(plan, total, executor, _own_folder(plan, folder)), start=1):
-        parts.append(part)
+    smaller, reductions = smaller_terms(plan)  # before the first call to the executor: forked processes inherit it
+    own, total = _own_folder(plan, folder), part_count(plan)
+    parts: list[Part | None] = []
+    prints = [smaller.fingerprint[len(plan.space.inputs) :]]
+    for done, part in enumerate(_parts(plan, total, executor, own), start=1):
+        prints += [part.fingerprints, part.others]
+        parts.append(part if own is None else None)  # kept in one place
         tell(f"growing terms of {plan.operators} operators", done, total)
-    largest = joined(parts)
-    prints = np.concatenate([smaller.fingerprint[len(plan.space.inputs) :], largest.fingerprints[:, 0],
-                             largest.fingerprints[largest.outputs == 2, 1]])
-    prints.sort()
-    again = prints[1:] == prints[:-1]
-    shared = np.unique(prints[1:][again])
-    counts = {"operators": plan.operators, "terms": len(prints), "classes": len(prints) - int(again.sum())}
+    values = np.concatenate(prints)
     del prints
-    useful = _among(shared, largest.fingerprints[:, 0])
-    useful &= (largest.outputs == 1) | _among(shared, largest.fingerprints[:, 1])
-    table = smaller.copy()
-    enter(table, largest, np.flatnonzero(useful), plan.operators)
-    return table, [*reductions, *map(_reduction, largest.reductions)], counts
-
-
-def _reduction(row: Array) -> Reduction:
-    template, first, second, slot, tensor = row.tolist()
-    return template, first, second, slot, tensor
-
-
-def _among(values: Array, asked: Array) -> Array:
-    """Return which numbers are among sorted values."""
-    if not len(values):
-        return np.zeros(len(asked), dtype=bool)
-    found: Array = values[np.minimum(np.searchsorted(values, asked), len(values) - 1)] == asked
-    return found
+    values.sort()
+    again = values[1:] == values[:-1]
+    counts = {"operators": plan.operators, "terms": len(values), "classes": len(values) - int(again.sum())}
+    shared = np.unique(values[1:][again])
+    del values, again
+    useful = []
+    for number in range(total):
+        part = parts[number] or make_part(plan, number, own)
+        useful.append(part.take(part.sharing(shared)))
+        parts[number] = None
+    table, largest = smaller.copy(), joined(useful)
+    enter(table, largest, plan.operators)
+    return table, np.concatenate([reductions, largest.reductions]), counts
 
 
 def _own_folder(plan: Plan, folder: Path | None) -> str | None:
