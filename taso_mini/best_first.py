@@ -50,7 +50,7 @@ class Queue:
             self.best = candidate
         if graph.fingerprint not in self._seen:
             self._seen.add(graph.fingerprint)
-            self._push(graph.cost, graph.fingerprint, candidate, None, iter(()))
+            self._push(graph.cost, graph.fingerprint, candidate)
             self._compare(candidate)
 
     def add_children(self, candidate: Candidate) -> None:
@@ -74,7 +74,7 @@ class Queue:
                 candidate = child
                 self._compare(candidate)
                 if candidate.graph.cost > cost:  # dearer than was thought: back to its new place
-                    self._push(candidate.graph.cost, fingerprint, candidate, None, iter(()))
+                    self._push(candidate.graph.cost, fingerprint, candidate)
                     continue
             if self._affordable(candidate.graph.cost) or candidate is self.best:
                 return candidate
@@ -89,8 +89,14 @@ class Queue:
     def _affordable(self, cost: int) -> bool:
         return cost + self._rest < self._alpha * (self.best.graph.cost + self._rest)
 
-    def _push(self, *entry: *tuple[int, int, Candidate, Rewrite | None, Iterator[Child]]) -> None:
-        cost, fingerprint, candidate, rewrite, others = entry
+    def _push(
+        self,
+        cost: int,
+        fingerprint: int,
+        candidate: Candidate,
+        rewrite: Rewrite | None = None,
+        others: Iterator[Child] = iter(()),  # noqa: B008 - nothing is ever taken from it
+    ) -> None:
         self._pushed += 1
         heapq.heappush(self._heap, (cost, fingerprint, self._pushed, candidate, rewrite, others))
 

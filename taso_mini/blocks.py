@@ -25,6 +25,7 @@ from taso_mini.values import Operation
 
 Group = list[Operation]
 Cut = Callable[[SearchGraph, Matcher], Sequence[Group]]
+Context = Callable[[str], Hashable]
 GROWTH = 2  # how many operations further a block reaches than the matches in it
 
 
@@ -98,10 +99,13 @@ def _computed(graph: SearchGraph, match: Match) -> list[str]:
     return [value for node, value in match.values.items() if node.args and value not in graph.values.constant]
 
 
-def blocks(graph: SearchGraph, groups: Sequence[Group]) -> tuple[Block, ...]:
-    """Return the groups as graphs, after joining those that need each other in a circle."""
+def blocks(graph: SearchGraph, groups: Sequence[Group], context: Context | None = None) -> tuple[Block, ...]:
+    """Return the groups as graphs, after joining those that need each other in a circle.
+
+    context: what else than their types two values must have in common for blocks to be the same problem.
+    """
     place = {operation: i for i, operation in enumerate(graph.in_order() or ())}
-    return tuple(_block(graph, sorted(group, key=place.__getitem__)) for group in separate(graph, groups))
+    return tuple(_block(graph, sorted(group, key=place.__getitem__), context) for group in separate(graph, groups))
 
 
 def separate(graph: SearchGraph, groups: Sequence[Group]) -> Sequence[Group]:
@@ -121,7 +125,7 @@ def separate(graph: SearchGraph, groups: Sequence[Group]) -> Sequence[Group]:
     return [group for group in parts.groups() if parts.find(group[0]) in chosen]
 
 
-def _block(graph: SearchGraph, operations: Sequence[Operation]) -> Block:
+def _block(graph: SearchGraph, operations: Sequence[Operation], context: Context | None) -> Block:
     """Return operations, given in order, and the weight arithmetic that they read, as a graph of its own."""
     values = graph.values
     inside = {value for operation in operations for value in operation.outputs}
@@ -145,6 +149,7 @@ def _block(graph: SearchGraph, operations: Sequence[Operation]) -> Block:
         tuple((names[v], kind) for v, kind in inputs.items()),
         tuple((names[v], values.types[v], values.constants(v)) for v in weights),
         tuple(names[v] for v in outputs),
+        tuple(map(context, names)) if context else (),
     )
     part = Graph(
         "block",

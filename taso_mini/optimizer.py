@@ -55,7 +55,7 @@ from taso_mini.descent import ORDERS, Candidate, Order, descend
 from taso_mini.matching import Matcher
 from taso_mini.restarts import restarts as random_descents
 from taso_mini.search_graph import SearchGraph
-from taso_mini.splicing import Names, Renaming, splice
+from taso_mini.splicing import Names, Renamed, Renaming, splice
 from taso_mini.terms import Substitution
 from taso_mini.tidy import tidy
 from taso_mini.trace import Step, Trace
@@ -131,11 +131,12 @@ def search(
     """Do the same as `optimize`, but leave what is computed from weights alone as nodes of the graph."""
     matcher, rejected = Matcher(rules), Counter[str]()
     given = SearchGraph.of(graph, costs)
-    parts = blocks(given, cut(given, matcher))
+    context = getattr(costs, "context", None)
+    parts = blocks(given, cut(given, matcher), context)
     found: dict[object, _Improved] = {}
     for part in parts:
         if part.key not in found:
-            start = SearchGraph.of(part.graph, costs)
+            start = SearchGraph.of(part.graph, Renamed(costs, part.names) if context else costs)
             found[part.key] = _improve(start, matcher, effort, given.cost - start.cost, len(found), rejected)
     names, cost = Names(given.values.graph.types), given.cost
     steps: list[Step] = []

@@ -6,11 +6,13 @@ the graph as given keep their names, its outputs in particular.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.graph import Graph, Node
+from runtime.graph import Graph, Node, TensorType
+from taso_mini.costs import CostSource
 from taso_mini.values import FRESH
 
 
@@ -51,6 +53,30 @@ class Renaming:
     def node(self, node: Node) -> Node:
         """Return a node over the renamed values."""
         return Node(node.operator, tuple(map(self, node.inputs)), tuple(map(self, node.outputs)), node.params)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """The prices of another source, for a block whose values it knows under the names that the whole graph gives them.
+
+    Most sources look at types only. One that looks at names, as where tensors have layouts that are known, has a method
+    `context(value)`: what its prices depend on; blocks are alike only if their values have the same.
+    """
+
+    source: CostSource
+    names: Mapping[str, str]
+
+    def cost(self, node: Node, types: Sequence[TensorType]) -> float:
+        """Return the source's exact price."""
+        return self.source.cost(self._named(node), types)
+
+    def estimate(self, node: Node, types: Sequence[TensorType]) -> float:
+        """Return the source's estimate."""
+        return self.source.estimate(self._named(node), types)
+
+    def _named(self, node: Node) -> Node:
+        inputs, outputs = (tuple(self.names.get(v, v) for v in values) for values in (node.inputs, node.outputs))
+        return Node(node.operator, inputs, outputs, node.params)
 
 
 def splice(

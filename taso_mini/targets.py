@@ -109,7 +109,9 @@ def _check_conditions(graph: SearchGraph, match: Match, constants: Mapping[Term,
 
 @lru_cache(maxsize=1 << 16)
 def _hold(
-    conditions: tuple[str, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...], params: tuple[tuple[str, Hashable], ...]
+    conditions: tuple[str, ...],
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    params: tuple[tuple[str, Hashable], ...],
 ) -> bool:
     known = {name: Shape(dims) for name, dims in shapes}
     return all(holds(condition, known, dict(params)) for condition in conditions)
@@ -174,9 +176,11 @@ class _Maker:
         else:
             self.made.update(dict.fromkeys(operation.outputs, operation))
 
-    def _live(self, *deed: *Deed) -> Operation | None:
-        self.shared.append((deed, self.graph.computing(*deed)))
-        return self.shared[-1][1]
+    def _live(self, operator: str, params: Params, inputs: tuple[str, ...]) -> Operation | None:
+        """Return the live operation that does this, and take down that it was asked for."""
+        answer = self.graph.computing(operator, params, inputs)
+        self.shared.append(((operator, params, inputs), answer))
+        return answer
 
     def _thaws(self, operand: Term) -> bool:
         """Whether a kernel or bias made from weights would not be one: back ends prepare weights before they run."""
