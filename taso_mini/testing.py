@@ -85,10 +85,11 @@ def draw_instances(source: Sequence[Term], target: Sequence[Term], group_class: 
         params = draw_parameters([*source, *target], rng)
         large = number % _SMALL_WORLDS != _SMALL_WORLDS - 1
         search = _Searches(source, target, group_class, params, rng, large=large)
+        ways = [search.source_only, search.both.sample]
         for _ in range(min(left, per_world)):
-            for shapes in (search.source_only(rng), search.both.sample(rng)):
-                if shapes is not None:
-                    yield shapes, params
+            found = [way(rng) for way in ways]
+            yield from ((shapes, params) for shapes in found if shapes is not None)
+            ways = [way for way, shapes in zip(ways, found, strict=True) if shapes is not None]  # a world without some
 
 
 class _Searches:
