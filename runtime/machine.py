@@ -144,6 +144,13 @@ def vector_bytes_of(flags: list[str]) -> int:
     return 32 if "avx2" in flags else 16
 
 
+@functools.cache
+def instruction_sets() -> frozenset[str]:
+    """The vector extensions that the processor has, as /proc/cpuinfo names them; empty where there is no such file."""
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")), re.MULTILINE)
+    return frozenset(re.findall(r"\b(?:s?sse|avx|fma|f16c|bmi|amx|sve|asimd)\w*", flags.group(1) if flags else ""))
+
+
 def _sysfs_caches(directory: Path) -> dict[str, int]:
     """Data caches of the first core, as Linux describes them: one folder `index*` per cache."""
     facts: dict[str, int] = {}

@@ -4,7 +4,8 @@
 
 Pointers must be 64-byte aligned and outputs may not overlap anything else. `weights` is the content of the weights
 file, `workspace` is scratch memory; the sizes stand in a comment above the function. Kernels that differ only in names
-are printed once.
+are printed once, under names that begin with the network's, so that programs can hold several networks. Nothing is kept
+between calls: threads may run the function at the same time with a workspace each.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.c_text.expressions import c_name
 from runtime.compile_c import declaration
-from runtime.emit_c import emit_library
+from runtime.emit_c import emit_library, workspace_bytes
 from runtime.expr import Expr, Load, Var
 from runtime.expr_tree import transform
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
@@ -73,10 +75,11 @@ def write_weights(network: Network, path: Path) -> None:
 def unique_kernels(network: Network) -> tuple[list[LoopNest], list[LoopNest]]:
     """The different kernels under names of their own, and for each call the one it uses."""
     kernels: dict[LoopNest, LoopNest] = {}
+    prefix = c_identifier(network.name)
     for call in network.calls:
         key = canonical(call.nest)
         if key not in kernels:
-            kernels[key] = replace(call.nest, name=f"k{len(kernels):02}_{c_identifier(call.nest.name)}")
+            kernels[key] = replace(call.nest, name=f"{prefix}_k{len(kernels):02}_{c_identifier(call.nest.name)}")
     return list(kernels.values()), [kernels[canonical(call.nest)] for call in network.calls]
 
 
@@ -122,10 +125,22 @@ def canonical(nest: LoopNest) -> LoopNest:
     return LoopNest("kernel", arguments[:count], arguments[count:], rename(nest.body, {}))
 
 
+# What `compile_c` tells the compiler, for whoever builds the file without: gcc 12 miscompiles some loops that it turns
+# into masked ones (PR 114375), and prefers half of a wide vector register.
+GCC_OPTIONS = """#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-tree-loop-if-convert")
+#if defined(__AVX512F__)
+#pragma GCC target("prefer-vector-width=512")
+#endif
+#endif
+"""
+
+
 def emit_network(network: Network, *, threads: int = 1) -> str:
     """The whole network as one C file."""
     kernels, per_call = unique_kernels(network)
-    return f"{emit_library(kernels, threads=threads)}\n{entry_point(network, plan(network), per_call)}"
+    library = emit_library(kernels, threads=threads)
+    return f"{GCC_OPTIONS}{library}\n{entry_point(network, plan(network), per_call)}"
 
 
 def emit_units(network: Network, *, threads: int = 1, count: int = 1) -> list[str]:
@@ -157,7 +172,9 @@ def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -
         results = ", ".join(f"{value}: {network.type_of(value)}" for value in call.outputs)
         lines.append(f"    /* {_comment(results)} from {_comment(', '.join(call.inputs)) or 'nothing'} */")
         pointers = ", ".join(pointer(value) for value in (*call.inputs, *call.outputs))
-        lines.append(f"    {kernel.name}({pointers}, MEMORY({scratch}));")
+        # Not the start of the workspace for a kernel that needs none: a value may live there.
+        own = f"MEMORY({scratch})" if workspace_bytes(kernel) else "0"
+        lines.append(f"    {c_name(kernel.name)}({pointers}, {own});")
     for output, source in network.copies():
         lines.append(f"    /* {_comment(output)} is {_comment(source)} */")
         size = network.type_of(output).nbytes

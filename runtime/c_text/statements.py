@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from runtime.c_text.across_lanes import NAMES, joined_vector
 from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
 from runtime.c_text.places import fixed_parts, with_fixed_part
@@ -25,6 +28,17 @@ from runtime.passes.visits import accesses, vector_layout
 
 WORKSPACE_ALIGNMENT = 64
 LOCAL_LIMIT = 512 * 1024  # bytes of local buffers alive at once in one thread
+
+
+def unused(names: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """A line that tells the compiler which parameters the lines of a function leave alone on purpose.
+
+    >>> unused(["x", "y"], ["    y[0] = 1.0f;"]), unused(["y"], ["    y[0] = 1.0f;"])
+    (['    (void)x;'], [])
+    """
+    used = set(re.findall(r"\w+", "\n".join(lines)))
+    idle = [name for name in names if name not in used]
+    return [f"    {', '.join(f'(void){name}' for name in idle)};"] if idle else []
 
 
 class EmitError(ValueError):
@@ -59,8 +73,9 @@ class KernelText:
         """The functions of the kernel, its entry point last."""
         parameters = [self.parameter(buffer, buffer in self.nest.inputs) for buffer in self.alive.values()]
         head = f"void {c_name(self.nest.name)}({', '.join([*parameters, 'void *restrict workspace'])})"
+        names = [*(c_name(name) for name in self.alive), "workspace"]
         self.stmt(self.nest.body, 1, 0, 0)
-        entry = "\n".join((head, "{", *self.lines, "}", ""))
+        entry = "\n".join((head, "{", *unused(names, self.lines), *self.lines, "}", ""))
         return "\n".join((*self.functions, entry))
 
     def parameter(self, buffer: Buffer, constant: bool) -> str:
@@ -121,7 +136,10 @@ class KernelText:
             self.line(depth, "UNROLL(1)")
         outlined = stmt.kind == PARALLEL and self.threads > 1
         if outlined:
+            # A compiler that is not told of OpenMP would warn of the pragma, and loops alone are right as well.
+            self.lines.append("#ifdef _OPENMP")
             self.line(depth, f"#pragma omp parallel for num_threads({self.threads}) schedule(static)")
+            self.lines.append("#endif")
         name = c_name(stmt.var.name)
         end, hidden = str(stmt.extent), ""
         if stmt.kind == SERIAL and stmt.extent == 2 and any(isinstance(part, For) for part in walk_stmts(stmt.body)):
@@ -164,8 +182,9 @@ class KernelText:
         name = f"{self.nest.name}_part{len(self.functions)}"
         outer_lines, self.lines = self.lines, []
         self.stmt(loop.body, 1, 0, 0)
-        function = (f"static void {name}({', '.join(parameters)})", "{", *self.lines, "}", "")
-        self.functions.append("\n".join(function))
+        names = [*variables, *(c_name(buffer.name) for buffer in buffers)]
+        head = f"static void {name}({', '.join(parameters)})"
+        self.functions.append("\n".join((head, "{", *unused(names, self.lines), *self.lines, "}", "")))
         self.lines = outer_lines
         return f"{name}({', '.join([*variables, *(c_name(buffer.name) for buffer in buffers)])});"
 

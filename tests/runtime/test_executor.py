@@ -119,10 +119,10 @@ def test_model_c_compiles_alone_and_calls_equal_kernels_by_one_name(tmp_path) ->
     build(small("my-net"), tmp_path)
     text = (tmp_path / "model.c").read_text()
     assert build_library(text).exists()
-    assert text.count("void k00_sum(") == 1 and "k01_" not in text
+    assert text.count("void my_net_k00_sum(") == 1 and "k01_" not in text
     entry = text[text.index("int my_net_run(") :]
     calls = re.findall(r"/\* (.+?) \*/\n    (\w+)\(", entry)
-    assert calls == [("h: float32[3, 4] from x, w", "k00_sum"), ("y: float32[3, 4] from h, x", "k00_sum")]
+    assert calls == [("h: float32[3, 4] from x, w", "my_net_k00_sum"), ("y: float32[3, 4] from h, x", "my_net_k00_sum")]
 
 
 def test_model_c_runs_in_a_c_program(tmp_path) -> None:
