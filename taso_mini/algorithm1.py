@@ -22,7 +22,8 @@ import numpy as np
 
 from taso_mini.arithmetic import FiniteField
 from taso_mini.fingerprint import graph_fingerprint, tensor_fingerprint
-from taso_mini.generator import SIGNATURES, Pair, Profile
+from taso_mini.generator import Pair, Profile
+from taso_mini.kinds import SIGNATURES
 from taso_mini.operator_set import OPERATORS, apply_shape
 from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Term

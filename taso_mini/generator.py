@@ -24,22 +24,12 @@ import numpy as np
 
 from taso_mini.arithmetic import Arithmetic, FiniteField
 from taso_mini.fingerprint import tensor_fingerprint
+from taso_mini.kinds import SIGNATURES
 from taso_mini.operator_set import OPERATORS, apply_shape
 from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Params, Term
 
 Pair = tuple[tuple[Term, ...], tuple[Term, ...]]  # equal outputs of two graphs, in the same order
-
-# What an operator may be applied to, and what it gives; "*" is any kind, the same one throughout.
-SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
-    "matmul": (("matrix", "matrix"), "matrix"), "transpose": (("matrix",), "matrix"),
-    "conv": (("image", "kernel"), "image"), "conv_bias": (("image", "kernel", "vector"), "image"),
-    "scale": (("image", "vector"), "image"), "bias": (("image", "vector"), "image"),
-    "scale_kernel": (("kernel", "vector"), "kernel"), "enlarge_like": (("kernel", "kernel"), "kernel"),
-    "avg_pool": (("image",), "image"), "max_pool": (("image",), "image"),
-    "add": (("*", "*"), "*"), "mul": (("*", "*"), "*"), "smul": (("*", "scalar"), "*"), "relu": (("*",), "*"),
-    "concat": (("*", "*"), "*"), "split0": (("*",), "*"), "split1": (("*",), "*"),
-}
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ def _never(node: Node, types: Types) -> Application | None:
     return None
 
 
-TABLE: tuple[Correspondence, ...] = (
+TABLE: list[Correspondence] = [
     Correspondence("conv", "conv", _read_conv, _build_conv),
     Correspondence("conv_bias", "conv", _read_conv, _build_conv),
     Correspondence("matmul", "matmul", _read_matmul, _build_plain("matmul")),
@@ -292,9 +292,16 @@ TABLE: tuple[Correspondence, ...] = (
     Correspondence("split1", "split", _read_half(1), _build_half(1)),
     Correspondence("transpose", "transpose", _read_plain, _build_plain("transpose")),
     *(Correspondence(name, name, _read_plain, _build_plain(name)) for name in UNARY),
-)
-BUILDERS: Mapping[str, Builder] = {row.term: row.build for row in TABLE}
-READABLE = frozenset(row.term for row in TABLE if row.read is not _never)
+]
+BUILDERS: dict[str, Builder] = {row.term: row.build for row in TABLE}
+READABLE = {row.term for row in TABLE if row.read is not _never}
+
+
+def register(row: Correspondence) -> None:
+    """Add the correspondence of an operator of one's own."""
+    TABLE.append(row)
+    BUILDERS[row.term] = row.build
+    READABLE.add(row.term)
 
 
 def read_node(node: Node, types: Types) -> tuple[Application | None, ...]:
