@@ -1,7 +1,7 @@
 """Side conditions: what must hold, beyond being well defined, for a rule to be true where it matched.
 
 Paper: TASO §3. A rule proved from axioms with conditions, or whose target asks more of the shapes than its source, says
-so in its `conditions`. A condition equates two expressions, made with `+`, `*` and `%` of
+so in its `conditions`. A condition equates two expressions, made with `+`, `-`, `*` and `%` of
 
     4, a              numbers and parameter variables
     x.shape           the lengths of a tensor's axes; x is a variable of the rule or any term of them, `relu(x)`
@@ -66,7 +66,7 @@ def _readers(condition: str) -> tuple[Reader, Reader]:
 
 
 _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b, ast.Mult: lambda a, b: a * b, ast.Mod: lambda a, b: a % b}
+    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Mod: lambda a, b: a % b}
 
 
 def _reader(node: ast.expr) -> Reader:

@@ -54,9 +54,10 @@ def _fraction(node: ast.expr, shape_of: ShapeOf) -> tuple[Length, Length]:
         case ast.BinOp(left=a, op=ast.Mult(), right=b):
             (first, below), (second, below_second) = _fraction(a, shape_of), _fraction(b, shape_of)
             return first * second, below * below_second
-        case ast.BinOp(left=a, op=ast.Add(), right=b):
+        case ast.BinOp(left=a, op=ast.Add() | ast.Sub() as sign, right=b):
             (first, below), (second, below_second) = _fraction(a, shape_of), _fraction(b, shape_of)
-            return first * below_second + second * below, below * below_second
+            left, right = first * below_second, second * below
+            return left + right if isinstance(sign, ast.Add) else left - right, below * below_second
     raise Unknown(ast.unparse(node))
 
 

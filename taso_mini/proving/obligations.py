@@ -17,7 +17,7 @@ from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.proving.certificate import is_instance
 from taso_mini.proving.egraph import EGraph, Instance
 from taso_mini.proving.ground import ShapeOf, assume, difference, follows
-from taso_mini.proving.lengths import equation
+from taso_mini.proving.lengths import Length, equation
 from taso_mini.proving.shape_rules import apply
 from taso_mini.proving.symbolic_shapes import SymbolicShape, Typing, Unknown, leaf_shape
 from taso_mini.rules_text import parse_term
@@ -74,12 +74,18 @@ class World:
 
 
 class Shapes:
-    """The shapes of terms under one typing, each found once."""
+    """The shapes of terms under one typing, each found once.
+
+    Attributes:
+        allowed: convolutions that are defined because a condition says so.
+        chosen: constants that the target brings, whose shapes must be possible ones.
+    """
 
     def __init__(self, typing: Typing, leaves: Mapping[Term, SymbolicShape]) -> None:
         """Begin with the leaves; each must fit its operator."""
         self.typing = typing
         self.allowed: set[Term] = set()
+        self.chosen: set[Term] = set()
         self._leaves = dict(leaves)
         self._known: dict[Term, SymbolicShape] = {}
         self._kinds = {leaf.name: leaf.kind for leaf in leaves if leaf.is_variable}
@@ -111,11 +117,19 @@ class Shapes:
         self.typing.same(self.of(left), self.of(right))
 
     def _leaf(self, node: Term) -> SymbolicShape:
-        """Return a leaf's shape; that a constant's is one of those it may take is never in doubt."""
+        """Return a leaf's shape. That a constant has a shape it may take is in doubt only where the target makes it.
+
+        An identity kernel is depthwise or square: (inputs - 1) * (inputs - outputs) == 0.
+        """
         wanted, self.typing.wanted = self.typing.wanted, None
         assuming, self.typing.assuming = self.typing.assuming, True
         shape = apply(self.typing, node, [self._leaves[node]])
         self.typing.wanted, self.typing.assuming = wanted, assuming
+        if node.operator == "Iconv" and node in self.chosen and wanted is not None:
+            outputs, inputs = map(self.typing.normal, shape.dims[:2])
+            open_still = any(str(constant) in f"{inputs}, {outputs}" for constant in self.chosen)
+            if inputs not in (Length.number(1), outputs) and not open_still:
+                wanted.append(f"({inputs} - 1) * ({inputs} - {outputs}) == 0")
         return shape
 
     def of_expression(self, node: ast.expr) -> SymbolicShape:
@@ -224,6 +238,7 @@ def _known_from_source(rule: Substitution, world: World, typing: Typing) -> Shap
     leaves = {leaf: leaf_shape(leaf, rank) for leaf, rank in world.ranks.items()}
     leaves |= {leaf: shape for leaf, shape in world.leaves().items() if leaf in free}
     shapes = Shapes(typing, leaves)
+    shapes.chosen = set(free)
     for root in rule.source:
         shapes.of(root)
     return shapes

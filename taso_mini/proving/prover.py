@@ -5,7 +5,7 @@ target's. Input: a rule. Output: a `Verdict`.
 
 1. Assume that both sides are defined with equal shapes; if no sizes can do that, the rule says nothing.
 2. Search with the axioms whose conditions follow (`search`).
-3. If that fails, search with no convolution grouped; with constants as large as the images they meet; then with
+3. If that fails, search with constants as large as the images they meet; with no convolution grouped; then with
    conditions granted.
 4. The rule's conditions are those of the steps, and what the target needs to be defined, where they do not follow from
    the source being defined.
@@ -126,7 +126,7 @@ class Prover:
         graph = world.graph()
         yield from self._search(graph, rule, [self._plain, self._all], granting=False)
         groups, shapes = ungrouped([*rule.source, *rule.target]), constant_shapes([*rule.source, *rule.target])
-        for granted in dict.fromkeys([groups, *shapes, *(groups + more for more in shapes)]):
+        for granted in dict.fromkeys([*shapes, groups, *(groups + more for more in shapes)]):
             narrow = world.assuming(granted)
             if granted and not narrow.contradictory:
                 for found, _ in self._search(narrow.graph(), rule, [self._plain, self._all], granting=False):
