@@ -1,0 +1,184 @@
+"""The enumeration finds exactly the published generator's space, and nothing depends on how the work is split."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from taso_mini.enumeration.forms import LocalPairs, Pairs, by_value, normal_forms
+from taso_mini.enumeration.funnel import firsts, prune
+from taso_mini.enumeration.graph_sets import (
+    equal_pairs,
+    every_graph,
+    graph_fingerprints,
+    ordered_graphs,
+    share_leaf,
+    sinks,
+)
+from taso_mini.enumeration.growth import grow
+from taso_mini.enumeration.last_level import Plan, make_part, part_count
+from taso_mini.enumeration.meeting import connected_graphs, find_partners, meet
+from taso_mini.enumeration.search import search
+from taso_mini.enumeration.space import Input, Space, Template, published
+from taso_mini.enumeration.surrogates import BITS, SURROGATES, apply, reduced
+from taso_mini.enumeration.tensor_types import contiguous, result_types
+from taso_mini.enumeration.term_table import PAD, TermTable
+from taso_mini.shapes import Shape
+
+MEASURED = {  # with the published generator's own functions for relu and pools
+    2: {"graphs": [70, 5391], "ordered": [228, 57947], "fingerprints": 5353, "pairs": 134, "no common leaf": 126,
+        "aware": 81, "blind": 38, "funnel": [126, 81, 38, 30, 30, 29]},
+    3: {"graphs": [70, 5391, 431387], "ordered": [228, 57947, 16347235], "fingerprints": 417257, "pairs": 27353,
+        "no common leaf": 6643, "aware": 3335, "blind": 1763, "funnel": [6643, 3335, 1763, 913, 871, 689]},
+}
+
+
+def grown(operators, space=None, seed=0):
+    table = TermTable(space or published(), seed, operators)
+    for size in range(1, operators + 1):
+        grow(table, size, last=size == operators, keep_values=size < operators)
+    return table
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def table(request):
+    return grown(request.param)
+
+
+@pytest.fixture(scope="module")
+def every_pair(table):
+    """Count all graphs, and pair those of equal value."""
+    counts, ordered, kept = [0] * table.width, [0] * table.width, []
+    for size, rows in every_graph(table):
+        counts[size - 1] += len(rows)
+        ordered[size - 1] += ordered_graphs(table, rows)
+        kept.append(rows)
+    rows = np.concatenate(kept)
+    outputs = sinks(table, rows)
+    i, j = equal_pairs(table, rows, outputs)
+    most = int((outputs != PAD).sum(axis=1).max())
+    apart = ~share_leaf(table, rows[i], rows[j])
+    i, j = i[apart], j[apart]
+    pairs = Pairs(rows[i], rows[j], by_value(table, outputs[i], most), by_value(table, outputs[j], most))
+    return counts, ordered, len(np.unique(graph_fingerprints(table, outputs))), len(apart), pairs
+
+
+def test_every_graph_of_the_published_generator_is_counted_once(table, every_pair):
+    measured = MEASURED[table.width]
+    counts, ordered, fingerprints, equal, pairs = every_pair
+    assert counts == measured["graphs"] and ordered == measured["ordered"]
+    assert fingerprints == measured["fingerprints"] and equal == measured["pairs"]
+    assert len(pairs) == measured["no common leaf"]
+    local = LocalPairs(table, pairs)
+    assert len(firsts(normal_forms(local, aware=True))) == measured["aware"]
+    assert len(firsts(normal_forms(local, aware=False))) == measured["blind"]
+    assert list(prune(table, pairs)[1].values()) == measured["funnel"]
+
+
+def test_meeting_in_the_middle_loses_only_unions(table, every_pair):
+    """All pairs that some connected graph takes part in are found, so pruning ends with the same rules."""
+    *_, pairs = every_pair
+    partners = find_partners(table)
+    graphs = connected_graphs(table, partners)
+    met = meet(table, partners, graphs)
+    assert (len(graphs), len(met)) == {2: (177, 126), 3: (8424, 6552)}[table.width]
+    kept = [prune(table, one)[0] for one in (pairs, met)]
+    forms = [set(normal_forms(LocalPairs(table, one), aware=False).tolist()) for one in kept]
+    assert forms[0] == forms[1] and len(forms[0]) == MEASURED[table.width]["funnel"][-1]
+
+
+def test_search_counts_and_repeats():
+    first, second = (search(Plan(published(), 3)) for _ in range(2))
+    assert first.counts == second.counts
+    assert (first.counts["terms"], first.counts["classes"], first.counts["no instance of another"]) == (
+        61968, 54351, 689)
+    assert (first.pairs.source == second.pairs.source).all() and (first.pairs.target == second.pairs.target).all()
+
+
+@pytest.mark.parametrize("representatives", [False, True])
+def test_the_same_rules_however_many_share_the_work(representatives):
+    plan = Plan(published(surrogates="sound"), 2, representatives=representatives, seed=3)
+    alone = search(plan)
+    with ThreadPoolExecutor(1) as pool:
+        shared = search(plan, executor=pool)
+    assert alone.counts == shared.counts
+    for name in ("source", "target", "outputs", "results"):
+        assert (getattr(alone.pairs, name) == getattr(shared.pairs, name)).all()
+
+
+def test_an_interrupted_search_goes_on_from_its_folder(tmp_path):
+    plan, steps = Plan(published(), 3), []
+    whole = search(plan, folder=tmp_path)
+    saved = sorted(tmp_path.glob("*/part-*.npz"))
+    assert len(saved) == part_count(plan)
+    written = {path: path.stat().st_mtime_ns for path in saved[1:]}
+    saved[0].unlink()
+    again = search(plan, folder=tmp_path, progress=lambda *step: steps.append(step))
+    assert again.counts == whole.counts and (again.pairs.target == whole.pairs.target).all()
+    assert saved[0].exists() and written == {path: path.stat().st_mtime_ns for path in written}
+    assert (f"growing terms of {plan.operators} operators", part_count(plan), part_count(plan)) in steps
+
+
+def test_parts_leave_no_values_behind():
+    plan = Plan(published(), 3)
+    one, again = make_part(plan, 0), make_part(plan, 0)
+    assert (one.fingerprints == again.fingerprints).all() and len(one.others) == (one.outputs == 2).sum()
+
+
+def test_seeds_agree_and_sound_surrogates_lose_nothing_at_two_operators():
+    forms = []
+    for surrogates, seed in (("published", 0), ("sound", 0), ("sound", 1)):
+        found = search(Plan(published(surrogates=surrogates), 2, seed=seed))
+        forms.append(set(normal_forms(LocalPairs(found.table, found.pairs), aware=False).tolist()))
+    assert forms[0] == forms[1] == forms[2] and len(forms[0]) == 29
+
+
+def test_values_agree_with_plain_integers():
+    """Products modulo 2**BITS in float64 are those of unbounded integers."""
+    rng = np.random.default_rng(0)
+    sound = SURROGATES["sound"]
+    x, w = (rng.integers(-(2**30), 2**30, size=dims, dtype=np.int32) for dims in ((3, 2, 8, 5, 5), (3, 4, 4, 3, 3)))
+    template = Template("conv", (("activation", "none"), ("dilations", (1, 1)), ("kernel", (3, 3)),
+                                 ("padding", "same"), ("strides", (1, 1))))
+    given = tuple(contiguous(Shape(one.shape[1:])) for one in (x, w))
+    result, = apply(template, sound, given, x, w)
+    assert result.shape[1:] == result_types(template, *given)[0].dims
+    wide = np.pad(x.astype(object), ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
+    for batch, n, o, row, column in rng.integers(0, (3, 2, 4, 5, 5), size=(20, 5)):
+        group = o // 2
+        window = wide[batch, n, group * 4 : group * 4 + 4, row : row + 3, column : column + 3]
+        exact = int((window * w[batch, o].astype(object)).sum())
+        assert (exact - int(result[batch, n, o, row, column])) % 2**BITS == 0
+    y = reduced(x, 4)
+    assert abs(y).max() <= 2 ** (BITS - 1) and (((y - x) & (2**BITS - 1)) == 0).all()
+
+
+def test_reductions_are_terms_that_equal_a_part_of_themselves():
+    found = search(Plan(published().only("transpose"), 2))
+    table = found.table
+    shown = {(str(table.space.templates[t].param("copy")), table.space.inputs[equal].name)
+             for t, _, _, _, equal in found.reductions}
+    assert ("False", "x1") in shown and ("True", "w1") in shown
+
+
+def test_spaces_refuse_nonsense():
+    with pytest.raises(ValueError, match="families in order"):
+        Space("s", (Input("a", "matrix", (2, 2), 1), Input("b", "matrix", (2, 2), 0)), ())
+    with pytest.raises(ValueError, match="one twice"):
+        Space("s", (), (Template("add"), Template("add")))
+    with pytest.raises(ValueError, match="at least 1"):
+        Plan(published(), 0)
+    with pytest.raises(ValueError, match="at least 1 per family"):
+        published(0)
+    with pytest.raises(ValueError, match="expected one of"):
+        result_types(Template("sigmoid"), contiguous(Shape((2,))))
+
+
+def test_the_counting_formula_is_the_number_of_orders_and_names():
+    space = published().only("relu")
+    table = grown(2, space)
+    rows = np.concatenate([rows for _, rows in every_graph(table)])
+    inputs = len(space.inputs)
+    # one relu; then two relus of different inputs in either order, or one upon the other
+    assert ordered_graphs(table, rows) == inputs + math.comb(inputs, 2) * 2 + inputs
