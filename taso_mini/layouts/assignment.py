@@ -35,14 +35,16 @@ from taso_mini.layouts.orders import Order, between, canonical, plain, same_memo
 class Prices:
     """Seconds of implementations and conversions, from a source that prices graph nodes.
 
-    exact: ask for exact prices, which a measuring source measures; otherwise for estimates.
+    exact: ask for exact prices, which a measuring source measures, each once; otherwise for estimates, which may change
+        with what is measured meanwhile.
     """
 
     def __init__(self, costs: CostSource, *, exact: bool = True) -> None:
         """Price with `costs`."""
         self.costs, self.exact = costs, exact
-        self.ways = lru_cache(maxsize=None)(self._ways)
-        self.conversion = lru_cache(maxsize=None)(self._conversion)
+        once = lru_cache(maxsize=None) if exact else lambda function: function
+        self.ways = once(self._ways)
+        self.conversion = once(self._conversion)
 
     def of(self, node: Node, types: Types) -> float:
         """Return the seconds of a node as it stands."""

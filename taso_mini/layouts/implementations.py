@@ -6,7 +6,7 @@ in no family of `FAMILIES` computes in plain order only. A new family is one fun
 
 >>> from runtime.graph import TensorType
 >>> x, w = TensorType((2, 3)), TensorType((3, 4))
->>> orders = [((0, 1), (1, 0)), ((0, 1),), ((0, 1), (1, 0))]  # of x, w and the result
+>>> orders = ((0, 1), (1, 0)), ((0, 1),), ((0, 1), (1, 0))  # of x, w and the result
 >>> for found in implementations(Node("matmul", ("x", "w"), ("y",)), (x, w), orders[:2], orders[2:]):
 ...     print(found)
 (0, 1), (0, 1) -> (0, 1)
@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from runtime.graph import Node, Params, TensorType
@@ -29,7 +30,7 @@ from runtime.operators import infer
 from taso_mini.layouts.orders import KERNEL, NHWC, Order, canonical, plain, stored, through_reshape, through_transpose
 
 Types = Sequence[TensorType]
-Orders = Sequence[Sequence[Order]]  # for each input or output of a node, the orders to consider
+Orders = tuple[tuple[Order, ...], ...]  # for each input or output of a node, the orders to consider
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def in_memory(kind: TensorType, order: Order) -> TensorType:
 Family = Callable[[Node, Types, Types, Orders, Orders], Iterator[Implementation]]
 
 
-def implementations(node: Node, types: Types, inputs: Orders, outputs: Orders) -> tuple[Implementation, ...]:
+@lru_cache(maxsize=1 << 14)
+def implementations(
+    node: Node, types: tuple[TensorType, ...], inputs: Orders, outputs: Orders
+) -> tuple[Implementation, ...]:
     """Return the ways to run a node.
 
     types: of its inputs, in plain order.  inputs, outputs: orders to consider for each of them, the plain one among

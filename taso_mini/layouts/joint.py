@@ -80,10 +80,6 @@ class LayoutCosts:
         """Return what the price of an operator on this value depends on besides its type."""
         return self.known.get(value)
 
-    def context(self, value: str) -> Form | None:
-        """Return what prices depend on besides types: equal blocks in other layouts are other problems."""
-        return self.known.get(value)
-
     def _least(self, prices: Prices, node: Node, types: Types) -> float:
         params, results = infer(node.operator, tuple(types), node.params)
         forms = [self._form(v, t) for v, t in zip((*node.inputs, *node.outputs), (*types, *results), strict=True)]
