@@ -12,6 +12,7 @@ Cpool(kernel=(1, 1)) Iconv(kernel=(1, 1)) Iewmul()
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,8 +61,9 @@ def recognise(weight: np.ndarray) -> tuple[Term, ...]:
 
 
 def _is(weight: np.ndarray, constant: Term) -> bool:
-    corner = weight[(0,) * weight.ndim]
-    if constant.operator in ("Imatmul", "Iewmul") and corner != 1:
+    first = weight[(0, 0, weight.shape[2] // 2, weight.shape[3] // 2) if weight.ndim == 4 else (0,) * weight.ndim]
+    share = math.prod(weight.shape[2:]) if constant.operator == "Cpool" else 1
+    if not math.isclose(first, 1 / share, rel_tol=1e-6):
         return False  # most weights are seen to be none of them by one look
     try:
         return np.array_equal(weight, array_of(constant, weight.shape, str(weight.dtype)))

@@ -35,17 +35,19 @@ RANK = {"image": 4, "kernel": 4, "vector": 1, "matrix": 2, "scalar": 0}
 class Match:
     """Where a rule's source occurs: the value of each of its subterms, and of each parameter variable.
 
-    roots: the values that the rule's outputs are, in order.
+    roots: the values that the rule's outputs are, in order.  inner: the values that the source computes.
     """
 
     rule: Substitution
     values: Mapping[Term, str]
     params: Mapping[str, Hashable]
     roots: tuple[str, ...] = field(init=False)
+    inner: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Look up the outputs."""
         self.roots = tuple([self.values[root] for root in self.rule.source])
+        self.inner = frozenset([value for node, value in self.values.items() if node.args])
 
 
 @dataclass(frozen=True)

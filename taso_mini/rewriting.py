@@ -73,8 +73,11 @@ def inherit(
     lost = [key for key, found in before.items() if not found.reads.isdisjoint(touched)]
     for key in lost:
         del kept[key]
-    for rule, roots in lost:
-        _try(after, matcher.matches_of(rule, after, roots[0]), kept, rejected)
+    remade = {value for operation in (*change.added, *change.removed) for value in operation.outputs}
+    for key in lost:
+        match = before[key].match
+        stands = match.inner.isdisjoint(remade)
+        _try(after, (match,) if stands else matcher.matches_of(key[0], after, key[1][0]), kept, rejected)
     return attempts_near(after, matcher, change, kept, rejected)
 
 

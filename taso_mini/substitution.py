@@ -49,7 +49,7 @@ class Rejection:
 def attempt(graph: SearchGraph, match: Match) -> Rewrite | Rejection:
     """Work out what applying a rule at a match does."""
     ledger = _Ledger(graph)
-    ledger.reads.update([value for node, value in match.values.items() if node.args])
+    ledger.reads.update(match.inner)
     try:
         target = build_target(graph, match, ledger.reads)
         ledger.made = target.made
