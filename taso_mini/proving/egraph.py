@@ -99,10 +99,7 @@ class EGraph:
         arguments = tuple(self._ids[argument] for argument in node.args)
         key = (node.operator, node.params, tuple(map(self.find, arguments)))
         same = self._table.get(key)
-        if not node.args and node not in self._leaves:
-            raise Unknown(f"the shape of {node}")
-        given = [self.shape(argument) for argument in arguments] if node.args else [self._leaves[node]]
-        shape = self.shape(same) if same is not None else apply(self.typing, node, given)
+        shape = self.shape(same) if same is not None else self._shape_of_new(node, arguments)
         number = len(self.terms)
         self._ids[node] = number
         self.terms.append(node)
@@ -120,6 +117,12 @@ class EGraph:
             self._table[key] = number
         else:
             self._union(number, same, None)
+
+    def _shape_of_new(self, node: Term, arguments: tuple[int, ...]) -> SymbolicShape:
+        if not node.args and node not in self._leaves:
+            raise Unknown(f"the shape of {node}")
+        given = [self.shape(argument) for argument in arguments] if node.args else [self._leaves[node]]
+        return apply(self.typing, node, given)
 
     def unite(self, instance: Instance) -> bool:
         """Make the two sides of an instance equal; return whether that is new. Their shapes must be equal."""
@@ -194,6 +197,23 @@ class EGraph:
                 current[place] = inner.after
                 steps.append(Step(whole, Term(whole.operator, whole.params, current), inner.instance))
         return steps
+
+
+class UntypedEGraph(EGraph):
+    """An e-graph that admits every term, as the published verifier does: tensors are just values."""
+
+    def __init__(self) -> None:
+        """Begin without nodes."""
+        super().__init__(Typing(), {})
+
+    def _shape_of_new(self, node: Term, arguments: tuple[int, ...]) -> SymbolicShape:
+        return _NO_SHAPE
+
+    def _checked(self, constant: Term, shape: SymbolicShape) -> SymbolicShape:
+        return _NO_SHAPE
+
+
+_NO_SHAPE = SymbolicShape((), ())
 
 
 def _merged(a: SymbolicShape, b: SymbolicShape) -> SymbolicShape:

@@ -34,10 +34,11 @@ class World:
         contradictory: whether no sizes fit.
     """
 
-    def __init__(self, rule: Substitution, axes: Mapping[str, int], conditions: Sequence[str] = ()) -> None:
-        """Assume both sides, and the conditions."""
+    def __init__(self, rule: Substitution, axes: Mapping[str, int], conditions: Sequence[str] = (),
+                 also: Sequence[Term] = ()) -> None:
+        """Assume both sides, the conditions, and that some more terms are defined."""
         self.rule, self.axes = rule, dict(axes)
-        self.ranks = leaf_ranks([*rule.source, *rule.target])
+        self.ranks = leaf_ranks([*rule.source, *rule.target, *also])
         typing = Typing(axes)
         typing.constants = tuple(str(c) for c in constants(*rule.target) if c not in constants(*rule.source))
         shapes = Shapes(typing, {leaf: leaf_shape(leaf, rank) for leaf, rank in self.ranks.items()})
@@ -47,6 +48,8 @@ class World:
             for condition in conditions:
                 for part in split_axes(condition, self.ranks):
                     assume(part, typing, shapes.of_expression)
+            for term in also:
+                shapes.of(term)
         except Unknown:
             typing.equations.contradictory = True
         typing.assuming = False

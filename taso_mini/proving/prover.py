@@ -168,12 +168,17 @@ def constant_shapes(roots: Sequence[Term]) -> list[tuple[str, ...]]:
     [('Cpool(kernel=(3, 3)).shape[0] == x1.shape[1]',)]
     """
     kernels = [node for node in constants(*roots) if node.operator == "Iconv"]
-    outputs = tuple(f"{node.args[1]}.shape[0] == {node.args[0]}.shape[1]" for node in subterms(*roots)
-                    if node.operator in CONVOLUTIONS and node.args[1].is_constant)
+    outputs = constant_outputs(roots)
     depthwise = tuple(f"{kernel}.shape[1] == 1" for kernel in kernels)
     dense = tuple(f"{kernel}.shape[1] == {kernel}.shape[0]" for kernel in kernels)
     found = [outputs] + [outputs + more for more in (depthwise, dense)]
     return [conditions for conditions in dict.fromkeys(found) if conditions]
+
+
+def constant_outputs(roots: Sequence[Term]) -> tuple[str, ...]:
+    """Return the conditions that constant kernels have an output for each channel of what they are applied to."""
+    return tuple(f"{node.args[1]}.shape[0] == {node.args[0]}.shape[1]" for node in subterms(*roots)
+                 if node.operator in CONVOLUTIONS and node.args[1].is_constant)
 
 
 def common_conditions(found: Sequence[tuple[str, ...]], ranks: Mapping[Term, int]) -> tuple[str, ...]:

@@ -125,11 +125,11 @@ class Search:
         for _ in range(MOST_ROUNDS):
             if all(graph.find(a) == graph.find(b) for a, b in goals):
                 return True
-            if not self._round(directions, goals):
+            if not self.step(directions, goals):
                 break
         return all(graph.find(a) == graph.find(b) for a, b in goals)
 
-    def _round(self, directions: dict[str, list[Way]], goals: Sequence[tuple[int, int]]) -> bool:
+    def step(self, directions: dict[str, list[Way]], goals: Sequence[tuple[int, int]]) -> bool:
         """Add every instance that matches now; return whether there was any."""
         graph, changed = self._graph, False
         found = [(way, binding) for operator, known in directions.items()
