@@ -1,4 +1,4 @@
-"""The command line of TASO: compile a model; generate, verify and show substitutions; draw."""
+"""The command line of TASO: compile or optimise a model; generate, verify and show substitutions; draw."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from runtime.command_line import Parser, exit_status
 from runtime.compile_c import CompilerNotFound
 from taso_mini import compile_command
 from taso_mini.commands import COMMANDS
+from taso_mini.optimize_command import OPTIMIZE
 from taso_mini.pictures.command import DRAW
 
 MISTAKES = (ValueError, OSError, CompilerNotFound)
@@ -27,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compile_command.add_arguments(compile_parser)
     compile_parser.set_defaults(run=compile_command.run)
-    for command in (*COMMANDS, DRAW):
+    for command in (OPTIMIZE, *COMMANDS, DRAW):
         sub = commands.add_parser(command.name, help=command.help, description=command.help, example=command.example)
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)

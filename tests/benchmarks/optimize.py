@@ -44,7 +44,6 @@ QUICK = ("squeezenet", "nasrnn")  # networks that `--quick` compiles and times
 ALPHA = 1.05
 PRICES = RESULTS / "optimize-costs.jsonl"
 ROUNDS = 7
-TOLERANCE = 1e-3  # of the largest magnitude in an output
 TIMED = (AS_GIVEN, LAYOUTS, JOINT)
 
 
@@ -94,18 +93,13 @@ def compiled(graph: Graph, folder: Path) -> CompiledNetwork:
     return build(default_network(graph, detect(), 1), folder, threads=1)
 
 
-def difference(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
-    """The largest difference in any output, as a part of the largest magnitude in it."""
-    return max(float(np.max(np.abs(found[name] - a)) / (np.max(np.abs(a)) or 1)) for name, a in wanted.items())
-
-
 def latencies(graph: Graph, found: JointlyOptimized, names: tuple[str, ...]) -> tuple[dict[str, float], float]:
     """Seconds per inference of some variants, taken in turns, and the largest relative error of any."""
     feeds = sample_inputs(graph, 0)
     reference = graph.evaluate(feeds)
     with tempfile.TemporaryDirectory() as folder:
         networks = {name: compiled(realize(found.variants[name]), Path(folder) / name) for name in names}
-        error = max(difference(network.run(**feeds), reference) for network in networks.values())
+        error = max(relative_error(network.run(**feeds), reference) for network in networks.values())
         if not error <= TOLERANCE:
             raise ValueError(f"{graph.name}: an optimised graph differs from the original by {error:.1e}")
         seconds = interleaved({name: network.bind(feeds) for name, network in networks.items()}, rounds=ROUNDS)

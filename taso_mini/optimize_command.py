@@ -1,0 +1,92 @@
+"""The command that makes a network's graph cheaper and shows how: `optimize`.
+
+It prints what every way of searching comes to, the rules that were applied, and how many tensors changed their layout;
+`--out` writes the graph in its layouts as text.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from runtime.command_line import DONE
+from runtime.compile_c import cache_directory
+from runtime.machine import detect
+from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
+from taso_mini.commands import Command
+from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
+from taso_mini.layouts.joint import JointlyOptimized, optimize_jointly
+from taso_mini.load_model import load_model
+from taso_mini.optimizer import optimize
+from taso_mini.rules_text import SHIPPED_RULES, load_rules
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments of `optimize`."""
+    parser.add_argument("model", help="a built-in network or an ONNX file")
+    parser.add_argument("--rules", type=Path, default=SHIPPED_RULES, help="substitutions to use (default: shipped)")
+    parser.add_argument("--alpha", type=float, default=1.05, help="how far to climb for a gain (default: %(default)s)")
+    parser.add_argument("--budget", type=int, default=200, help="graphs to expand in each block (default: %(default)s)")
+    parser.add_argument("--cost", choices=("flops", "measured"), default="flops",
+                        help="price operators by a formula or by running each (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--cost-file", type=Path, help="where measured prices are kept (default: in the cache)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of a built-in network's weights")
+    parser.add_argument("--out", type=Path, help="file for the graph as text")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+@contextmanager
+def _prices(arguments: Namespace) -> Iterator[CostSource]:
+    """What operators cost, those that the back end fuses at a part of it."""
+    if arguments.cost == "flops":
+        yield Views(Shares(FlopCost(), FUSED_SHARES))
+        return
+    machine = detect()
+    path = arguments.cost_file or cache_directory() / "layout-costs.jsonl"
+    with MeasuredKernels(machine, channels_last=False) as kernels:
+        yield Views(Shares(MeasuredCost(kernels, path, f"{machine.line}; 1 thread"), FUSED_SHARES))
+
+
+def run(arguments: Namespace) -> int:
+    """Run `optimize`; status 1 when nothing cheaper was found."""
+    graph, rules = load_model(arguments.model, seed=arguments.seed), load_rules(arguments.rules)
+    search = partial(optimize, alpha=arguments.alpha, budget=arguments.budget)
+    with _prices(arguments) as costs:
+        found = optimize_jointly(graph, rules, costs, search=search)
+    if arguments.out is not None:
+        arguments.out.write_text(f"{found.graph}\n", encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(_figures(graph.name, found)))
+    else:
+        print(found)
+        for rule, times in Counter(step.rule for step in found.steps).most_common():
+            print(f"{times:5} x {rule}")
+    if found.costs["joint"] < found.costs["as given"]:
+        return DONE
+    print(f"nothing cheaper than {graph.name} was found", file=sys.stderr)
+    return 1
+
+
+def _figures(model: str, found: JointlyOptimized) -> dict[str, object]:
+    return {
+        "version": 1,
+        "model": model,
+        "seconds": found.costs,
+        "rules": dict(Counter(step.rule for step in found.steps)),
+        "conversions": len(found.assignment.conversions),
+    }
+
+
+OPTIMIZE = Command(
+    "optimize",
+    "search for a cheaper equal graph and its data layouts; say what was done",
+    "python -m taso_mini optimize bert --out bert.txt",
+    add_arguments,
+    run,
+)

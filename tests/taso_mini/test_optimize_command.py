@@ -1,0 +1,54 @@
+"""`optimize`: what it prints, the graph it writes, and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from runtime.graph_text import parse_graph
+from taso_mini.layouts.joint import VARIANTS
+from taso_mini.models import MODELS
+from taso_mini.optimize_command import OPTIMIZE
+from tests.strategies.graphs import feeds
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    OPTIMIZE.add_arguments(parser)
+    return OPTIMIZE.run(parser.parse_args(arguments))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch):
+    def make(rng):
+        return MODELS["bert"](rng, layers=1, hidden=16, heads=2, sequence=4, batch=2)
+
+    monkeypatch.setitem(MODELS, "small", make)
+    return make(np.random.default_rng(0))
+
+
+def test_it_prints_costs_and_rules_and_writes_the_graph(small, tmp_path, capsys):
+    assert run("small", "--budget", "5", "--out", str(tmp_path / "graph.txt")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:14].strip() for line in lines[:5]] == list(VARIANTS) and "in another order" in lines[5]
+    written = parse_graph((tmp_path / "graph.txt").read_text())
+    assert "transpose" not in {node.operator for node in written.nodes} and written.outputs == small.outputs
+    data = feeds(small)
+    assert written.evaluate(data).keys() == small.evaluate(data).keys()
+
+
+def test_json_has_the_same(small, capsys):
+    run("small", "--budget", "5", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["seconds"]) == list(VARIANTS) and found["model"] == "bert"
+
+
+def test_nothing_cheaper_is_status_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(MODELS, "cell", lambda rng: MODELS["nasrnn"](rng, hidden=4, steps=1))
+    rules = tmp_path / "none.txt"
+    rules.write_text("")
+    assert run("cell", "--rules", str(rules)) == 1
+    assert "nothing cheaper than nasrnn was found" in capsys.readouterr().err
