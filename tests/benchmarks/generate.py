@@ -1,6 +1,6 @@
 """How long it takes to enumerate the published operators up to candidate rules, and how many there are.
 
-Paper: TASO §2.2, §4, Table 3, Table 4
+Paper: TASO §2.2, §4, Table 3
 
 The published generator, in C++, needs 100 CPU-seconds and 7.1 GB for three operators, and fails at four with 128 GB. By
 default two searches are made: one whose integers behave as the published generator's, whose counts must be met, and
