@@ -37,7 +37,8 @@ Feeds = Mapping[str, Any]
 class CompiledNetwork:
     """A network that is ready to run; made by `build` or `load`.
 
-    inputs, outputs: types by name, in the order of the arguments. temporary: its directory goes when the object goes.
+    inputs, outputs: types by name, in the order of the arguments. temporary: its directory goes when the object
+    goes.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class CompiledNetwork:
         self.temporary = folder is not None
         if folder is not None:
             weakref.finalize(self, folder.remove)
+        self.weights_bytes = int(weights.size)
         self._weights = weights
         self._entry = entry
         self._workspaces: deque[np.ndarray] = deque()

@@ -35,6 +35,7 @@ __all__ = ["FILES", "CompiledNetwork", "build"]
 # Building a unit costs a compiler start; below this many kernels per unit that is most of the time.
 KERNELS_PER_UNIT = 4
 
+
 def build(
     network: Network, directory: Path | str | None = None, *, threads: int = 1, timeout: float | None = None
 ) -> CompiledNetwork:
@@ -94,6 +95,7 @@ def _description(network: Network, threads: int) -> dict[str, Any]:
         "outputs": {name: [kept.dtype, list(kept.shape)] for name, kept in network.outputs.items()},
         "workspace_bytes": memory.total_bytes,
         "live_lower_bound": memory.live_lower_bound,
+        "values_bytes": memory.sum_bytes,
         "calls": len(network.calls),
         "threads": threads,
         "compiler": f"{compiler.version}: {' '.join((*compiler.command, *compiler.flags))}",

@@ -1,1 +1,27 @@
-"""From a computation graph to a cheaper equal graph (Paper: TASO §2)."""
+"""From a computation graph to a cheaper equal graph (Paper: TASO §2), and from a model to a fast function.
+
+from taso_mini import compile, load
+
+network = compile("model.onnx", trials=200)   # or a runtime.graph.Graph, or the name of a built-in network
+y = network(x)                                # arrays of NumPy, PyTorch, …
+network.save("compiled")
+network = load("compiled")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taso_mini.compile_model import compile, load
+
+__all__ = ["compile", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the whole job when it is asked for, since most modules here need little of it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from taso_mini import compile_model
+
+    return getattr(compile_model, name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runtime.command_line import DONE, INTERRUPTED
 from runtime.staging import staged
-from taso_mini.compile import Compiled, compile_model
+from taso_mini.compile_model import Compiled, compile_model
 from taso_mini.compile_options import CompileOptions
 from taso_mini.load_model import parse_shapes
 from taso_mini.models import MODELS
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape = "shape of an input that the file leaves open"
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,224,224", help=shape)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the compiled network, records and report go")
+    parser.add_argument("--emit-c", type=Path, metavar="DIR", help="where a C program that needs nothing else goes")
     parser.add_argument("--resume", action="store_true", help="go on from the records in --out")
     parser.add_argument("--seed", type=int, default=0, help="of built-in weights, sample inputs and the search")
     parser.add_argument(
@@ -53,11 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         shapes=parse_shapes(arguments.shape),
         out=arguments.out,
+        emit_c=arguments.emit_c,
         resume=arguments.resume,
         cost=arguments.cost,
     )
     compiled = compile_model(arguments.model, options, log)
-    write_report(compiled)
+    if not compiled.network.temporary:
+        write_report(compiled)
     sys.stdout.write((json.dumps(as_json(compiled)) if arguments.json else as_text(compiled)) + "\n")
     return INTERRUPTED if compiled.stopped == "interrupted" else DONE
 

@@ -15,7 +15,8 @@ class CompileOptions:
 
     trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 80 seconds.
     cost: "measured" (operators timed on this machine, once each, kept in `cost_file`) or "flops" (a model).
-    out: directory for the compiled network, the records and the report. resume: go on from the records in it.
+    out: directory for the compiled network, the records and the report; without it the network is temporary.
+    resume: go on from the records in `out`. emit_c: directory for a stand-alone C program.
     records: a file with earlier records; with no trials, the best programs in it are used as they are.
     compare: also build and time the plain, default and substituted variants and ONNX Runtime.
     """
@@ -25,14 +26,18 @@ class CompileOptions:
     threads: int | None = None
     seed: int = 0
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    out: Path | None = None
+    out: Path | None = None  # this and the other paths may be given as text
     resume: bool = False
     records: Path | None = None
     cost: str = "measured"
     cost_file: Path | None = None
     compare: bool = True
+    emit_c: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("out", "records", "cost_file", "emit_c"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         for name, value, least in (("trials", self.trials, 0), ("threads", self.threads, 1)):
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")

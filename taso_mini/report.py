@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from taso_mini.compile import DEFAULT, PEER, PLAIN, TUNED, Compiled
+from runtime.compiled_network import CompiledNetwork
+from taso_mini.compile_model import DEFAULT, PEER, PLAIN, TUNED, Compiled
 
 SCHEMA = 1
 
@@ -54,7 +55,14 @@ def as_json(compiled: Compiled) -> dict[str, Any]:
         "latency_seconds": dict(compiled.latency),
         "errors": dict(compiled.errors),
         **figures(compiled),
-        "directory": str(compiled.network.directory),
+        "memory": {
+            "workspace_bytes": compiled.network.description["workspace_bytes"],
+            "lower_bound_bytes": compiled.network.description["live_lower_bound"],
+            "values_bytes": compiled.network.description["values_bytes"],
+            "weights_bytes": compiled.network.weights_bytes,
+        },
+        "directory": None if compiled.network.temporary else str(compiled.network.directory),
+        "c_directory": None if compiled.emitted is None else str(compiled.emitted),
     }
 
 
@@ -73,8 +81,21 @@ def as_text(compiled: Compiled) -> str:
     if compiled.latency:
         lines += ["latency of one inference", *_latency_lines(compiled), ""]
     lines.append(f"largest error against the NumPy reference: {compiled.max_relative_error:.1e}")
-    lines.append(f"written to {compiled.network.directory}")
+    lines.append(_memory_line(compiled.network))
+    if compiled.network.temporary:
+        lines.append("not kept; --out DIR keeps the compiled network")
+    else:
+        lines.append(f"written to {compiled.network.directory}")
+    if compiled.emitted is not None:
+        lines.append(f"C program in {compiled.emitted}; its README.md says how to build it")
     return "\n".join(lines)
+
+
+def _memory_line(network: CompiledNetwork) -> str:
+    """The plan's peak beside what it would be without reuse, and what no plan could undercut."""
+    sizes = (network.description[key] / 1e6 for key in ("workspace_bytes", "values_bytes", "live_lower_bound"))
+    peak, values, bound = (f"{size:.2f} MB" for size in sizes)
+    return f"memory: {peak} for values of {values} in all; {bound} are alive at one moment"
 
 
 def _task_lines(compiled: Compiled) -> list[str]:

@@ -22,7 +22,7 @@ from ansor_mini.workloads import parse_workload
 from runtime.compile_c import build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.timing import interleaved
-from taso_mini.compile import compile_model
+from taso_mini.compile_model import compile_model
 from taso_mini.compile_options import CompileOptions
 from taso_mini.kernel_tuning import RECORDS
 from taso_mini.report import as_text, figures

@@ -11,7 +11,7 @@ from skimage import data, transform
 
 from runtime.graph import Graph, GraphBuilder
 from runtime.random_weights import randomize_onnx
-from taso_mini.compile import compile_model
+from taso_mini.compile_model import compile_model
 from taso_mini.compile_options import CompileOptions
 from tests.runtime.light_models import NAMES, dummy_input, expected_output, model_path
 from tests.runtime.onnx_models import nsfw_path

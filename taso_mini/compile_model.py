@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +25,12 @@ from ansor_mini.partition import Subgraph, partition
 from ansor_mini.records import versions
 from runtime import executor
 from runtime.compile_c import cache_directory, find_compiler
-from runtime.executor import CompiledNetwork
+from runtime.compiled_network import CompiledNetwork
 from runtime.graph import Graph
 from runtime.layout import to_channels_last
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
+from runtime.memory_plan import plan
 from runtime.network import Network
 from runtime.onnx_peer import onnxruntime_program
 from runtime.staging import check_writable
@@ -52,6 +54,7 @@ class Compiled:
     latency: seconds per inference by variant. errors: largest difference from the NumPy reference by variant, relative
     to the largest magnitude in the output.
     hottest: the kernel that takes the most time; before, after: its loop nests in plain loops and as compiled.
+    emitted: where the C program went.
     """
 
     model: str
@@ -68,6 +71,7 @@ class Compiled:
     hottest: str
     before: LoopNest
     after: LoopNest
+    emitted: Path | None
 
     @property
     def max_relative_error(self) -> float:
@@ -91,8 +95,9 @@ def compile_model(
     Raises: ValueError: a bad model or option; OutputError: `out` cannot be written; CompilerNotFound; WrongOutput.
     """
     options = options or CompileOptions()
-    if options.out is not None:
-        check_writable(options.out)
+    for directory in (options.out, options.emit_c):
+        if directory is not None:
+            check_writable(directory)
     find_compiler()
     machine = detect()
     threads = options.threads or machine.cores
@@ -107,8 +112,9 @@ def compile_model(
     parts = partition(better)
     tuned = tune(parts, better.weights, machine, threads, options, log)
     nests = nests_for(parts, lambda part: tuned.nests.get(part.key) or default_nest(part, machine, threads))
-    directory = options.out or Path(tempfile.mkdtemp(prefix="mini-compilers-model-"))
-    network = executor.build(assemble(better, parts, nests, threads=threads), directory, threads=threads)
+    assembled = assemble(better, parts, nests, threads=threads)
+    log(f"memory: {plan(assembled)}")
+    network = executor.build(assembled, options.out, threads=threads)
 
     with tempfile.TemporaryDirectory(prefix="mini-compilers-") as scratch:
         variants = {TUNED: network}
@@ -126,6 +132,8 @@ def compile_model(
             log("timing")
             path = None if isinstance(model, Graph) or not Path(model).exists() else Path(model)
             latency = _latency(variants, onnxruntime_program(graph, feeds, threads, path=path), feeds)
+    if options.emit_c is not None:
+        network.emit_c(options.emit_c)
     hot = _hottest(parts, tuned.tasks)
     return Compiled(
         model=graph.name,
@@ -142,7 +150,23 @@ def compile_model(
         hottest=hot.key,
         before=plain_nest(hot),
         after=nests[hot.key],
+        emitted=options.emit_c,
     )
+
+
+def compile(
+    model: str | Path | Graph, *, log: Log = lambda _: None, **options: Any
+) -> CompiledNetwork:
+    """Compile a model into a function of arrays; `from taso_mini import compile, load`.
+
+    options: the fields of `CompileOptions` (trials=, threads=, shapes=, out=, …). Without `out` the files are
+    temporary and go with the result; `save`, `emit_c` and pickle keep it. Other variants are not built for comparison.
+    Raises: as `compile_model`; TypeError: an unknown option.
+    """
+    return compile_model(model, CompileOptions(**{"compare": False, **options}), log).network
+
+
+load = CompiledNetwork.load
 
 
 def _latency(
