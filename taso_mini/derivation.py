@@ -7,6 +7,7 @@ other ways. A derivation is shown by its chain, and `check` follows a chain step
     application     one rule, forwards or backwards, at one place; a rule with several outputs replaces all of them or,
                     since each output is an equation of its own, one. Every use of the place is replaced.
     free variables  a variable that the replacement alone uses may be any subterm of the two sides.
+    growth          a rule that replaces any tensor, x by x @ Imatmul, is tried if a side has its operators already.
 
 The search goes from both sides and meets in the middle, so two applications cost one round from each side.
 
@@ -78,6 +79,7 @@ class Equation:
         outputs: which outputs of the rule are replaced.
         needs: operators without which the pattern cannot occur.
         free: variables that the replacement alone uses.
+        makes: operators of the replacement.
     """
 
     rule: Law
@@ -87,6 +89,7 @@ class Equation:
     replacement: State
     needs: frozenset[str]
     free: tuple[Term, ...]
+    makes: frozenset[str] = frozenset()
 
 
 def equations(rule: Law) -> Iterator[Equation]:
@@ -96,10 +99,11 @@ def equations(rule: Law) -> Iterator[Equation]:
         for forward in (True, False):
             old, new = (rule.source, rule.target) if forward else (rule.target, rule.source)
             pattern, replacement = tuple(old[i] for i in outputs), tuple(new[i] for i in outputs)
-            needs = frozenset(node.operator for node in subterms(*pattern) if not node.is_variable)
+            needs, makes = (frozenset(node.operator for node in subterms(*side) if not node.is_variable)
+                            for side in (pattern, replacement))
             free = tuple(v for v in variables(*replacement) if v not in variables(*pattern))
             if len(free) <= _FREE and set(parameter_variables(*replacement)) <= set(parameter_variables(*pattern)):
-                yield Equation(rule, forward, outputs, pattern, replacement, needs, free)
+                yield Equation(rule, forward, outputs, pattern, replacement, needs, free, makes)
 
 
 @dataclass(frozen=True)
@@ -240,10 +244,11 @@ class Deriver:
         """Yield every application to a state that leads to another one of at most `largest` operators."""
         nodes = list(subterms(*state))
         present = {node.operator for node in nodes}
+        familiar = {filler.operator for filler in fillers} | present
         for node in nodes:
             for equation in itertools.chain(self._by_root[node.operator],
                                             self._by_root["input"] if not node.is_variable else ()):
-                if equation.needs <= present:
+                if equation.needs <= present and (equation.needs or equation.makes <= familiar):
                     for binding, places in _places(equation.pattern, node, nodes):
                         yield from _apply(equation, state, binding, places, fillers, largest)
 
