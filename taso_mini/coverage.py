@@ -6,7 +6,8 @@ Paper: TASO §4. A published rule is covered when a rule of ours is
     instance    more general: with terms in place of its variables it is the published one;
     derived     with at most one other application of our rules, enough to get from source to target.
 
-Variables are compared without their kinds, as the published files have none.
+Variables are compared without their kinds, as the published files have none. A rule that is wrong as it stands, on some
+shapes at which both sides are defined, cannot be covered; `wrong` finds the smallest such shapes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 
 from taso_mini.canonical import Pair, canonical_key
 from taso_mini.derivation import Chain, Deriver, Identity, Law
+from taso_mini.identity_testing import find_refutation
 from taso_mini.instances import is_instance
-from taso_mini.terms import Term, rewrite, variable
+from taso_mini.terms import Substitution, Term, rewrite, variable
+from taso_mini.testing import Sample
 
 HOW = ("same", "instance", "derived", "missing")
 
@@ -96,3 +99,11 @@ def _roots(pair: Pair) -> tuple[str, ...]:
 def missing(published: Iterable[Law], ours: Sequence[Law]) -> tuple[Law, ...]:
     """Return the published rules that ours neither hold, up to names, direction and generality, nor derive."""
     return tuple(covered.rule for covered in cover(published, ours) if covered.how == "missing")
+
+
+def wrong(rule: Substitution, *, seed: int = 0, draws: int = 12) -> Sample | None:
+    """Return the smallest shapes found at which a rule is wrong with no more conditions than it states, or None.
+
+    `taso_mini.counterexamples.as_code` makes a program of them.
+    """
+    return find_refutation(rule, seed=seed, draws=draws)

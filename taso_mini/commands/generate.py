@@ -1,0 +1,73 @@
+"""`python -m taso_mini generate`: enumerate, prove, test and prune substitutions, and write them as text."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from taso_mini.candidates import published_candidates
+from taso_mini.canonical import Pair
+from taso_mini.commands.command import Command, tell
+from taso_mini.generation import Funnel, candidates
+from taso_mini.profiles import PROFILES
+from taso_mini.rule_set import make_rules
+from taso_mini.rules_text import show_rules
+
+SHIPPED_SEED = 0
+PUBLISHED = "published"
+NAMES = (PUBLISHED, *(profile.name for profile in PROFILES))
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments of `generate`."""
+    parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
+    parser.add_argument("--seed", type=int, default=SHIPPED_SEED, help="seed of all values (default: %(default)s)")
+    parser.add_argument("--operators", type=int, default=3,
+                        help=f"largest number of operators a side in {PUBLISHED} (default: %(default)s)")
+    parser.add_argument("--profiles", help="comma-separated names of what to enumerate (default: all); "
+                        f"{PUBLISHED} is the paper's operators at once, the others are {', '.join(NAMES[1:])}")
+
+
+def gather(names: Sequence[str], *, operators: int, seed: int) -> list[Pair]:
+    """Return the candidates of the named profiles."""
+    pairs: list[Pair] = []
+    if PUBLISHED in names:
+        pairs += published_candidates(operators, seed=seed)
+    return pairs + candidates([profile for profile in PROFILES if profile.name in names], Funnel(), seed=seed)
+
+
+def run(arguments: Namespace) -> int:
+    """Run `generate`: rules to `--out`, the funnel to standard error."""
+    wanted = arguments.profiles.split(",") if arguments.profiles else list(NAMES)
+    unknown = sorted(set(wanted) - set(NAMES))
+    if unknown:
+        raise ValueError(f"--profiles: no profile named {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if not 1 <= arguments.operators <= 4:
+        raise ValueError(f"--operators: expected 1 to 4, got {arguments.operators}")
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        raise ValueError(f"--out: no folder {arguments.out.parent} to write to")
+    started = time.perf_counter()
+    pairs = gather(wanted, operators=arguments.operators, seed=arguments.seed)
+    rules, counts = make_rules(pairs, seed=arguments.seed, progress=tell)
+    text = show_rules(rules, header=_header(arguments, wanted))
+    if arguments.out is None:
+        print(text, end="")
+    else:
+        arguments.out.write_text(text, encoding="utf-8")
+    for step, count in counts.items():
+        print(f"{count:8d}  {step}", file=sys.stderr)
+    print(f"{time.perf_counter() - started:8.1f}  seconds", file=sys.stderr)
+    return 0 if rules else 1
+
+
+def _header(arguments: Namespace, names: Sequence[str]) -> str:
+    return ("Substitutions generated, proved, tested and pruned by `python -m taso_mini generate`; do not edit.\n"
+            f"seed {arguments.seed}, operators {arguments.operators}, profiles {', '.join(names)}\n"
+            "The rules that can save most come first.")
+
+
+GENERATE = Command("generate", "enumerate, prove, test and prune substitutions; write them as text",
+                   "python -m taso_mini generate --out rules.txt", add_arguments, run)
