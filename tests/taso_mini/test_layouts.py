@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from ansor_mini.network import default_network
+from runtime.executor import build as build_network
 from runtime.graph import Graph, GraphBuilder, Node, TensorType
+from runtime.machine import detect
 from taso_mini.costs import FlopCost, configuration
 from taso_mini.layouts import orders
 from taso_mini.layouts.assignment import Prices, assign, constants, plain_only
@@ -213,3 +216,31 @@ def test_conversions_have_the_price_of_a_transpose():
     wanted = FlopCost().cost(Node("transpose", ("x",), ("y",), {"perm": (0, 2, 3, 1)}), (kind,))
     assert prices.conversion(kind, orders.plain(4), orders.NHWC) == wanted
     assert prices.conversion(TensorType((1, 8, 1, 1)), orders.plain(4), orders.NHWC) == 0
+
+
+def images() -> Graph:
+    """Convolutions, grouped and strided, pools, a residual, a concatenation, and a product behind them."""
+    build, rng = GraphBuilder("images"), np.random.default_rng(0)
+
+    def weight(*shape: int) -> str:
+        return build.weight(build.fresh("w"), rng.integers(-1, 2, shape).astype(np.float32))
+
+    x = build.add("conv", build.input("x", (1, 3, 9, 9)), weight(8, 3, 3, 3), padding=(1, 1, 1, 1), activation="relu")
+    y = build.add("conv", x, weight(8, 2, 3, 3), groups=4, padding=(1, 1, 1, 1))
+    y = build.add("add", y, build.add("max_pool", x, kernel=(3, 3), padding=(1, 1, 1, 1)))
+    y = build.add("concat", y, build.add("conv", x, weight(4, 8, 1, 1), weight(4)), axis=1)
+    left, right = build.add("split", y, axis=1, sizes=(6, 6))
+    y = build.add("avg_pool", build.add("add", left, right), kernel=(3, 3), strides=(3, 3))
+    rows = build.add("reshape", y, shape=(6, 9))
+    return build.finish(build.add("matmul", build.add("transpose", rows, perm=(1, 0)), weight(6, 5)))
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("make", [images, attention])
+@pytest.mark.parametrize("seed", range(3))
+def test_graphs_in_odd_layouts_compile(make, seed, tmp_path):
+    graph = make()
+    laid, data = realize(assign(graph, Prices(Whims(seed)))), feeds(graph)
+    network = build_network(default_network(laid, detect(), 1), tmp_path / "network", threads=1)
+    got, wanted = network.run(**data), graph.evaluate(data)
+    assert all(np.allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4) for name in graph.outputs)
