@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from taso_mini.canonical import Pair, canonical, show_pair
+from taso_mini.conditions import holds
 from taso_mini.proving import prove
 from taso_mini.pruning import drop_consequences, drop_instances, drop_renamings, drop_unions, general_first
 from taso_mini.ranking import ranked
@@ -51,7 +52,7 @@ def _judged(pair: Pair, *, seed: int, draws: int) -> Judgement:
 
 
 def widen(pair: Pair) -> Pair:
-    """Replace each concrete parameter by a variable where the rule stays proved.
+    """Replace each concrete parameter by a variable where all directions of the rule stay, and stay proved.
 
     >>> from taso_mini.rules_text import parse_term
     >>> kinds = {"x": "tensor", "y": "tensor"}
@@ -64,10 +65,24 @@ def widen(pair: Pair) -> Pair:
         if len(values) != 1:
             continue
         wider = tuple(tuple(_with_variable(output, name, letter) for output in side) for side in pair)
-        candidate = next(directions((wider[0], wider[1])), None)
-        if candidate is not None and prove(Substitution("candidate", *candidate)).proved:
-            pair = candidate
+        ways = list(directions((wider[0], wider[1])))
+        if len(ways) == len(list(directions(pair))) and all(map(_proves, ways)):
+            pair = ways[0]
     return pair
+
+
+def _proves(pair: Pair) -> bool:
+    """Whether one direction is proved under conditions that can be read."""
+    found = prove(Substitution("candidate", *pair))
+    return found.proved and all(map(_readable, found.conditions))
+
+
+def _readable(condition: str) -> bool:
+    try:
+        holds(condition, {}, {})
+    except (ValueError, KeyError) as error:  # no shapes are given, which is another error than no meaning
+        return "cannot read" not in str(error)
+    return True
 
 
 def _with_param(pair: Pair, name: str) -> list[Term]:
@@ -118,7 +133,7 @@ def _proved(forms: Sequence[Pair], *, seed: int, tell: Progress) -> tuple[list[P
     for number, form in enumerate(forms):
         tell("proving", number, len(forms))
         direction = next(directions(form))
-        if prove(Substitution("candidate", *direction)).proved:
+        if _proves(direction):
             proved.append(form)
         else:
             refused[_judged(direction, seed=seed, draws=4).kind] += 1

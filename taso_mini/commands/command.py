@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from taso_mini.operator_set import OPERATORS
 from taso_mini.published_rules import read_protobuf
 from taso_mini.rules_text import load_rules
-from taso_mini.terms import Substitution
+from taso_mini.terms import Substitution, subterms
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,22 @@ class Command:
 
 
 def read_rules(path: Path) -> tuple[Substitution, ...]:
-    """Read a rule file of ours, or a published one when its name ends in `.pb`."""
-    return read_protobuf(path) if path.suffix == ".pb" else load_rules(path)
+    """Read a rule file of ours, or a published one when its name ends in `.pb`.
+
+    Raises: ValueError: the file is malformed, or a rule has an unknown operator or too many or few operands.
+    """
+    rules = read_protobuf(path) if path.suffix == ".pb" else load_rules(path)
+    for rule in rules:
+        for node in subterms(*rule.source, *rule.target):
+            if node.is_variable:
+                continue
+            if node.operator not in OPERATORS:
+                raise ValueError(f"{path}: rule {rule.name}: unknown operator {node.operator!r}; "
+                                 f"there are {', '.join(OPERATORS)}")
+            if OPERATORS[node.operator].arity != len(node.args):
+                raise ValueError(f"{path}: rule {rule.name}: {node.operator} takes {OPERATORS[node.operator].arity} "
+                                 f"operands, got {len(node.args)} in {node}")
+    return rules
 
 
 def tell(step: str, done: int, total: int) -> None:
