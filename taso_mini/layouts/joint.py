@@ -2,13 +2,15 @@
 
 Paper: TASO §5. The paper enumerates the layouts of a target's internal tensors at every application of a rule and keeps
 those at its boundary. Here that is a way to price operators, so that the search stays as it is: `LayoutCosts` gives the
-least seconds over all implementations of an operator, those at its boundary keeping the layouts they have. The layouts
-of the graph that comes out are then chosen anew, all at once and exactly (`assign`), and the search goes on around them
+least seconds over all implementations of an operator, those at its boundary keeping the layouts they have. (A tensor
+that is new to the search may so be priced in one order for its operator and in another for its readers.) The layouts of
+the graph that comes out are then chosen anew, all at once and exactly (`assign`), and the search goes on around them
 until nothing gains.
 
-Where no layouts are known yet, every tensor may be stored as each operator likes it: a price that no assignment can
-beat. A search under it finds the substitutions that pay with good layouts only. The other starting point is the search
-in plain layouts, as one would do the two jobs one after the other; `optimize_jointly` is never worse than that.
+Where no layouts are known yet, every tensor may be stored as each operator likes it: a price that no assignment beats,
+as long as the second operand of a product of two matrices is a weight. A search under it finds the substitutions that
+pay with good layouts only. The other starting point is the search in plain layouts, as one would do the two jobs one
+after the other; `optimize_jointly` is never worse than that.
 
 >>> from runtime.graph import GraphBuilder
 >>> from taso_mini.costs import FlopCost

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.graph import GraphBuilder, Node, TensorType
-from taso_mini.costs import FlopCost, Views
+from runtime.graph import Graph, GraphBuilder, Node, TensorType
+from taso_mini.costs import FlopCost, Shares, Views
 from taso_mini.layouts.assignment import Form, Prices, assign, constants
 from taso_mini.layouts.joint import JOINT, VARIANTS, LayoutCosts, optimize_jointly
 from taso_mini.layouts.orders import NHWC, plain
 from taso_mini.layouts.realize import realize
+from taso_mini.matching import Matcher, directed
 from taso_mini.models import MODELS
 from taso_mini.optimizer import optimize
+from taso_mini.rewriting import all_rewrites
 from taso_mini.rules_text import load_rules, parse_rules
+from taso_mini.search_graph import SearchGraph
 from tests.strategies import rewritable
 from tests.strategies.graphs import EXACT, feeds, graphs
 from tests.taso_mini.test_layouts import Whims, priced
@@ -79,14 +82,17 @@ rule merge
 """)
 
 
+def gates(rows: int = 64) -> Graph:
+    build = GraphBuilder("gates")
+    x = build.input("x", (rows, 64))
+    parts = [build.add("matmul", x, build.weight(name, np.ones((64, 64), np.float32))) for name in "wv"]
+    parts = [build.add("tanh", part) for part in parts]
+    return build.finish(build.add("matmul", build.add("transpose", parts[0], perm=(1, 0)), parts[1]))
+
+
 def test_a_merge_pays_only_where_its_split_is_a_view():
     """Of a column-major product the halves are whole pieces; of a row-major one they would be copied."""
-    build = GraphBuilder("merge")
-    x = build.input("x", (64, 64))
-    w, v = (build.weight(name, np.ones((64, 64), np.float32)) for name in "wv")
-    parts = [build.add("tanh", build.add("matmul", x, weight)) for weight in (w, v)]
-    graph = build.finish(build.add("matmul", build.add("transpose", parts[0], perm=(1, 0)), parts[1]))
-    costs = Views(FlopCost(bytes_per_second=1e9))
+    graph, costs = gates(), Views(FlopCost(bytes_per_second=1e9))
     found = optimize_jointly(graph, MERGE, costs)
     assert not any(node.operator == "split" for node in found.variants["substitutions"].graph.nodes)
     assert found.costs["joint"] < found.costs["sequential"] and [step.rule for step in found.steps] == ["merge"]
@@ -95,6 +101,35 @@ def test_a_merge_pays_only_where_its_split_is_a_view():
     data = feeds(graph)
     assert np.allclose(*(g.evaluate(data)[graph.outputs[0]] for g in (graph, found.graph)))
     assert priced(found.graph, costs) == pytest.approx(found.costs["joint"])
+
+
+@given(rewritable.networks(max_nodes=4), st.integers(0, 99))
+def test_no_cost_is_below_the_best_of_all_reachable_graphs_in_all_layouts(graph, seed):
+    """Brute force: every graph that the rules reach, as long as there are few, in its best layouts."""
+    rules = directed(RULES)
+    matcher, first = Matcher(rules), SearchGraph.of(graph, FlopCost())
+    reached, queue = {first.fingerprint: first}, [first]
+    while queue and len(reached) < 60:
+        here = queue.pop()
+        for rewrite in all_rewrites(here, matcher).values():
+            after = here.apply(rewrite.change)
+            if after.fingerprint not in reached and after.in_order() is not None:
+                reached[after.fingerprint] = after
+                queue.append(after)
+    if not queue:
+        prices = Prices(Whims(seed))
+        best = min(assign(one.to_graph().prune(), prices).cost for one in reached.values())
+        assert optimize_jointly(graph, rules, Whims(seed)).costs[JOINT] >= best - 1e-12
+
+
+@pytest.mark.parametrize("rows", [1, 16, 256])
+@pytest.mark.parametrize("bandwidth", [1e8, 1e9, 1e10, 1e11])
+def test_the_better_of_two_graphs_is_found_at_any_bandwidth(rows, bandwidth):
+    graph, costs = gates(rows), Views(FlopCost(bytes_per_second=bandwidth))
+    merged = optimize(graph, MERGE, Shares(costs, {"split": 0.0, "concat": 0.0})).graph
+    assert any(node.operator == "split" for node in merged.nodes)
+    best = min(assign(one, Prices(costs)).cost for one in (graph, merged))
+    assert optimize_jointly(graph, MERGE, costs).costs[JOINT] == pytest.approx(best)
 
 
 def test_a_negative_number_of_rounds_is_refused():
