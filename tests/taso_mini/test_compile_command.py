@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from onnx import TensorProto
 from ansor_mini.records import read_records
 from runtime.command_line import BAD_INPUT, DONE, INTERRUPTED
 from runtime.executor import CompiledNetwork
+from runtime.standalone_c import PROGRAM_FILES
 from taso_mini.__main__ import main
 from tests.runtime.light_models import model_path
 from tests.runtime.onnx_models import IMAGE, model, node, save
@@ -60,6 +62,28 @@ def test_compile_writes_a_network_that_runs_again(tmp_path: Path, capsys: pytest
     network = CompiledNetwork.load(out)
     x = np.ones((2, 4, 7, 9), np.float32)
     assert network.run(x=x)["y"].shape == (2, 4, 5, 7)
+
+
+@pytest.mark.cc
+def test_without_out_only_the_c_program_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    common = [str(small_model(tmp_path)), "--trials", "0", "--cost", "flops", "--quiet"]
+    assert main(["compile", *common, "--emit-c", str(tmp_path / "c")]) == DONE
+    said = capsys.readouterr().out
+    assert "not kept; --out DIR" in said and f"C program in {tmp_path / 'c'}" in said
+    assert "alive at one moment" in said
+    assert {path.name for path in (tmp_path / "c").iterdir()} == set(PROGRAM_FILES)
+    assert main(["compile", *common, "--json"]) == DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["directory"] is None and report["c_directory"] is None
+    memory = report["memory"]
+    assert 0 < memory["lower_bound_bytes"] <= memory["workspace_bytes"] <= memory["values_bytes"]
+    assert memory["weights_bytes"] >= 2 * 4 * 4 * 9 * 4
+    gc.collect()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.cc
