@@ -70,7 +70,7 @@ def test_without_out_only_the_c_program_stays(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    common = [str(small_model(tmp_path)), "--trials", "0", "--cost", "flops", "--quiet"]
+    common = [str(small_model(tmp_path)), "--trials", "0", "--cost", "flops", "--threads", "1", "--quiet"]
     assert main(["compile", *common, "--emit-c", str(tmp_path / "c")]) == DONE
     said = capsys.readouterr().out
     assert "not kept; --out DIR" in said and f"C program in {tmp_path / 'c'}" in said
