@@ -18,7 +18,7 @@ from pathlib import Path
 from runtime.command_line import DONE
 from runtime.compile_c import cache_directory
 from runtime.machine import detect
-from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
+from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels, TunedKernels
 from taso_mini.commands import Command
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
 from taso_mini.layouts.joint import JointlyOptimized, optimize_jointly
@@ -33,9 +33,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rules", type=Path, default=SHIPPED_RULES, help="substitutions to use (default: shipped)")
     parser.add_argument("--alpha", type=float, default=1.05, help="how far to climb for a gain (default: %(default)s)")
     parser.add_argument("--budget", type=int, default=200, help="graphs to expand in each block (default: %(default)s)")
-    parser.add_argument("--cost", choices=("flops", "measured"), default="flops",
-                        help="price operators by a formula or by running each (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--cost", choices=("flops", "measured", "tuned"), default="flops",
+                        help="price operators by a formula, by running each under a default schedule, "
+                             "or by its best tuned program (default: %(default)s)")  # fmt: skip
     parser.add_argument("--cost-file", type=Path, help="where measured prices are kept (default: in the cache)")
+    parser.add_argument("--records", type=Path, help="tuned programs, for --cost tuned")
+    parser.add_argument("--trials", type=int, default=0, help="programs to measure for an operator without records")
     parser.add_argument("--seed", type=int, default=0, help="seed of a built-in network's weights")
     parser.add_argument("--out", type=Path, help="file for the graph as text")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -47,9 +50,16 @@ def _prices(arguments: Namespace) -> Iterator[CostSource]:
     if arguments.cost == "flops":
         yield Views(Shares(FlopCost(), FUSED_SHARES))
         return
-    machine = detect()
-    path = arguments.cost_file or cache_directory() / "layout-costs.jsonl"
-    with MeasuredKernels(machine, channels_last=False) as kernels:
+    tuned, machine = arguments.cost == "tuned", detect()
+    if tuned and arguments.records is None:
+        raise ValueError("--cost tuned needs --records FILE, where the tuned programs are or will be")
+    path = arguments.cost_file or cache_directory() / f"layout-costs-{arguments.cost}.jsonl"
+    measure = (
+        TunedKernels(machine, arguments.records, trials=arguments.trials, channels_last=False)
+        if tuned
+        else MeasuredKernels(machine, channels_last=False)
+    )
+    with measure as kernels:
         yield Views(Shares(MeasuredCost(kernels, path, f"{machine.line}; 1 thread"), FUSED_SHARES))
 
 

@@ -52,3 +52,19 @@ def test_nothing_cheaper_is_status_one(tmp_path, capsys, monkeypatch):
     rules.write_text("")
     assert run("cell", "--rules", str(rules)) == 1
     assert "nothing cheaper than nasrnn was found" in capsys.readouterr().err
+
+
+def test_tuned_prices_need_a_file_of_records():
+    with pytest.raises(ValueError, match="--cost tuned needs --records FILE"):
+        run("squeezenet", "--cost", "tuned")
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("more", [("measured",), ("tuned", "--trials", "2", "--records", "records.jsonl")])
+def test_measured_and_tuned_prices_are_kept(more, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(MODELS, "cell", lambda rng: MODELS["nasrnn"](rng, hidden=4, steps=1))
+    run("cell", "--budget", "2", "--cost-file", "costs.jsonl", "--cost", *more)
+    text = (tmp_path / "costs.jsonl").read_text()
+    assert "matmul(float32[1, 4], float32[4, 4]" in text and "tanh(float32[4])" in text
+    assert (tmp_path / "records.jsonl").exists() == (more[0] == "tuned")
