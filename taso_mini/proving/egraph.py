@@ -1,6 +1,6 @@
 """An e-graph of well-defined terms that can explain why two of its terms are equal.
 
-Paper: none for TASO; congruence closure with proofs is Nieuwenhuis and Oliveras (2005). Every node is a term; classes
+Paper: TASO §3. Congruence closure with proofs is that of Nieuwenhuis and Oliveras (2005). Every node is a term; classes
 of nodes have equal values. Two nodes with one operator and arguments of the same classes are in one class (congruence).
 A union is made by an instance of an axiom or by congruence, and is remembered as an edge of a forest over the nodes;
 `explain` walks the edges between two nodes and gives a chain of terms in which each step is one instance.

@@ -97,9 +97,11 @@ class Length:
 
     def __str__(self) -> str:
         """Return it as a sum of products that conditions can contain."""
-        parts = [" * ".join(([str(factor)] if factor != 1 or not monomial else []) + list(monomial))
-                 for monomial, factor in self.terms]
-        return " + ".join(parts) or "0"
+        def written(sign: int) -> list[str]:
+            return [" * ".join(([str(sign * factor)] if sign * factor != 1 or not monomial else []) + list(monomial))
+                    for monomial, factor in self.terms if sign * factor > 0]
+
+        return " - ".join([" + ".join(written(1)) or "0", *written(-1)])
 
 
 def equation(difference: Length) -> str:

@@ -8,13 +8,13 @@ proof again under just the source and those conditions.
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from taso_mini.axioms import Axiom
 from taso_mini.kinds import SIGNATURES
 from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.proving.certificate import is_instance
+from taso_mini.proving.condition_text import merge_axes, split_axes
 from taso_mini.proving.egraph import EGraph, Instance
 from taso_mini.proving.ground import ShapeOf, assume, difference, follows
 from taso_mini.proving.lengths import Length, equation
@@ -251,49 +251,6 @@ def _convolutions(instances: Sequence[Instance]) -> set[Term]:
     """Return the convolutions that are defined because the conditions of the instance they occur in hold."""
     return {node for instance in instances if instance.conditions for node in (instance.left, instance.right)
             for node in subterms(node) if node.operator in CONVOLUTIONS}
-
-
-def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
-    """Write equations of several axes of two tensors as one.
-
-    >>> from taso_mini.terms import variable
-    >>> merge_axes(["x.shape[2] == y.shape[2]", "x.shape[3] == y.shape[3]"], {variable("x", "image"): 4})
-    ['x.shape[2:] == y.shape[2:]']
-    """
-    rank = {str(leaf): value for leaf, value in ranks.items()}
-    many = {str(leaf) for leaf in ranks if leaf.is_variable and leaf.kind == "tensor"}  # the last axis stands for more
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    order: dict[str, None] = {}
-    for condition in wanted:
-        sides = [side.rsplit(".shape[", 1) for side in condition.split(" == ")]
-        if all(len(side) == 2 and side[0] in rank and side[1][:-1].isdigit() for side in sides) and (
-                sides[0][1] == sides[1][1]):
-            pair = min(sides[0][0], sides[1][0]), max(sides[0][0], sides[1][0])
-            groups[pair].append(int(sides[0][1][:-1]))
-            order[f"pair {pair}"] = None
-        else:
-            order[condition] = None
-    merged: dict[str, list[str]] = {}
-    for (x, y), axes in groups.items():
-        axes = sorted(set(axes))
-        last = rank[x]
-        start = next((i for i in range(last) if axes[-(last - i):] == list(range(i, last))), last)
-        start = last if start == last - 1 and x not in many else start
-        texts = [f"{x}.shape[{i}] == {y}.shape[{i}]" for i in axes if i < start]
-        if start < last:
-            texts.append(f"{x}.shape == {y}.shape" if start == 0 else f"{x}.shape[{start}:] == {y}.shape[{start}:]")
-        merged[f"pair {(x, y)}"] = texts
-    return [text for key in order for text in merged.get(key, [key])]
-
-
-def split_axes(condition: str, ranks: Mapping[Term, int]) -> list[str]:
-    """Undo `merge_axes`: one equation for each axis."""
-    rank = {str(leaf): value for leaf, value in ranks.items()}
-    sides = [side.split(".shape") for side in condition.split(" == ")]
-    if not all(len(side) == 2 and side[0] in rank and (side[1] == "" or side[1].endswith(":]")) for side in sides):
-        return [condition]
-    start = int(sides[0][1][1:-2]) if sides[0][1] else 0
-    return [f"{sides[0][0]}.shape[{i}] == {sides[1][0]}.shape[{i}]" for i in range(start, rank[sides[0][0]])]
 
 
 def check_chain(rule: Substitution, world: World, conditions: Sequence[str], instances: Sequence[Instance],

@@ -34,8 +34,9 @@ from dataclasses import dataclass
 from taso_mini.axioms import AXIOMS, LEMMAS, Axiom
 from taso_mini.conditions import ungrouped
 from taso_mini.operator_set import CONVOLUTIONS
+from taso_mini.proving.condition_text import merge_axes, split_axes
 from taso_mini.proving.egraph import EGraph, Instance, Step
-from taso_mini.proving.obligations import World, check_chain, conditions_of, leaf_ranks, merge_axes, split_axes
+from taso_mini.proving.obligations import World, check_chain, conditions_of, leaf_ranks
 from taso_mini.proving.search import Search, Way, ways
 from taso_mini.terms import Substitution, Term, constants, parameter_variables, subterms
 
