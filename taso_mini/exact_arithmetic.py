@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taso_mini.arithmetic import Array
-from taso_mini.terms import Term, bind_parameters, subterms
+from taso_mini.terms import Term, subterms
 
 _LARGEST = 2.0**62  # of any intermediate result
 
@@ -83,18 +83,18 @@ class ExactNumbers:
             raise ArithmeticError(f"products of up to {largest:.1e} do not fit in 64 bits; draw smaller numbers")
 
 
-def exact_for(roots: Sequence[Term], params: dict[str, object]) -> ExactNumbers:
+def exact_for(roots: Sequence[Term]) -> ExactNumbers:
     """Return exact numbers whose unit all averages of some terms divide, in any order and nested.
 
     >>> from taso_mini.rules_text import parse_term
-    >>> pool = "avg_pool({}, kernel=k, padding=(0, 0, 0, 0), strides=(1, 1))"
-    >>> exact_for([parse_term(pool.format(pool.format("x")), {"x": "image"})], {"k": (3, 2)}).unit
+    >>> pool = "avg_pool({}, kernel=(3, 2), padding=(0, 0, 0, 0), strides=(1, 1))"
+    >>> exact_for([parse_term(pool.format(pool.format("x")), {"x": "image"})]).unit
     36
     """
     unit = 1
     for root in roots:
         divisors = 1
-        for node in subterms(bind_parameters(root, params)):  # type: ignore[arg-type]
+        for node in subterms(root):
             window = node.param("kernel") if node.operator in ("avg_pool", "Cpool") else None
             if isinstance(window, tuple):
                 divisors *= window[0] * window[1]

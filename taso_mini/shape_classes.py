@@ -57,10 +57,10 @@ def draw_parameters(roots: Sequence[Term], rng: np.random.Generator) -> dict[str
 
     pools = any(node.operator.endswith("_pool") for node in subterms(*roots))
     window = [(3, 3), (1, 3), (3, 1), (2, 2), (3, 2), (5, 3)][int(rng.integers(6))]
-    explicit = pair(0, 1) + pair(0, 1 if pools else 2)
     odd = window[0] % 2 == 1 and window[1] % 2 == 1
-    fits = max(explicit[::2]) < window[0] and max(explicit[1::2]) < window[1]
-    paddings: list[Hashable] = [(0, 0, 0, 0)] + ["same"] * (odd or not pools) + [explicit] * (fits or not pools)
+    paddings: list[Hashable] = [(0, 0, 0, 0)] + ["same"] * (odd or not pools)
+    most = [length - 1 for length in window] if pools else [2, 2]  # no window of a pool may lie in the padding alone
+    paddings.append(tuple(min((0, 0, 1, 2)[int(rng.integers(4))], most[side % 2]) for side in range(4)))
     values: dict[str, Hashable] = {
         "s": pair(1, 2), "d": pair(1, 2), "k": window, "f": ("none", "relu")[int(rng.integers(2))],
         "p": paddings[int(rng.integers(len(paddings)))], "a": (0, 0, 1, 1, 2, 3)[int(rng.integers(6))],

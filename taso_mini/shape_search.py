@@ -227,8 +227,8 @@ class ShapeSearch:
         for known in self.numbered():
             yield self.assignment(known)
 
-    def sample(self, rng: np.random.Generator, *, tries: int = 300) -> Assignment | None:
-        """Return a random assignment, or None when there is none or it is not found in so many tries."""
+    def sample(self, rng: np.random.Generator, *, tries: int = 3000) -> Assignment | None:
+        """Return a random assignment, or None when there is none or it is not found in so many tries of one shape."""
         known = [UNDEFINED] * len(self.slots)
         budget = iter(range(tries))
 
@@ -236,9 +236,8 @@ class ShapeSearch:
             if depth == len(self._levels):
                 return True
             level = self._levels[depth]
-            choices = self._fitting(level, known)
-            for index, _ in zip(rng.permutation(len(choices)), budget, strict=False):
-                known[level.leaf] = choices[index]
+            for index, _ in zip(rng.permutation(len(level.choices)), budget, strict=False):
+                known[level.leaf] = level.choices[index]
                 if self._defined(level, known) and search(depth + 1):
                     return True
             return False

@@ -198,6 +198,9 @@ def bind_parameters(root: Term, values: Mapping[str, Hashable]) -> Term:
     >>> print(bind_parameters(term("concat", variable("x", "tensor"), variable("y", "tensor"), axis="a"), {"a": 1}))
     concat(x, y, axis=1)
     """
+    if not values:
+        return root
+
     def change(node: Term) -> Term | None:
         if node.is_variable or not node.params:
             return None

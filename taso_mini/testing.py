@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from taso_mini.terms import Term, bind_parameters, parameter_variables, subterms
 
 _WORLDS = 4  # at least, unless fewer shapes are drawn
 _PER_WORLD = 12  # draws from one world at most
+_PER_PARAMETERS = 3  # the same, when the rule has parameters to be drawn with each world
 _SMALL_WORLDS = 4  # every so many-th world may have lengths of 1
 
 
@@ -43,8 +45,8 @@ class Sample:
         defined: the target is defined too, with outputs of the same dims.
         equal: the values are equal in the finite field (False when not `defined`).
         groups: the class it was drawn from.
-        large: no batch, channel or matrix length is 1, images are 3 x 3 at least and some window is larger than one
-            element: smaller shapes hide most errors.
+        large: no batch, channel or matrix length is 1, images are 3 x 3 at least and some window is wider and higher
+            than one element: smaller shapes hide most errors.
     """
 
     shapes: Mapping[str, Shape]
@@ -71,16 +73,23 @@ def draw_samples(source: Sequence[Term], target: Sequence[Term], *, rng: np.rand
     field, samples = FiniteField(), []
     for group_class in group_classes if convolves else group_classes[:1]:
         for shapes, params in draw_instances(source, target, group_class, rng=rng, draws=draws):
-            defined = same_output_shapes(source, target, shapes, params)
-            equal = defined and values_agree(source, target, shapes, params, rng=rng, arithmetic=field)
+            old, new = ([_bound(root, tuple(params.items())) for root in side] for side in (source, target))
+            defined = same_output_shapes(old, new, shapes, {})
+            equal = defined and values_agree(old, new, shapes, {}, rng=rng, arithmetic=field)
             samples.append(Sample(shapes, params, group_class, defined, equal, is_large(source, shapes, group_class)))
     return samples
+
+
+@lru_cache(maxsize=256)
+def _bound(root: Term, params: tuple[tuple[str, Hashable], ...]) -> Term:
+    return bind_parameters(root, dict(params))
 
 
 def draw_instances(source: Sequence[Term], target: Sequence[Term], group_class: GroupClass, *, rng: np.random.Generator,
                    draws: int) -> Iterator[tuple[Assignment, dict[str, Hashable]]]:
     """Yield shapes and parameters for which the source is defined, half of them with the target defined alike."""
-    per_world = max(1, min(-(-draws // _WORLDS), _PER_WORLD))
+    most = _PER_PARAMETERS if parameter_variables(*source, *target) else _PER_WORLD
+    per_world = max(1, min(-(-draws // _WORLDS), most))
     for number, left in enumerate(range(draws, 0, -per_world)):
         params = draw_parameters([*source, *target], rng)
         large = number % _SMALL_WORLDS != _SMALL_WORLDS - 1
@@ -128,7 +137,7 @@ def is_large(source: Sequence[Term], given: Mapping[str, Shape], group_class: Gr
     for v in variables(*source):
         dims = given[v.name].dims
         if v.kind == "kernel":
-            windows.append(max(dims[2:]))
+            windows.append(min(dims[2:]))
             dims = dims[: 1 if group_class == "depthwise" else 2]
         elif v.kind == "image" and min(dims[2:]) < 3:
             return False

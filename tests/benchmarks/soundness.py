@@ -1,0 +1,144 @@
+"""Are the shipped rules, the axioms and the verifiers themselves sound? Counted, not argued.
+
+Paper: TASO §3, §7.6. Three parts:
+
+1. Every shipped rule is computed on at least 1,000 random instances: shapes, strides, paddings, groups, orders in
+   memory; in a finite field, on floats and on exact integers. None may be wrong.
+2. Mutants of true rules, the shipped and the published ones, go to both verifiers. None may be proved by one and
+   refuted by the other, and none that is accepted may fail a heavier test.
+3. Every axiom is checked on all its small instances, grouped convolutions included.
+
+`--quick` computes fewer instances of every rule and axiom and fewer mutants; it says how many.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.command_line import Parser
+from taso_mini.axiom_validation import Validation, validate_all
+from taso_mini.axioms import AXIOMS, LEMMAS, WRONG
+from taso_mini.counterexamples import as_code
+from taso_mini.mutants import Mutant, draw_mutants
+from taso_mini.published_rules import read_protobuf
+from taso_mini.rules_text import RULES_DIRECTORY, load_rules
+from taso_mini.soundness import Campaign, Judgement, campaign, campaigns, judge_mutant
+from taso_mini.terms import Substitution
+from tests.benchmarks.command import main
+from tests.source import ROOT
+
+PUBLISHED = ROOT / "tests" / "data" / "taso_published_133.pb"
+INSTANCES, MUTANTS = 1000, 950
+QUICK_INSTANCES, QUICK_MUTANTS, QUICK_AXIOM_LENGTH = 15, 100, 2
+ACCEPTED_INSTANCES = 300  # of the heavier test for mutants that both verifiers accept
+
+
+def shipped_rules() -> list[Substitution]:
+    """Return the rules of every file that the package ships."""
+    return [rule for path in sorted(Path(RULES_DIRECTORY).glob("*.txt")) for rule in load_rules(path)]
+
+
+def run_campaigns(rules: Sequence[Substitution], instances: int, executor: Executor | None) -> dict[str, Any]:
+    """Run part 1, print its table and return its figures."""
+    started = time.perf_counter()
+    done = list(campaigns(rules, instances=instances, executor=executor))
+    wrong = [result for result in done if sum(result.wrong.values())]
+    total: Counter[str] = Counter()
+    for result in done:
+        total.update(result.groups)
+    print(f"{len(done)} rules, at least {min(r.instances for r in done)} instances of each, "
+          f"{sum(r.instances for r in done)} in all, {sum(r.large for r in done)} of them large")
+    print("  groups: " + ", ".join(f"{name}: {count}" for name, count in total.items()))
+    print(f"  computed in the finite field, in float64 and in exact integers "
+          f"(refused for size: {sum(r.refused for r in done)}); wrong: {len(wrong)} rules")
+    for result in wrong:
+        _show_wrong(result)
+    return {"rules": len(done), "instances_least": min(r.instances for r in done),
+            "instances": sum(r.instances for r in done), "large_least": min(r.large for r in done),
+            "wrong": len(wrong), "campaign_seconds": time.perf_counter() - started}
+
+
+def _show_wrong(result: Campaign) -> None:
+    print(f"  {result.rule}\n    wrong: {dict(+result.wrong)}")
+    if result.counterexample is not None and result.wrong["finite field"]:
+        print(as_code(result.rule.source, result.rule.target, result.counterexample))
+
+
+def judge_mutants(chosen: Sequence[Mutant], executor: Executor | None) -> dict[str, Any]:
+    """Run part 2, print its table and return its figures."""
+    started = time.perf_counter()
+    judged = list(map(judge_mutant, chosen) if executor is None else executor.map(judge_mutant, chosen, chunksize=8))
+    kinds = Counter((judgement.proof.kind, judgement.test.kind) for judgement in judged)
+    changes = Counter(mutant.change for mutant in chosen)
+    print(f"\n{len(judged)} mutants (" + ", ".join(f"{name}: {count}" for name, count in sorted(changes.items())) + ")")
+    for (proof, test), count in sorted(kinds.items()):
+        print(f"  {count:5d}  proof: {proof:24} tests: {test}")
+    contradictions = [judgement for judgement in judged if judgement.contradiction]
+    accepted = [judgement for judgement in judged if judgement.kind.startswith("proved")]
+    untrue = [judgement for judgement in accepted if _fails_heavier_test(judgement)]
+    for title, group in (("proved and refuted", contradictions), ("accepted but untrue", untrue),
+                         ("degenerate", [j for j in judged if j.test.kind == "degenerate" or
+                                         j.test.kind == "untyped" and j.proof.proved])):
+        print(f"  {title}: {len(group)}")
+        for judgement in group:
+            print(f"    {judgement.rule}  (tests: {judgement.test.total}, large: {judgement.test.large})")
+    return {"mutants": len(judged), "mutants_refuted": sum(j.test.kind == "refuted" for j in judged),
+            "mutants_accepted": len(accepted), "mutants_degenerate": sum(j.kind == "degenerate" for j in judged),
+            "mutants_tested_only": sum(j.kind == "tested only" for j in judged),
+            "proved_and_refuted": len(contradictions), "accepted_untrue": len(untrue),
+            "mutant_seconds": time.perf_counter() - started}
+
+
+def _fails_heavier_test(judgement: Judgement) -> bool:
+    rule = replace(judgement.rule, conditions=judgement.proof.conditions)
+    return bool(sum(campaign(rule, instances=ACCEPTED_INSTANCES, seed=99).wrong.values()))
+
+
+def validate_axioms(largest: int) -> dict[str, Any]:
+    """Run part 3, print its table and return its figures."""
+    started = time.process_time()
+    done = list(validate_all(AXIOMS + LEMMAS, largest=largest))
+    seconds = time.process_time() - started
+    wrong: list[Validation] = list(validate_all(WRONG, largest=3))
+    print(f"\n{len(done)} axioms, lengths up to {largest}, {sum(r.instances for r in done)} instances, "
+          f"{sum(r.excluded for r in done)} more excluded by conditions, {seconds:.1f} s of one core")
+    for result in done:
+        print(f"  {result}")
+    print("known to be wrong:")
+    for result in wrong:
+        print(f"  {result}")
+    return {"axioms": len(done), "axiom_instances": sum(r.instances + r.excluded for r in done),
+            "axiom_failures": sum(not r.holds for r in done), "axiom_seconds": seconds,
+            "excluded_needlessly": sum(r.needlessly for r in done),
+            "wrong_axioms_refuted": sum(r.failure is not None for r in wrong), "wrong_axioms": len(wrong)}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the argument for parallel runs."""
+    parser.add_argument("--jobs", type=int, default=1, help="processes for rules and mutants (default: %(default)s)")
+
+
+def benchmark(quick: bool, options: Namespace) -> dict[str, Any]:
+    """Run all parts."""
+    rules = shipped_rules()
+    rng = np.random.default_rng(0)
+    chosen = draw_mutants([*rules, *read_protobuf(PUBLISHED)], QUICK_MUTANTS if quick else MUTANTS, rng=rng)
+    with ProcessPoolExecutor(options.jobs) if options.jobs > 1 else nullcontext() as executor:
+        figures = run_campaigns(rules, QUICK_INSTANCES if quick else INSTANCES, executor)
+        figures |= judge_mutants(chosen, executor)
+    return figures | validate_axioms(QUICK_AXIOM_LENGTH if quick else 4)
+
+
+if __name__ == "__main__":
+    sys.exit(main("soundness", benchmark, __doc__.splitlines()[0], add_arguments))
