@@ -1,4 +1,4 @@
-"""Prove substitutions from the axioms with Z3.
+"""Prove substitutions from the axioms with Z3: the paper's way, to read and to compare with `taso_mini.proving`.
 
 Paper: TASO §3. Tensors are an uninterpreted sort, an operator is an uninterpreted function of its parameters and
 arguments, and an axiom is a universally quantified equation. To prove a rule, each output's source is asserted to
@@ -6,7 +6,8 @@ differ from its target, with fresh constants for the variables; `unsat` is the p
 
 * Every axiom carries its sides as triggers, and Z3 instantiates by these alone (e-matching, no model search). A rule
   that cannot be proved is then answered `unknown` at once, where the default strategy runs for ever.
-* Axioms with side conditions are added only when the proof fails without them, and the rule inherits their conditions.
+* Axioms about ungrouped convolutions are added only when the proof fails without them, and the rule inherits their
+  condition. Axioms with other conditions are left out: which instance of them was used Z3 does not tell.
 
 The axioms speak of untyped tensors; that both sides are defined is `conditions.applicable`'s concern. `unknown` stays
 unknown: such a rule is not shipped.
@@ -50,13 +51,15 @@ class Verifier:
         self._functions: dict[tuple[str, int, int], z3.FuncDeclRef] = {}
         self._constants: dict[Hashable, z3.ExprRef] = {}
         self._effort = effort
-        self._tiers: list[list[Axiom]] = [[], []]  # without side conditions, all
+        self._tiers: list[list[Axiom]] = [[], []]  # without side conditions, and with that of no groups
         self._formulas: dict[str, z3.BoolRef] = {}
         for axiom in axioms:
             self.add(axiom)
 
     def add(self, axiom: Axiom) -> None:
-        """Let later proofs use one more axiom."""
+        """Let later proofs use one more axiom, unless it has conditions that cannot be told from a rule's source."""
+        if not all(condition.startswith("groups(") for condition in axiom.conditions):
+            return
         self._formulas[axiom.name] = self._formula(axiom)
         for tier in self._tiers[1:] if axiom.conditions else self._tiers:
             tier.append(axiom)
@@ -102,7 +105,7 @@ class Verifier:
         left, right = (self._term(side, bound) for side in sides)
         triggers = [self._trigger(side, bound, wanted) for side in sides]
         patterns = [trigger for trigger in triggers if trigger is not None]
-        return z3.ForAll(list(bound.values()), left == right, patterns=patterns)
+        return z3.ForAll(list(bound.values()), left == right, patterns=patterns) if bound else left == right
 
     def _trigger(self, side: Term, bound: dict[Hashable, z3.ExprRef], wanted: set[Hashable]) -> z3.PatternRef | None:
         """Return the side as a trigger, or None when it does not mention every quantified name."""
