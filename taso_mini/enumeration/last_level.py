@@ -101,12 +101,13 @@ def smaller_terms(plan: Plan) -> tuple[TermTable, Array]:
     return table, np.concatenate(found)
 
 
+@lru_cache(maxsize=1)
 def parents(plan: Plan) -> Array:
     """Return the nodes that have a tensor to build upon, of the size below the largest."""
     table, _ = smaller_terms(plan)
     below = table.level(plan.operators - 1)
     usable = table.usable[table.first[below]] | table.usable[table.first[below] + table.outputs[below] - 1]
-    return below[usable]
+    return below[usable].astype(np.int32)
 
 
 def part_count(plan: Plan) -> int:

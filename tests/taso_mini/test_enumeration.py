@@ -48,6 +48,10 @@ def table(request):
 
 @pytest.fixture(scope="module")
 def every_pair(table):
+    return pairs_of_all_graphs(table)
+
+
+def pairs_of_all_graphs(table):
     """Count all graphs, and pair those of equal value."""
     counts, ordered, kept = [0] * table.width, [0] * table.width, []
     for size, rows in every_graph(table):
@@ -57,7 +61,7 @@ def every_pair(table):
     rows = np.concatenate(kept)
     outputs = sinks(table, rows)
     i, j = equal_pairs(table, rows, outputs)
-    most = int((outputs != PAD).sum(axis=1).max())
+    most = max(int((outputs != PAD).sum(axis=1).max()), 1)
     apart = ~share_leaf(table, rows[i], rows[j])
     i, j = i[apart], j[apart]
     pairs = Pairs(rows[i], rows[j], by_value(table, outputs[i], most), by_value(table, outputs[j], most))
@@ -88,6 +92,21 @@ def test_meeting_in_the_middle_loses_only_unions(table, every_pair):
     assert forms[0] == forms[1] and len(forms[0]) == MEASURED[table.width]["funnel"][-1]
 
 
+@pytest.mark.parametrize(("operators", "size", "rules"), [
+    (("relu", "transpose", "matmul"), 4, 2192), (("add", "mul"), 4, 1), (("concat", "split", "relu"), 5, 55),
+    (("add", "relu"), 5, 0)], ids=str)
+def test_meeting_in_the_middle_finds_all_rules_of_four_and_five_operators(operators, size, rules):
+    templates = [one for one in published().templates
+                 if one.operator in operators and one.param("rank") != 4 and one.param("axis") != 0]
+    space = Space("two matrices", (Input("a", "matrix", (3, 3), 0), Input("b", "matrix", (3, 3), 0)), tuple(templates))
+    table = grown(size, space)
+    *_, pairs = pairs_of_all_graphs(table)
+    found = search(Plan(space, size))
+    forms = [set(normal_forms(LocalPairs(one, some), aware=False).tolist())
+             for one, some in ((table, prune(table, pairs)[0]), (found.table, found.pairs))]
+    assert forms[0] == forms[1] and len(forms[0]) == rules
+
+
 def test_search_counts_and_repeats():
     first, second = (search(Plan(published(), 3)) for _ in range(2))
     assert first.counts == second.counts
@@ -105,6 +124,17 @@ def test_the_same_rules_however_many_share_the_work(representatives):
     assert alone.counts == shared.counts
     for name in ("source", "target", "outputs", "results"):
         assert (getattr(alone.pairs, name) == getattr(shared.pairs, name)).all()
+
+
+@pytest.mark.slow
+def test_two_local_dask_workers_find_the_same_rules_bit_for_bit():
+    distributed = pytest.importorskip("distributed")
+    plan = Plan(published(), 3)
+    alone = search(plan)
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+        shared = search(plan, executor=client.get_executor())
+    assert alone.counts == shared.counts
+    assert (alone.pairs.source == shared.pairs.source).all() and (alone.pairs.target == shared.pairs.target).all()
 
 
 def test_an_interrupted_search_goes_on_from_its_folder(tmp_path):
