@@ -76,9 +76,10 @@ class World:
             elif arity(template) == 2:
                 ordered = template.operator in (*COMMUTATIVE, "concat")
                 for j, x in enumerate(scope):
-                    for k in range(j + 1 if ordered else 0, len(scope)):
-                        if max(j, k) >= old and self._tried(template.operator, x, scope[k]):
-                            found.append(self.apply(number, (x, scope[k])))
+                    first = 0 if j >= old else old  # of two operands one is new
+                    for y in scope[max(first, j + 1) if ordered else first :]:
+                        if self._tried(template.operator, x, y):
+                            found.append(self.apply(number, (x, y)))
             elif old == 0:
                 found.append(self.apply(number, ()))
         return [one for one in found if one is not None]
