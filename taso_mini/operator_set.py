@@ -5,7 +5,8 @@ the image's channels over the kernel's input channels. Besides the paper's opera
 `scale` and `scale_kernel`, which carry the constants of batch normalisation, with a vector of one number per channel.
 An average pool divides by the size of its window everywhere, padding included. The paper's constants are operators
 without arguments; their shape is open, like a variable's, and is given under the term's text. To add an operator, add a
-row to `OPERATORS`, its axioms to `axioms.py`, and name it in a profile of the generator.
+row to `OPERATORS`, its kinds to `kinds.SIGNATURES`, its symbolic shape to `proving.shape_rules.RULES` and its axioms to
+`axioms.AXIOMS`, and name it in a profile of the generator.
 
 Values are computed in any `Arithmetic`: one definition serves fingerprints, tests and the axioms' validation.
 """

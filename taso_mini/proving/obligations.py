@@ -18,7 +18,7 @@ from taso_mini.proving.condition_text import merge_axes, split_axes
 from taso_mini.proving.egraph import EGraph, Instance
 from taso_mini.proving.ground import ShapeOf, assume, difference, follows
 from taso_mini.proving.lengths import Length, equation
-from taso_mini.proving.shape_rules import apply
+from taso_mini.proving.shape_rules import RULES, apply
 from taso_mini.proving.symbolic_shapes import SymbolicShape, Typing, Unknown, leaf_shape
 from taso_mini.rules_text import parse_term
 from taso_mini.terms import Substitution, Term, constants, subterms, variables
@@ -37,6 +37,9 @@ class World:
     def __init__(self, rule: Substitution, axes: Mapping[str, int], conditions: Sequence[str] = (),
                  also: Sequence[Term] = ()) -> None:
         """Assume both sides, the conditions, and that some more terms are defined."""
+        unknown = {node.operator for node in subterms(*rule.source, *rule.target)} - RULES.keys()
+        if unknown:
+            raise ValueError(f"rule {rule.name}: expected operators of the set, got {', '.join(sorted(unknown))}")
         self.rule, self.axes = rule, dict(axes)
         self.ranks = leaf_ranks([*rule.source, *rule.target, *also])
         typing = Typing(axes)

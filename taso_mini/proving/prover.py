@@ -96,17 +96,19 @@ class Prover:
 
     def prove(self, rule: Substitution) -> Verdict:
         """Prove a rule for every value of its axis parameter, if it has one."""
-        verdicts = [self._prove(rule, World(rule, axes)) for axes in _axis_values(rule)]
-        failed = next((verdict for verdict in verdicts if not verdict.proved), None)
+        worlds = [(axis, World(rule, {} if axis is None else {"a": axis})) for axis in _axis_values(rule)]
+        verdicts = {axis: self._prove(rule, world) for axis, world in worlds if not world.contradictory}
+        if not verdicts:
+            return Verdict("unknown", proofs=(None,) * len(rule.source), reason="no sizes fit both sides")
+        failed = next((verdict for verdict in verdicts.values() if not verdict.proved), None)
         if failed is not None:
             return failed
-        conditions = common_conditions([verdict.conditions for verdict in verdicts], leaf_ranks(rule.source))
+        conditions = common_conditions({axis: verdict.conditions for axis, verdict in verdicts.items()},
+                                       leaf_ranks(rule.source))
         kind = "proved under conditions" if conditions else "proved"
-        return Verdict(kind, conditions, verdicts[0].proofs)
+        return Verdict(kind, conditions, next(iter(verdicts.values())).proofs)
 
     def _prove(self, rule: Substitution, world: World) -> Verdict:
-        if world.contradictory:
-            return Verdict("unknown", proofs=(None,) * len(rule.source), reason="no sizes fit both sides")
         best: tuple[Proof | None, ...] = (None,) * len(rule.source)
         for graph, granted in self._attempts(rule, world):
             proofs = _proofs(graph, rule)
@@ -153,12 +155,9 @@ def _proofs(graph: EGraph, rule: Substitution) -> tuple[Proof | None, ...]:
     return tuple(found)
 
 
-def _axis_values(rule: Substitution) -> list[dict[str, int]]:
-    """Return the values to try for the axis parameter: every axis of a tensor of four.
-
-    One that a term does not have leaves nothing to prove.
-    """
-    return [{"a": axis} for axis in range(4)] if "a" in parameter_variables(*rule.source) else [{}]
+def _axis_values(rule: Substitution) -> Sequence[int | None]:
+    """Return the values to try for the axis parameter: every axis of a tensor of four; None without that parameter."""
+    return range(4) if "a" in parameter_variables(*rule.source) else [None]
 
 
 def constant_shapes(roots: Sequence[Term]) -> list[tuple[str, ...]]:
@@ -182,23 +181,24 @@ def constant_outputs(roots: Sequence[Term]) -> tuple[str, ...]:
                  if node.operator in CONVOLUTIONS and node.args[1].is_constant)
 
 
-def common_conditions(found: Sequence[tuple[str, ...]], ranks: Mapping[Term, int]) -> tuple[str, ...]:
+def common_conditions(found: Mapping[int | None, tuple[str, ...]], ranks: Mapping[Term, int]) -> tuple[str, ...]:
     """Return the conditions for all values of the axis parameter, given those for each value.
 
     >>> from taso_mini.terms import variable
-    >>> each = [("x.shape[0] == y.shape[0]",), ("x.shape[1] == y.shape[1]",)]
+    >>> each = {0: ("x.shape[0] == y.shape[0]",), 1: ("x.shape[1] == y.shape[1]",)}
     >>> common_conditions(each, {variable(name, "matrix"): 2 for name in "xy"})
     ('x.shape[a] == y.shape[a]',)
     """
-    if len(found) == 1:
-        return found[0]
-    split = [[part for c in conditions for part in split_axes(c, ranks)] for conditions in found]
-    always = [c for c in split[0] if all(c in conditions for conditions in split)]
+    if None in found:
+        return found[None]
+    split = {axis: [part for c in conditions for part in split_axes(c, ranks)] for axis, conditions in found.items()}
+    first = next(iter(split.values()))
+    always = [c for c in first if all(c in conditions for conditions in split.values())]
     of_axis = [{c.replace(f"[{axis}]", "[a]") for c in conditions if c not in always}
-               for axis, conditions in enumerate(split)]
+               for axis, conditions in split.items()]
     if all(conditions == of_axis[0] for conditions in of_axis):
         return (*merge_axes(always, ranks), *sorted(of_axis[0]))
-    return tuple(merge_axes(list(dict.fromkeys(c for conditions in split for c in conditions)), ranks))
+    return tuple(merge_axes(list(dict.fromkeys(c for conditions in split.values() for c in conditions)), ranks))
 
 
 _DEFAULT: list[Prover] = []

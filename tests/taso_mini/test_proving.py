@@ -147,6 +147,16 @@ def test_what_stays_unknown_says_why(text):
     assert verdict.kind == "unknown" and verdict.reason and not verdict.proved
 
 
+def test_an_unknown_operator_is_one_clear_error():
+    with pytest.raises(ValueError, match="rule r: expected operators of the set, got sqrt"):
+        prove(rule_of("rule r\nvariables x: tensor\nsource sqrt(x)\ntarget x"))
+
+
+def test_an_axis_that_matrices_do_not_have_says_nothing():
+    text = "variables m: matrix, n: matrix, o: matrix\nsource relu(concat(matmul(m, n), o, axis=a))\n"
+    assert prove(rule_of(f"rule r\n{text}target concat(relu(matmul(m, n)), relu(o), axis=a)")).kind == "proved"
+
+
 def test_fewer_axioms_prove_less():
     rule = rule_of("rule r\nvariables x: tensor, y: tensor\nsource add(x, y)\ntarget add(y, x)")
     assert prove(rule).proved
