@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from runtime.compile_c import LINK_FLAGS, Compiler, find_compiler
+from runtime.compile_c import LINK_FLAGS, Compiler, cache_directory, find_compiler
 from runtime.compiled_network import FILES, FORMAT, CompiledNetwork
 from runtime.compiler_process import run_compiler, stop_compilers
 from runtime.machine import detect, instruction_sets, usable_cores
@@ -105,18 +105,22 @@ def _description(network: Network, threads: int) -> dict[str, Any]:
 
 
 def _compile_units(units: Sequence[str], target: Path, timeout: float | None) -> None:
-    """Compile C texts side by side and link them into one shared library."""
+    """Compile C texts side by side and link them into one shared library; a text is compiled once and kept."""
     compiler = find_compiler()
     openmp = ("-fopenmp",) if compiler.openmp and any("#pragma omp" in unit for unit in units) else ()
+    command = (*compiler.command, *compiler.flags, *openmp)
+    cache_directory().mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix="mini-compilers-build-") as name,
+        tempfile.TemporaryDirectory(prefix="mini-compilers-build-", dir=cache_directory()) as name,
         ThreadPoolExecutor(usable_cores()) as pool,
     ):
-        sources = [Path(name) / f"unit{number}.c" for number in range(len(units))]
-        for source, unit in zip(sources, units):
-            source.write_text(unit)
-        commands = [_object_command(compiler, openmp, source) for source in sources]
-        futures = [pool.submit(run_compiler, command, timeout=timeout) for command in commands]
+        objects = [cache_directory() / f"{_key(unit, compiler, command)}.o" for unit in units]
+        futures = []
+        for number, (unit, kept) in enumerate(zip(units, objects)):
+            if not kept.exists():
+                source = Path(name) / f"unit{number}.c"
+                source.write_text(unit)
+                futures.append(pool.submit(_compile_unit, command, source, kept, timeout))
         try:
             for future in futures:
                 future.result()
@@ -126,9 +130,15 @@ def _compile_units(units: Sequence[str], target: Path, timeout: float | None) ->
             while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
                 stop_compilers()
             raise
-        objects = [str(source.with_suffix(".o")) for source in sources]
-        run_compiler([*compiler.command, *compiler.flags, *openmp, *objects, "-o", str(target), *LINK_FLAGS])
+        run_compiler([*command, *map(str, objects), "-o", str(target), *LINK_FLAGS])
 
 
-def _object_command(compiler: Compiler, openmp: tuple[str, ...], source: Path) -> list[str]:
-    return [*compiler.command, *compiler.flags, *openmp, "-c", str(source), "-o", str(source.with_suffix(".o"))]
+def _key(unit: str, compiler: Compiler, command: Sequence[str]) -> str:
+    parts = (unit, compiler.version, compiler.target, *command)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _compile_unit(command: Sequence[str], source: Path, kept: Path, timeout: float | None) -> None:
+    built = source.with_suffix(".o")
+    run_compiler([*command, "-c", str(source), "-o", str(built)], timeout=timeout)
+    built.replace(kept)  # in one step, so that a reader never sees half an object

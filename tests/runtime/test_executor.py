@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.compile_c import CompileError, build_library, find_compiler, run_nest
+from runtime.compiler_process import run_compiler
 from runtime.executor import FILES, CompiledNetwork, build
 from runtime.expr import Buffer, Var
 from runtime.graph import TensorType
@@ -95,6 +96,26 @@ def test_a_directory_can_be_built_into_again(tmp_path) -> None:
     assert (second.run(x=x)["y"] == x + 1).all()
     assert (first.run(x=x)["y"] == before).all()
     assert (tmp_path / "report.md").read_text() == "kept"
+
+
+def test_a_unit_is_compiled_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MINI_CACHE", str(tmp_path / "cache"))
+    commands: list[list[str]] = []
+
+    def watched(command, **options) -> None:
+        commands.append(list(command))
+        run_compiler(command, **options)
+
+    monkeypatch.setattr("runtime.executor.run_compiler", watched)
+    x = integers(SHAPE)
+    expected = build(small(), tmp_path / "a").run(x=x)["y"]
+    assert ["-c" in command for command in commands] == [True, True, False]
+    commands.clear()
+    assert (build(small(), tmp_path / "b").run(x=x)["y"] == expected).all()
+    assert len(commands) == 1 and "-shared" in commands[0]
+    other = KernelCall(elementwise("sum", SHAPE, 1, 1, False), ("x",), ("y",))
+    assert (build(small(calls=(other,)), tmp_path / "c").run(x=x)["y"] == x + 1).all()
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".o"}
 
 
 def test_a_bound_inference_reads_and_writes_the_same_memory(tmp_path) -> None:
