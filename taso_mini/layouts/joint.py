@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from runtime.debug import say
-from runtime.graph import Graph, Node, TensorType
+from runtime.graph import Graph, Node, Params, TensorType
 from runtime.operators import infer
 from taso_mini.costs import CostSource
 from taso_mini.layouts.assignment import Assignment, Form, Prices, assign, plain_only, required
@@ -55,6 +55,7 @@ from taso_mini.terms import Substitution
 from taso_mini.trace import Step
 
 Search = Callable[[Graph, Sequence[Substitution], CostSource], Optimized]
+Configuration = tuple[str, Params, tuple[TensorType, ...], tuple[Form | None, ...]]
 NOTHING: Mapping[str, Form] = MappingProxyType({})
 
 
@@ -69,43 +70,64 @@ class LayoutCosts:
         """Price implementations with `costs`."""
         self.known = known
         self._exact, self._estimated = Prices(costs), Prices(costs, exact=False)
+        self._settled: dict[Configuration, float] = {}
+        self._judged: dict[Configuration, float] = {}
 
     def cost(self, node: Node, types: Types) -> float:
         """Return the least exact price."""
-        return self._least(self._exact, node, types)
+        key = self._configuration(node, types)
+        if key not in self._settled:
+            self._settled[key] = _least(self._exact, *key)
+            if self._judged.get(key) != self._settled[key]:
+                self._judged.clear()  # what has been measured may correct other estimates
+        return self._settled[key]
 
     def estimate(self, node: Node, types: Types) -> float:
         """Return the least estimate."""
-        return self._least(self._estimated, node, types)
+        key = self._configuration(node, types)
+        if key not in self._judged:
+            self._judged[key] = _least(self._estimated, *key)
+        return self._judged[key]
 
     def context(self, value: str) -> Form | None:
         """Return what the price of an operator on this value depends on besides its type."""
         return self.known.get(value)
 
-    def _least(self, prices: Prices, node: Node, types: Types) -> float:
-        params, results = infer(node.operator, tuple(types), node.params)
-        forms = [self._form(v, t) for v, t in zip((*node.inputs, *node.outputs), (*types, *results), strict=True)]
-        if node.operator in ("transpose", "reshape") and not all(forms):
-            return 0.0
-        kinds = (*types, *results)
-        orders = tuple(
-            tuple(dict.fromkeys((*local_orders(node.operator, t), *(form.orders if form else ()))))
-            for t, form in zip(kinds, forms, strict=True)
-        )
-        if node.operator == "matmul" and types[1].rank == 2:
-            orders = (orders[0], (plain(2),), *orders[2:])  # most likely a weight, which its kernel gets as it likes it
-        count = len(node.inputs)
-        anonymous = Node(node.operator, tuple(f"i{i}" for i in range(count)), ("o",) * len(node.outputs), params)
-        best = math.inf
-        for way, seconds in prices.ways(anonymous, tuple(types), orders[:count], orders[count:]):
-            for i, order in enumerate((*way.inputs, *way.outputs)):
-                seconds += _conversion(prices, kinds[i], forms[i], order, i < count)
-            best = min(best, seconds)
-        return best
+    def _configuration(self, node: Node, types: Types) -> Configuration:
+        forms: tuple[Form | None, ...] = ()
+        if self.known:
+            _, results = infer(node.operator, tuple(types), node.params)
+            values = zip((*node.inputs, *node.outputs), (*types, *results), strict=True)
+            forms = tuple(self._form(value, kind) for value, kind in values)
+        return node.operator, node.params, tuple(types), forms
 
     def _form(self, value: str, kind: TensorType) -> Form | None:
         form = self.known.get(value)
         return form if form is not None and len(form.native) == kind.rank else None
+
+
+def _least(
+    prices: Prices, operator: str, params: Params, types: tuple[TensorType, ...], forms: tuple[Form | None, ...]
+) -> float:
+    """Return the least price of all implementations; `forms` has what is known of inputs and outputs, if anything."""
+    full, results = infer(operator, types, params)
+    kinds, count = (*types, *results), len(types)
+    forms = forms or (None,) * len(kinds)
+    if operator in ("transpose", "reshape") and not all(forms):
+        return 0.0
+    orders = tuple(
+        tuple(dict.fromkeys((*local_orders(operator, kind), *(form.orders if form else ()))))
+        for kind, form in zip(kinds, forms, strict=True)
+    )
+    if operator == "matmul" and types[1].rank == 2 and forms[1] is None:
+        orders = (orders[0], (plain(2),), *orders[2:])  # most likely a weight, which its kernel gets as it likes it
+    node = Node(operator, tuple(f"i{i}" for i in range(count)), tuple(f"o{i}" for i in range(len(results))), full)
+    best = math.inf
+    for way, seconds in prices.ways(node, types, orders[:count], orders[count:]):
+        for i, order in enumerate((*way.inputs, *way.outputs)):
+            seconds += _conversion(prices, kinds[i], forms[i], order, i < count)
+        best = min(best, seconds)
+    return best
 
 
 def local_orders(operator: str, kind: TensorType) -> tuple[Order, ...]:
