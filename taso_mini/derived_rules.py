@@ -1,4 +1,4 @@
-"""Rules that follow from given ones at once, and that a search would miss: on the halves of a split, for other functions.
+"""Rules that follow from given ones at once and that a search would miss: for halves of a split, for other functions.
 
 Paper: TASO §4. The generator's tensors are never split without being concatenated in the rule, so a merge that leaves a
 split behind is the end of the way: relu of one half and relu of the other are two relus. `completed` adds the step:

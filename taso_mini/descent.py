@@ -33,7 +33,12 @@ def merges_last(rewrite: Rewrite) -> tuple[int, ...]:
     return (len(rewrite.match.rule.source), rewrite.change.cost)
 
 
-ORDERS: tuple[Order, ...] = (by_gain, merges_last)
+def pairs_first(rewrite: Rewrite) -> tuple[int, ...]:
+    """Take the largest gain first, but pairs of rewrites before single ones: they go where single steps do not."""
+    return by_gain(rewrite)
+
+
+ORDERS: tuple[Order, ...] = (by_gain, merges_last, pairs_first)
 
 
 @dataclass(eq=False)
@@ -83,7 +88,10 @@ def descend(start: Candidate, matcher: Matcher, order: Order, slack: int, reject
     here = start
     refused: set[Rewrite] = set()
     while True:
-        step = _gain(here, order, refused) or _pair(here, matcher, slack, refused, rejected)
+        if order is pairs_first:
+            step = _pair(here, matcher, slack, refused, rejected, uphill=True) or _gain(here, order, set())
+        else:
+            step = _gain(here, order, refused) or _pair(here, matcher, slack, refused, rejected)
         if step is None:
             return here
         step.expand(matcher, rejected)
@@ -102,12 +110,21 @@ def _gain(here: Candidate, order: Order, refused: set[Rewrite]) -> Candidate | N
 
 
 def _pair(
-    here: Candidate, matcher: Matcher, slack: int, refused: set[Rewrite], rejected: Counter[str]
+    here: Candidate,
+    matcher: Matcher,
+    slack: int,
+    refused: set[Rewrite],
+    rejected: Counter[str],
+    *,
+    uphill: bool = False,
 ) -> Candidate | None:
-    """Return the graph after the first rewrite found that another one beside it makes worth while, and that one."""
+    """Return the graph after the first rewrite found that another one beside it makes worth while, and that one.
+
+    uphill: only pairs that no descent takes, as the first of the two costs something.
+    """
     steps = [(rewrite.change.cost, key_of(rewrite), rewrite) for rewrite in here.rewrites]
     for cost, _, rewrite in sorted(steps, key=lambda step: step[:2]):
-        if cost > slack or rewrite in refused:
+        if cost > slack or rewrite in refused or (uphill and cost <= 0):
             continue
         refused.add(rewrite)  # until something near it changes and makes it another rewrite
         graph = here.graph.apply(rewrite.change)

@@ -5,6 +5,7 @@ everywhere in it, and each result that costs less than alpha times the best so f
 search only ever goes down; 1.05 lets it climb over low hills. It ends when the queue is empty or the budget is spent.
 `plain_search` is that, word for word. What follows finds no less, and sooner:
 
+0. What the graph computes twice is computed once.
 1. The graph is cut into blocks that no rule reaches across; each one unlike the others is searched once (`blocks`).
 2. The queue starts with the graphs that plain descents lead to (`descent`, `restarts`) beside the given one.
 3. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue
@@ -57,9 +58,12 @@ from taso_mini.restarts import restarts as random_descents
 from taso_mini.search_graph import SearchGraph
 from taso_mini.splicing import Names, Renamed, Renaming, splice
 from taso_mini.terms import Substitution
-from taso_mini.tidy import tidy
+from taso_mini.tidy import share, tidy
 from taso_mini.trace import Step, Trace
 from taso_mini.values import TICK
+
+
+SHARED = "equal-operations-once"  # not a rule, but a step like one
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,10 @@ def search(
 ) -> Optimized:
     """Do the same as `optimize`, but leave what is computed from weights alone as nodes of the graph."""
     matcher, rejected = Matcher(rules), Counter[str]()
-    given = SearchGraph.of(graph, costs)
+    as_it_is = given = SearchGraph.of(graph, costs)
+    shared, gone = share(as_it_is.values.graph)
+    if gone:
+        given = SearchGraph.of(shared, costs)
     context = getattr(costs, "context", None)
     parts = blocks(given, cut(given, matcher), context)
     found: dict[object, _Improved] = {}
@@ -138,8 +145,12 @@ def search(
         if part.key not in found:
             start = SearchGraph.of(part.graph, Renamed(costs, part.names) if context else costs)
             found[part.key] = _improve(start, matcher, effort, given.cost - start.cost, len(found), rejected)
-    names, cost = Names(given.values.graph.types), given.cost
+    names, cost = Names(as_it_is.values.types), as_it_is.cost
     steps: list[Step] = []
+    for node in gone:
+        price = as_it_is.producers[node.outputs[0]].cost
+        steps.append(Step(SHARED, node.outputs, cost * TICK, (cost - price) * TICK, (show_node(node),)))
+        cost -= price
     nodes: list[Node] = []
     weights: dict[str, np.ndarray] = {}
     for part in parts:
@@ -156,7 +167,7 @@ def search(
     trace = Trace(tuple(steps), expanded, sum(one.judged for one in found.values()), dict(rejected))
     say(1, lambda: str(trace).splitlines()[-1])
     say(3, lambda: trace.details())
-    return Optimized(splice(given.values.graph, replaced, nodes, weights), given.cost * TICK, cost * TICK, trace)
+    return Optimized(splice(given.values.graph, replaced, nodes, weights), as_it_is.cost * TICK, cost * TICK, trace)
 
 
 @dataclass(frozen=True)

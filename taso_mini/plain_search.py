@@ -65,7 +65,7 @@ def search(graph: Graph, rules: Sequence[Substitution], costs: CostSource, *, al
                 continue
             if cost(child) < cost(best):
                 best = child
-            if cost(child) < alpha * cost(best) and fingerprint(child) not in seen:  # enqueue
+            if (child is best or cost(child) < alpha * cost(best)) and fingerprint(child) not in seen:  # enqueue
                 queue.append(child)
                 seen.add(fingerprint(child))
     return Found(best, tuple(expanded))

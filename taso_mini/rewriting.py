@@ -54,7 +54,10 @@ def all_rewrites(graph: SearchGraph, matcher: Matcher) -> Rewrites:
 
 
 def all_attempts(graph: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None) -> Attempts:
-    """Return what comes of every match in a graph; count in `rejected` why some may not fire."""
+    """Return what comes of every match in a graph; count in `rejected` why some may not fire.
+
+    Matches that may not fire whatever is around them are left out.
+    """
     found: Attempts = {}
     _try(graph, matcher.matches(graph), found, rejected)
     return found
@@ -85,7 +88,7 @@ def attempts_near(
     graph: SearchGraph, matcher: Matcher, change: Change, found: Attempts, rejected: Counter[str] | None = None
 ) -> Attempts:
     """Add to `found` what comes of the matches that an operation of a change is part of, and return it."""
-    level = dict.fromkeys(value for operation in change.added for value in operation.outputs)
+    level = dict.fromkeys(v for operation in change.added if not operation.constant for v in operation.outputs)
     nearer: set[str] = set()
     for distance in range(matcher.depth):
         for value in level:
@@ -101,7 +104,9 @@ def _try(graph: SearchGraph, matches: Iterable[Match], found: Attempts, rejected
         key = (match.rule.name, match.roots)
         if key in found:
             continue
-        result = found[key] = attempt(graph, match)
+        result = attempt(graph, match)
+        if isinstance(result, Rewrite) or result.reads != match.inner:  # else it is a rejection for ever
+            found[key] = result
         if isinstance(result, Rejection):
             if rejected is not None:
                 rejected[result.reason] += 1

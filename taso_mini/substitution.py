@@ -18,7 +18,7 @@ from taso_mini.matching import Match
 from taso_mini.search_graph import Change, Operation, SearchGraph
 from taso_mini.targets import CYCLE, Refused, Target, build_target
 
-FAR = 24  # values to look at for a cycle when a rewrite is judged
+FAR = 40  # values to look at for a cycle when a rewrite is judged
 HALF_NEEDED = "the other half of a split is needed as it is"
 
 
@@ -162,6 +162,7 @@ def _look_for_cycle(graph: SearchGraph, ledger: _Ledger) -> None:
     height, constant = graph.values.height, graph.values.constant
     floor = min([height[value] for operation in crooked for value in operation.outputs])
     waiting = [value for operation in crooked for value in operation.inputs]
+    met = set(waiting)
     for value in waiting:
         if height[value] < floor or value in constant:
             continue
@@ -170,4 +171,5 @@ def _look_for_cycle(graph: SearchGraph, ledger: _Ledger) -> None:
         if operation in crooked:
             raise Refused(CYCLE)
         if operation is not None and len(waiting) < FAR:
-            waiting.extend([v for v in operation.inputs if v not in waiting])
+            waiting += [v for v in operation.inputs if v not in met]
+            met.update(operation.inputs)

@@ -29,6 +29,34 @@ def tidy(graph: Graph) -> Graph:
     return graph
 
 
+def share(graph: Graph) -> tuple[Graph, tuple[Node, ...]]:
+    """Compute what is computed twice once; return the graph and the nodes that went.
+
+    >>> from runtime.graph import GraphBuilder
+    >>> build = GraphBuilder("twice")
+    >>> x = build.input("x", (2,))
+    >>> shared, gone = share(build.finish(build.add("add", build.add("relu", x), build.add("relu", x), name="out")))
+    >>> print(shared)
+    graph twice:
+        input x: float32[2]
+        relu_0 = relu(x)  # float32[2]
+        out = add(relu_0, relu_0)  # float32[2]
+        return out
+    """
+    first: dict[tuple[str, Params, tuple[str, ...]], Node] = {}
+    names: dict[str, str] = {}
+    kept, gone = [], []
+    for node in graph.nodes:
+        inputs = tuple(names.get(value, value) for value in node.inputs)
+        same = first.setdefault((node.operator, node.params, inputs), node)
+        if same is not node and not set(node.outputs) & set(graph.outputs):
+            names.update(zip(node.outputs, same.outputs, strict=True))
+            gone.append(node)
+        else:
+            kept.append(Node(node.operator, inputs, node.outputs, node.params))
+    return (graph.replace(nodes=tuple(kept)) if gone else graph), tuple(gone)
+
+
 def _join_one(graph: Graph) -> Graph | None:
     for outer in graph.nodes:
         for value in outer.inputs:

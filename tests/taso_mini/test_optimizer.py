@@ -226,3 +226,61 @@ def test_a_measurement_that_disappoints_sends_a_graph_back():
     graph = bottleneck()
     found = optimize(graph, RULES, MeasuredCost(measure), budget=20)
     assert found.trace.rules == {} and found.cost_after == found.cost_before
+
+
+def test_a_network_of_unknown_operators_passes_through_unchanged():
+    build = GraphBuilder("foreign")
+    y = build.add("softmax", build.input("x", (2, 3)))
+    y = build.add("add", y, build.weight("row", np.ones((3,), np.float32)))
+    graph = build.finish(build.add("softmax", y, name="out"))
+    found = optimize(graph, EVERY_RULE)
+    assert found.graph == graph and found.cost_after == found.cost_before and not found.trace.steps
+
+
+def test_what_is_computed_twice_is_computed_once():
+    build = GraphBuilder("twice")
+    x = build.input("x", (4, 4))
+    graph = build.finish(build.add("mul", build.add("exp", x), build.add("exp", x)))
+    found = optimize(graph, [])
+    assert operators(found.graph) == ["exp", "mul"] and found.trace.rules == {"equal-operations-once": 1}
+    assert found.cost_after == pytest.approx(cost_of(found.graph))
+
+
+def test_a_constant_of_a_target_becomes_a_weight():
+    pool = parse_rules("""
+rule avg-pool-is-conv-cpool
+  variables x: image
+  source    avg_pool(x, kernel=k, padding=p, strides=s)
+  target    conv(x, Cpool(kernel=k), activation=none, dilations=(1, 1), padding=p, strides=s)
+rule add-conv-conv-is-conv-add
+  variables x: image, w: kernel, u: kernel
+  source    add(conv(x, w, activation=none, dilations=d, padding=p, strides=s), conv(x, u, activation=none, dilations=d, padding=p, strides=s))
+  target    conv(x, add(w, u), activation=none, dilations=d, padding=p, strides=s)
+  when      w.shape == u.shape
+""")  # noqa: E501
+    build = GraphBuilder("pool")
+    x = build.input("x", (1, 6, 9, 9), "float64")
+    w = build.weight("w", np.random.default_rng(0).standard_normal((6, 1, 3, 3)))
+    window = {"padding": (1,) * 4}
+    averages = build.add("avg_pool", x, kernel=(3, 3), count_include_pad=True, **window)
+    graph = build.finish(build.add("add", build.add("conv", x, w, groups=6, **window), averages))
+    found = optimize(graph, pool)
+    assert operators(found.graph) == ["conv"] and len(found.graph.weights) == 1
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 6, 9, 9))}
+    before, after = (next(iter(g.evaluate(feeds).values())) for g in (graph, found.graph))
+    assert np.allclose(before, after, rtol=0, atol=1e-12)
+
+
+def test_a_weight_that_is_a_constant_is_recognised():
+    rule = parse_rules("""
+rule matmul-imatmul-is-input
+  variables x: matrix, y: matrix
+  source    matmul(matmul(x, Imatmul()), y)
+  target    matmul(x, y)
+""")
+    for diagonal, gone in ((1.0, True), (2.0, False)):
+        build = GraphBuilder("identity")
+        weight = build.weight("w", np.eye(4, dtype=np.float32) * diagonal)
+        product = build.add("matmul", build.input("x", (3, 4)), weight)
+        graph = build.finish(build.add("matmul", product, build.input("y", (4, 5))))
+        assert bool(optimize(graph, rule).trace.rules) == gone
