@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from taso_mini.canonical import Pair
 from taso_mini.terms import Substitution, Term, subterms
 
 WEIGHTS = ("kernel", "vector", "scalar")
@@ -39,9 +38,18 @@ def is_free(root: Term) -> bool:
 
 def price(roots: Sequence[Term]) -> int:
     """Return the estimated cost of some outputs, shared operators counted once, both halves of a split as one."""
+    return sum(PRICES.get(operator, 1) for operator in _running(roots))
+
+
+def expensive(roots: Sequence[Term]) -> int:
+    """Return how many convolutions, matrix products and pools run, shared ones counted once."""
+    return sum(operator in PRICES for operator in _running(roots))
+
+
+def _running(roots: Sequence[Term]) -> list[str]:
     counted = {(_SPLITS.get(node.operator, node.operator), node.params, node.args)
                for node in subterms(*roots) if not node.is_variable and not is_free(node)}
-    return sum(PRICES.get(operator, 1) for operator, _, _ in counted)
+    return [operator for operator, _, _ in counted]
 
 
 def gain(rule: Substitution) -> int:
@@ -52,8 +60,3 @@ def gain(rule: Substitution) -> int:
 def ranked(rules: Iterable[Substitution]) -> list[Substitution]:
     """Return the rules that save most first; equal ones stay in order."""
     return sorted(rules, key=lambda rule: -gain(rule))
-
-
-def reach(pair: Pair) -> int:
-    """Return what an undirected rule saves in its better direction."""
-    return abs(price(pair[0]) - price(pair[1]))
