@@ -83,7 +83,7 @@ def instance_lists(axiom: Axiom, largest: int = 4) -> tuple[InstanceList, Instan
     upto, odd = tuple(range(1, largest + 1)), (1, 3)
     few = upto[:3]
     published = InstanceList(
-        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[1:3], upto[-2:]),
+        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[:3:2], (1, largest)),
         kernels=(upto, upto, odd, odd) if axiom.number else (few, few, odd, odd),
         lengths=upto, ranks=(2, 3, 4),
         parameters={"s": _STRIDES, "d": (_UNIT,), "p": ("same", (0, 0, 0, 0)), "a": (0, 1, 2, 3), "f": ("none", "relu"),
@@ -130,14 +130,15 @@ class Validation:
         return text
 
 
-@dataclass
-class _Typed:
-    """An axiom whose variables have their least kinds, and what searches and values remember between parameters."""
+class TypedAxiom:
+    """An axiom whose variables have their least kinds: what shapes they may have is known then."""
 
-    axiom: Axiom
-    left: Term
-    right: Term
-    table: ShapeTable
+    def __init__(self, axiom: Axiom, table: ShapeTable) -> None:
+        """Rewrite both sides; remember shapes in the table."""
+        kinds, self.table = least_kinds([axiom.left, axiom.right]), table
+        self.left, self.right = (
+            rewrite(side, lambda node: variable(node.name, kinds[node]) if node in kinds else None)
+            for side in (axiom.left, axiom.right))
 
     def searches(self, given: InstanceList) -> Iterator[tuple[ShapeSearch, dict[str, Hashable]]]:
         """Yield a search for every choice of parameters and of the rank of tensors of any rank."""
@@ -154,16 +155,9 @@ class _Typed:
                                       table=self.table), params
 
 
-def _typed(axiom: Axiom, table: ShapeTable) -> _Typed:
-    kinds = least_kinds([axiom.left, axiom.right])
-    left, right = (rewrite(side, lambda node: variable(node.name, kinds[node]) if node in kinds else None)
-                   for side in (axiom.left, axiom.right))
-    return _Typed(axiom, left, right, table)
-
-
 def instances(axiom: Axiom, *, largest: int = 4) -> Iterator[Instance]:
     """Yield every choice of small shapes and parameters at which both sides are defined and the conditions hold."""
-    typed = _typed(axiom, ShapeTable())
+    typed = TypedAxiom(axiom, ShapeTable())
     for given in instance_lists(axiom, largest):
         for search, params in typed.searches(given):
             for shapes in search.all():
@@ -204,7 +198,7 @@ class _Conditions:
 def validate(axiom: Axiom, *, largest: int = 3, limit: int | None = None,
              table: ShapeTable | None = None) -> Validation:
     """Check an axiom on its instances, or on every n-th so that about `limit` remain; stop at the first failure."""
-    typed, rng = _typed(axiom, table or ShapeTable()), np.random.default_rng(0)
+    typed, rng = TypedAxiom(axiom, table or ShapeTable()), np.random.default_rng(0)
     conditions, step = _Conditions(axiom.conditions), 1
     if limit is not None:
         total = sum(1 for given in instance_lists(axiom, largest) for search, _ in typed.searches(given)

@@ -68,7 +68,7 @@ class NumberedValues:
 
         Roots are equal when they have the same value and, with `trees`, the same split trees; their dims must agree.
         """
-        slots, computes = search.slots, self._computes(search, left, right)
+        slots, computes = search.slots, self.computes(search, left, right)
         first, second, one, other = slots[left], slots[right], computes[left], computes[right]
 
         def equal(known: Sequence[int]) -> bool:
@@ -76,7 +76,8 @@ class NumberedValues:
 
         return equal
 
-    def _computes(self, search: ShapeSearch, *roots: Term) -> dict[Term, Compute]:
+    def computes(self, search: ShapeSearch, *roots: Term) -> dict[Term, Compute]:
+        """Return for each subterm of some roots the function that gives its value for shape numbers."""
         computes: dict[Term, Compute] = {}
         for node in subterms(*roots):
             if node.is_variable:

@@ -90,7 +90,8 @@ def judge_mutant(mutant: Mutant, *, prove: Prove = prove, seed: int = 0) -> Judg
     found = judge(rule, prove=prove, seed=seed, draws=4)
     if found.test.kind == "refuted":
         return found
-    return judge(rule, prove=lambda _: found.proof, seed=seed + 1, draws=60)
+    draws = 60 if found.test.total else 12  # few, where hardly any shapes fit
+    return judge(rule, prove=lambda _: found.proof, seed=seed + 1, draws=draws)
 
 
 @dataclass
