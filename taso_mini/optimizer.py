@@ -62,7 +62,6 @@ from taso_mini.tidy import share, tidy
 from taso_mini.trace import Step, Trace
 from taso_mini.values import TICK
 
-
 SHARED = "equal-operations-once"  # not a rule, but a step like one
 
 
