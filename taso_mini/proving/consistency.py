@@ -98,10 +98,9 @@ def _collapse(axioms: Sequence[Axiom], suspect: Axiom) -> Proof | None:
     for root in _beginnings(axioms, suspect, names):
         graph.add(root)
     pairs = list(itertools.combinations(nodes, 2))
-    search = Search(graph, granting=True, most_nodes=_MOST_NODES)
-    directions = ways(axioms)
+    search = Search(graph, ways(axioms), granting=True, most_nodes=_MOST_NODES)
     for _ in range(4):
-        more = search.step(directions, pairs)
+        more = search.step(pairs)
         for a, b in pairs:
             if graph.find(a) == graph.find(b):
                 return Proof(tuple(graph.explain(a, b)))
@@ -171,7 +170,7 @@ def _derive(rule: Substitution, axes: dict[str, int], conditions: Sequence[str],
             except Unknown:
                 continue  # an identity of another size
         goal = graph.add(rule.source[0]), graph.add(rule.target[0])
-        if Search(graph, most_nodes=_MOST_NODES).run(ways(axioms), [goal]):
+        if Search(graph, ways(axioms), most_nodes=_MOST_NODES).run([goal]):
             return Proof(tuple(graph.explain(*goal)))
     return None
 

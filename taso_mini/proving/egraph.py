@@ -48,6 +48,7 @@ class EGraph:
     def __init__(self, typing: Typing, leaves: Mapping[Term, SymbolicShape]) -> None:
         """Begin without nodes; `leaves` has the shapes of variables and constants that may occur."""
         self.typing = typing
+        self.clock = 0  # counts changes
         self.terms: list[Term] = []
         self.by_operator: dict[str, list[int]] = defaultdict(list)
         self._leaves = dict(leaves)
@@ -57,6 +58,8 @@ class EGraph:
         self._members: list[list[int]] = []
         self._shapes: list[SymbolicShape] = []
         self._uses: list[list[int]] = []
+        self._changed: list[int] = []  # by class: when it, or an argument of a member, was last changed
+        self._twins: set[int] = set()  # nodes congruent to an earlier one: nothing can be learned from them
         self._table: dict[tuple[str, Params, tuple[int, ...]], int] = {}
         self._towards: list[int] = []  # the forest: the next node on the way to the root, or -1
         self._reason: list[Instance | None] = []  # of that edge; None for congruence
@@ -70,8 +73,14 @@ class EGraph:
         return node
 
     def members(self, node: int) -> list[int]:
-        """Return all nodes of a node's class."""
-        return self._members[self.find(node)]
+        """Return the nodes of a node's class, one for each operator and classes of arguments."""
+        return [member for member in self._members[self.find(node)] if member not in self._twins]
+
+    def changed_since(self, operator: str, time: int) -> list[int]:
+        """Return the nodes of an operator that are new, or whose arguments have been joined with others, since then."""
+        return [node for node in self.by_operator.get(operator, ()) if node not in self._twins
+                and (self._changed[node] > time or any(self._changed[self.find(argument)] > time
+                                                       for argument in self._arguments[node]))]
 
     def arguments(self, node: int) -> tuple[int, ...]:
         """Return the nodes of a node's arguments."""
@@ -109,6 +118,8 @@ class EGraph:
         self._members.append([number])
         self._shapes.append(shape)
         self._uses.append([])
+        self.clock += 1
+        self._changed.append(self.clock)
         self._towards.append(-1)
         self._reason.append(None)
         for argument in set(key[2]):
@@ -116,6 +127,7 @@ class EGraph:
         if same is None:
             self._table[key] = number
         else:
+            self._twins.add(number)
             self._union(number, same, None)
 
     def _shape_of_new(self, node: Term, arguments: tuple[int, ...]) -> SymbolicShape:
@@ -152,10 +164,16 @@ class EGraph:
             self._shapes[large] = _merged(self._shapes[large], self._shapes[small])
             self._parent[small] = large
             self._members[large] += self._members[small]
+            self.clock += 1
+            self._changed[large] = self.clock
+            for user in (*self._uses[large], *self._uses[small]):
+                self._changed[self.find(user)] = self.clock
             for user in self._uses[small]:
                 term = self.terms[user]
                 key = (term.operator, term.params, tuple(map(self.find, self._arguments[user])))
                 same = self._table.setdefault(key, user)
+                if same != user:
+                    self._twins.add(user)
                 if self.find(same) != self.find(user):
                     pending.append((user, same, None))
             self._uses[large] += self._uses[small]

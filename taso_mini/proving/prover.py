@@ -127,24 +127,32 @@ class Prover:
     def _attempts(self, rule: Substitution, world: World) -> Iterator[tuple[EGraph, tuple[str, ...]]]:
         """Yield graphs in which more and more was assumed, with the conditions that were."""
         graph = world.graph()
-        yield from self._search(graph, rule, [self._plain, self._all], granting=False)
+        refused = self._search(graph, rule, [self._plain, self._all])
+        yield graph, ()
+        if not refused:
+            return  # nothing more can be found however much is assumed
         groups, shapes = ungrouped([*rule.source, *rule.target]), constant_shapes([*rule.source, *rule.target])
         for granted in dict.fromkeys([*shapes, groups, *(groups + more for more in shapes)]):
             narrow = world.assuming(granted)
             if granted and not narrow.contradictory:
-                for found, _ in self._search(narrow.graph(), rule, [self._plain, self._all], granting=False):
-                    yield found, granted
+                graph_of_more = narrow.graph()
+                self._search(graph_of_more, rule, [self._plain, self._all])
+                yield graph_of_more, granted
         if groups:
-            yield from self._search(graph, rule, [self._all], granting=True)
+            self._search(graph, rule, [self._all], granting=True)
+            yield graph, ()
 
-    def _search(self, graph: EGraph, rule: Substitution, directions: Sequence[dict[str, list[Way]]], *, granting: bool
-                ) -> Iterator[tuple[EGraph, tuple[str, ...]]]:
+    def _search(self, graph: EGraph, rule: Substitution, tiers: Sequence[dict[str, list[Way]]], *,
+                granting: bool = False) -> int:
+        """Search with one tier of axioms after the other; return how many instances were refused."""
         goals = [(graph.add(old), graph.add(new)) for old, new in zip(rule.source, rule.target, strict=True)]
-        for known in directions:
-            if Search(graph, granting=granting).run(known, goals):
-                yield graph, ()
-                return
-        yield graph, ()
+        refused = 0
+        for directions in tiers:
+            search = Search(graph, directions, granting=granting)
+            if search.run(goals):
+                break
+            refused += search.refused
+        return refused
 
 
 def _proofs(graph: EGraph, rule: Substitution) -> tuple[Proof | None, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from taso_mini.terms import Term, is_parameter_variable, parameter_variables, su
 
 Binding = dict[Hashable, Any]  # a variable → a node; a parameter variable → its value
 
-MOST_NODES = 1500
+MOST_NODES = 600  # proofs of rules of three operators need some 40
 MOST_ROUNDS = 12
 
 
@@ -109,32 +109,51 @@ def instantiate(pattern: Term, terms: Binding) -> Term:
 class Search:
     """One attempt to make terms equal in an e-graph."""
 
-    def __init__(self, graph: EGraph, *, granting: bool = False, most_nodes: int = MOST_NODES) -> None:
+    def __init__(self, graph: EGraph, directions: Mapping[str, Sequence[Way]], *, granting: bool = False,
+                 most_nodes: int = MOST_NODES) -> None:
         """Search in `graph`; with `granting`, axioms may be used whose conditions do not follow."""
         self._graph = graph
+        self._directions = directions
         self._granting = granting
         self._most_nodes = most_nodes
         self._done: set[tuple[Hashable, ...]] = set()
+        self._matched = -1  # when nodes were last matched
+        self.refused = 0  # instances that are no use because their conditions, or sizes, are not known to fit
 
-    def run(self, directions: dict[str, list[Way]], goals: Sequence[tuple[int, int]]) -> bool:
+    def run(self, goals: Sequence[tuple[int, int]]) -> bool:
         """Add instances until every pair of nodes is equal; return whether they are.
 
         Gives up when nothing new can be added, or too much was.
         """
-        graph = self._graph
         for _ in range(MOST_ROUNDS):
-            if all(graph.find(a) == graph.find(b) for a, b in goals):
-                return True
-            if not self.step(directions, goals):
+            if self._reached(goals) or not self.step(goals):
                 break
-        return all(graph.find(a) == graph.find(b) for a, b in goals)
+        return self._reached(goals)
 
-    def step(self, directions: dict[str, list[Way]], goals: Sequence[tuple[int, int]]) -> bool:
-        """Add every instance that matches now; return whether there was any."""
+    def _reached(self, goals: Sequence[tuple[int, int]]) -> bool:
+        return all(self._graph.find(a) == self._graph.find(b) for a, b in goals)
+
+    def step(self, goals: Sequence[tuple[int, int]]) -> bool:
+        """Add every instance that matches now; return whether there was any, and whether there is room for more.
+
+        Only what has changed is matched, two levels deep, as deep as the axioms are. When that tells nothing new,
+        everything is matched once more, for axioms that are deeper.
+        """
+        first = self._matched < 0
+        if self._add_matches(goals):
+            return True
+        self._matched = -1
+        return not first and self._add_matches(goals)
+
+    def _add_matches(self, goals: Sequence[tuple[int, int]]) -> bool:
         graph, changed = self._graph, False
-        found = [(way, binding) for operator, known in directions.items()
-                 for node in tuple(graph.by_operator.get(operator, ())) for way in known
+        if len(graph.terms) > self._most_nodes:
+            return False
+        now = graph.clock
+        found = [(way, binding) for operator, known in self._directions.items()
+                 for node in graph.changed_since(operator, self._matched) for way in known
                  for binding in matches(graph, way.pattern, node, {})]
+        self._matched = now
         for way, binding in found:
             key = (id(way), *(graph.find(value) if isinstance(name, Term) else value
                               for name, value in binding.items()))
@@ -143,10 +162,8 @@ class Search:
             self._done.add(key)
             if self._add(way, binding):
                 changed = True
-                if all(graph.find(a) == graph.find(b) for a, b in goals):
-                    return True
-            if len(graph.terms) > self._most_nodes:
-                return False
+            if changed and self._reached(goals) or len(graph.terms) > self._most_nodes:
+                return changed
         return changed
 
     def _add(self, way: Way, binding: Binding) -> bool:
@@ -158,6 +175,7 @@ class Search:
             return graph.shape(nodes[ast.unparse(expression)])
 
         if not self._granting and not all(follows(c, graph.typing, shape_of) for c in axiom.conditions):
+            self.refused += 1
             return False
         terms = {name: graph.terms[value] if isinstance(name, Term) else value for name, value in binding.items()}
         conditions = tuple(ground_condition(condition, terms) for condition in axiom.conditions)
@@ -165,4 +183,5 @@ class Search:
         try:
             return graph.unite(Instance(axiom.name, left, right, conditions))
         except Unknown:
+            self.refused += 1
             return False
