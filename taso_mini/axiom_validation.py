@@ -83,7 +83,7 @@ def instance_lists(axiom: Axiom, largest: int = 4) -> tuple[InstanceList, Instan
     upto, odd = tuple(range(1, largest + 1)), (1, 3)
     few = upto[:3]
     published = InstanceList(
-        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[:3:2], (1, largest)),
+        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[:3:2], (1, largest)[: largest]),
         kernels=(upto, upto, odd, odd) if axiom.number else (few, few, odd, odd),
         lengths=upto, ranks=(2, 3, 4),
         parameters={"s": _STRIDES, "d": (_UNIT,), "p": ("same", (0, 0, 0, 0)), "a": (0, 1, 2, 3), "f": ("none", "relu"),
