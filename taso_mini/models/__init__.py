@@ -18,6 +18,7 @@ from taso_mini.models.nasrnn import nasrnn
 from taso_mini.models.resnet50 import resnet50
 from taso_mini.models.resnext50 import resnext50
 from taso_mini.models.squeezenet import squeezenet
+from taso_mini.models.squeezenet_bypass import squeezenet_bypass
 
 MODELS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "squeezenet": squeezenet,
@@ -28,5 +29,6 @@ MODELS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "nasrnn": nasrnn,
     "bert": bert,
     "inception_v3": inception_v3,
+    "squeezenet_bypass": squeezenet_bypass,
 }
 PAPER_MODELS = ("resnet50", "nasnet_a", "resnext50", "nasrnn", "bert")

@@ -170,6 +170,19 @@ def inception_v3(net: Reference, data: Array) -> Array:
     return x.mean((2, 3), keepdims=True)
 
 
+def squeezenet_bypass(net: Reference, data: Array) -> Array:
+    x = max_pool(net.conv(data, "conv1", 2), 3, 2, same=False)
+    for number in range(2, 12):
+        name = f"fire{number}"
+        if number in (5, 10):
+            x = max_pool(x, 3, 2, same=False)
+            continue
+        narrow = net.conv(x, f"{name}_squeeze")
+        wide = np.concatenate([net.conv(narrow, f"{name}_expand3"), net.conv(narrow, f"{name}_expand1")], 1)
+        x = wide + (x if x.shape == wide.shape else net.conv(x, f"{name}_bypass"))
+    return net.conv(x, "conv10").mean((2, 3), keepdims=True)
+
+
 REFERENCES: dict[str, Callable[..., Array]] = {
     "resnet50": resnet50,
     "resnext50": resnext50,
@@ -177,4 +190,5 @@ REFERENCES: dict[str, Callable[..., Array]] = {
     "nasrnn": nasrnn,
     "bert": bert,
     "inception_v3": inception_v3,
+    "squeezenet_bypass": squeezenet_bypass,
 }

@@ -40,6 +40,7 @@ REDUCED = [
         {"layers": 2, "heads": 3, "sequence": 5, "softmax": False},
     ),
     ("inception_v3", {"image": 75, "shrink": 16}, {}),
+    ("squeezenet_bypass", {"image": 46, "shrink": 8, "batch": 2}, {}),
 ]
 IDS = [f"{name}-{number}" for number, (name, _, _) in enumerate(REDUCED)]
 
@@ -172,6 +173,14 @@ def test_inception_v3_is_the_published_graph():
     assert graph.flops == pytest.approx(2 * 5.7e9, rel=0.02)
 
 
+def test_squeezenet_with_bypasses_is_the_published_graph():
+    """50 kernels in the evaluation of MetaFlow; the last pool sees 13 x 13 values."""
+    graph = build("squeezenet_bypass")
+    assert operators(graph) == {"conv": 1 + 3 * 8 + 4 + 1, "max_pool": 3, "avg_pool": 1, "concat": 8, "add": 8}
+    assert len(graph.nodes) == 50
+    assert graph.types["conv10"].shape == (1, 1000, 13, 13)
+
+
 @pytest.mark.parametrize(("name", "sizes", "known"), REDUCED, ids=IDS)
 def test_a_model_computes_what_its_reference_does(name, sizes, known):
     graph = build(name, **sizes)
@@ -218,6 +227,7 @@ def test_rules_know_most_operators_of_the_papers_networks(name):
         ("nasnet_a", {"cells": -1}, "nasnet_a: cells: expected positive integers, got -1"),
         ("nasrnn", {"hidden": 2.5}, "nasrnn: hidden: expected positive integers, got 2.5"),
         ("bert", {"heads": 3}, "bert: hidden: expected a multiple of heads = 3, got 1024"),
+        ("squeezenet_bypass", {"image": 29}, "squeezenet_bypass: image: expected at least 30 pixels, got 29"),
         ("inception_v3", {"image": 64}, "inception_v3: image: expected at least 75 pixels, got 64"),
     ],
 )
