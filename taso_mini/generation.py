@@ -1,34 +1,28 @@
-"""From profiles to proved rules: enumerate, prune, test, prove, generalise, test again.
+"""From profiles to proved rules: enumerate, pair, prune, prove, widen, direct, test.
 
 Paper: TASO §2.2, §3 and §4 in the order in which they are run. Input: profiles and a seed. Output: substitutions and a
-funnel that counts what each step kept and why the rest was dropped.
+funnel that counts what each step kept and why the rest was dropped. Profiles are enumerated and paired here
+(`candidates`); `rule_set.make_rules` takes it from there with the prover and the second verifier.
 
-1. Enumerate each profile and pair graphs of equal fingerprint.
-2. Prune (see `pruning`).
-3. Test on other shapes and values, without groups; a candidate that differs anywhere is *refuted*.
-4. Prove with Z3; what it cannot prove is *unknown* and dropped.
-5. Generalise: replace strides, padding, dilations, window and axis by a parameter variable, one after the other, as
-   long as the rule is still proved and passes the tests.
-6. Test on grouped convolutions and state the conditions; a rule that is wrong where they hold is *refuted*.
-7. Direct it: both directions are rules, if the source binds everything the target uses.
+`judge` is the paper's way to settle one rule: tests first, then Z3 with the axioms as quantified formulas.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from taso_mini.conditions import holds, ungrouped
 from taso_mini.generator import Pair, Profile, enumerate_terms, equal_pairs
-from taso_mini.pruning import canonical, drop_consequences, drop_instances, shares_output_operator
-from taso_mini.terms import Substitution, Term, parameter_variables, rewrite, subterms, variables
+from taso_mini.pruning import canonical, drop_instances, shares_output_operator
+from taso_mini.rule_set import directions, make_rules
+from taso_mini.terms import Substitution, Term, variables
 from taso_mini.testing import Sample, draw_samples, find_conditions, float_test
 from taso_mini.verifier import Proof, Verifier
 
-_VARIABLE_OF = {"axis": "a", "strides": "s", "dilations": "d", "padding": "p", "kernel": "k"}
 _LARGE_TESTS = 3  # a rule must have been computed on that many shapes without lengths of 1
 _ROUNDS = 5  # draw again so many times while too few of them were large
 
@@ -92,7 +86,7 @@ def candidates(profiles: Sequence[Profile], funnel: Funnel, *, seed: int) -> lis
         totals["tensors evaluated"] += enumeration.count
         for pair in equal_pairs(enumeration):
             totals["equal pairs"] += 1
-            if _named_in_order(pair, profile) and not shares_output_operator(pair) and any(_directions(pair)):
+            if _named_in_order(pair, profile) and not shares_output_operator(pair) and any(directions(pair)):
                 totals["in order, no common output operator"] += 1
                 form = canonical(pair)
                 found.setdefault(str(form), form)
@@ -115,89 +109,13 @@ def _named_in_order(pair: Pair, profile: Profile) -> bool:
     return True
 
 
-def _directions(pair: Pair) -> Iterator[Pair]:
-    """Yield the directions in which the source binds every variable and is more than a variable.
-
-    A rule whose outputs could be replaced one by one is no rule of its own.
-    """
-    for source, target in (pair, pair[::-1]):
-        separable = len(source) > 1 and all(
-            set(variables(new)) <= set(variables(old)) for old, new in zip(source, target, strict=True))
-        bound = set(variables(*target)) <= set(variables(*source))
-        if bound and not separable and not any(output.is_variable for output in source):
-            yield source, target
-
-
-def generalise(pair: Pair, verifier: Verifier, *, rng: np.random.Generator) -> Pair:
-    """Replace each concrete parameter by a variable where the rule stays proved and passes the tests."""
-    for name, letter in _VARIABLE_OF.items():
-        values = {node.param(name) for node in subterms(*pair[0], *pair[1])
-                  if not node.is_variable and node.param(name) is not None}
-        if len(values) != 1:
-            continue
-        wider = tuple(tuple(_with_parameter(output, name, letter) for output in side) for side in pair)
-        bound = set(parameter_variables(*wider[1])) <= set(parameter_variables(*wider[0]))
-        if bound and judge(wider[0], wider[1], verifier, rng=rng).kind == "proved":
-            pair = (wider[0], wider[1])
-    return pair
-
-
-def _with_parameter(root: Term, name: str, value: str) -> Term:
-    def change(node: Term) -> Term | None:
-        if node.is_variable or node.param(name) is None:
-            return None
-        return Term(node.operator, ((k, value if k == name else v) for k, v in node.params), node.args)
-
-    return rewrite(root, change)
-
-
 def generate(profiles: Sequence[Profile], *, seed: int) -> tuple[list[Substitution], Funnel]:
     """Generate, prove and name the rules of some profiles; the same seed gives the same rules."""
-    funnel, verifier = Funnel(), Verifier()
-    proved: dict[str, Pair] = {}
-    for index, pair in enumerate(candidates(profiles, funnel, seed=seed)):
-        rng = np.random.default_rng([seed, 1, index])
-        direction = next(_directions(pair))
-        kind = judge(*direction, verifier, rng=rng).kind
-        if kind != "proved":
-            funnel.dropped[kind] += 1
-            continue
-        wider = canonical(generalise(direction, verifier, rng=rng))
-        proved.setdefault(str(wider), wider)
-    funnel.kept["proved, parameters generalised"] = len(proved)
-    general = drop_instances(proved.values())
-    funnel.kept["still not an instance of another"] = len(general)
-    general = drop_consequences(general)
-    funnel.kept["no consequence of smaller ones"] = len(general)
-    rules: list[Substitution] = []
-    names: Counter[str] = Counter()
-    for index, pair in enumerate(general):
-        for source, target in _directions(pair):
-            if not set(parameter_variables(*target)) <= set(parameter_variables(*source)):
-                continue
-            verdict = judge(source, target, verifier, rng=np.random.default_rng([seed, 2, index]), draws=24)
-            if verdict.kind != "proved":
-                funnel.dropped[f"{verdict.kind} when directed"] += 1
-                continue
-            rules.append(_named(source, target, verdict, names))
-    funnel.kept["directed rules"] = len(rules)
+    funnel = Funnel()
+    rules, counts = make_rules(candidates(profiles, funnel, seed=seed), seed=seed)
+    for step, count in counts.items():
+        if step.startswith("refused: "):
+            funnel.dropped[step.removeprefix("refused: ")] += count
+        else:
+            funnel.kept[step] = count
     return rules, funnel
-
-
-def _named(source: Sequence[Term], target: Sequence[Term], verdict: Verdict, names: Counter[str]) -> Substitution:
-    left, right = (_words(side) for side in (source, target))
-    name = f"{left}-is-{right}"
-    names[name] += 1
-    unique = name if names[name] == 1 else f"{name}-{names[name]}"
-    proof = f"by {', '.join(verdict.proof.axioms)}; tested on {verdict.tests} shapes"
-    return Substitution(unique, tuple(source), tuple(target), verdict.conditions, proof)
-
-
-def _words(side: Sequence[Term]) -> str:
-    """Return the operators of a side from the outputs inwards, each once per use, joined by hyphens."""
-    nodes = [node for node in subterms(*side) if not node.is_variable]
-    words = []
-    for node in reversed(nodes):
-        word = node.operator.replace("_", "-")
-        words.append(word + "-relu" if node.param("activation") == "relu" else word)
-    return "-".join(words) or "input"
