@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taso_mini.models import MODELS
-from tests.benchmarks.memory import LIMIT, planned
+from tests.benchmarks.memory import LIMIT, planned, processes
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,12 @@ def test_plans_of_the_built_in_networks_are_within_the_limit(name: str) -> None:
     assert memory.live_lower_bound <= memory.total_bytes <= LIMIT * memory.live_lower_bound
     assert memory.total_bytes < memory.sum_bytes
     assert f"{memory.total_bytes} bytes" in str(memory)
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+def test_processes_hold_weights_and_workspace() -> None:
+    found = processes("squeezenet")
+    assert set(found) == {"ours", "onnxruntime"}
+    for moments in found.values():
+        assert 5_000_000 < moments["after"] <= moments["peak"]
