@@ -178,7 +178,7 @@ class _Conditions:
         """Return a function that says whether all hold for shape numbers of this search."""
         tests = []
         for condition, names in self._mentioned.items():
-            slots = [slot for slot, leaf in enumerate(search.leaves) if leaf_name(leaf) in names]
+            slots = [slot for slot, leaf in enumerate(search.leaves) if leaf.is_constant or leaf_name(leaf) in names]
             used = tuple((name, value) for name, value in params.items() if name in names)
             tests.append((condition, used, slots))
         answers = self._answers

@@ -20,8 +20,9 @@ What is argued for all shapes. (i) Batches, channels, matrix lengths: to set a s
 relu(0) = 0; so if no product of the two polynomials touches more than r indices of an axis (r is at most the number of
 leaves that carry it), equality up to length r gives equality at all lengths. In grouped convolutions leave out whole
 groups, or the same channel of every group. (ii) Height and width: an output sees the border only up to the windows'
-total radius R, so sizes up to 2 R + stride, with all remainders, stand for all sizes. Drawn lengths reach 12 and sizes
-6: enough for most rules by this argument, which is not machine-checked.
+total radius R, so sizes up to 2 R + stride, with all remainders, stand for all sizes. Drawn are batches up to 6,
+channels up to 24, matrices up to 10 and images up to 6 high and wide, more where tensors are concatenated: lengths
+beyond the r of nearly all rules, at random points of that box. The argument itself is not machine-checked.
 
 >>> from taso_mini.rules_text import parse_term
 >>> kinds = {"x": "matrix", "y": "matrix", "z": "matrix"}
