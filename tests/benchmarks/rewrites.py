@@ -1,6 +1,6 @@
 """The rewrites that the paper shows, found by the search: for each, the rules on the way.
 
-Paper: TASO §7.3, Figs. 5, 8, 9; MetaFlow Figs. 1, 4
+Paper: TASO §7.3
 
 No rewrite is written down anywhere. The rules are the shipped ones, those that follow from them at once
 (`derived_rules`), and the axioms with constants or grouped convolutions as rules where the shipped set lacks them. What

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.graph import Graph, GraphBuilder
-from taso_mini.blocks import CUTS, blocks, by_matches, separate, whole
+from taso_mini.blocks import CUTS, LARGEST, blocks, by_matches, low_capacity, separate, whole
 from taso_mini.costs import FlopCost
 from taso_mini.derived_rules import completed
 from taso_mini.matching import Matcher
@@ -85,3 +85,14 @@ def test_blocks_lose_nothing_where_the_whole_can_be_searched(name):
 def test_the_whole_is_one_block():
     graph = searched(network("bert"))
     assert len(blocks(graph, whole(graph, Matcher([])))) == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pieces_of_low_capacity_have_at_most_their_size_and_hold_every_operation(name):
+    graph = searched(network(name))
+    pieces = low_capacity(graph, MATCHER)
+    assert all(LARGEST // 4 <= len(piece) <= LARGEST for piece in pieces)
+    assert sorted(o.outputs for piece in pieces for o in piece) == sorted(
+        o.outputs for o in graph.operations if not o.constant
+    )
+    assert len(separate(graph, pieces)) == len(pieces)
