@@ -52,7 +52,8 @@ class ShapeTable:
 
     def results(self, node: Term) -> Results:
         """Return the remembered results of the node's shape rule, by the numbers of its arguments."""
-        key: Term | tuple[Hashable, ...] = node if self.allowed else (node.operator, node.params)
+        shaping = tuple(param for param in node.params if param[0] != "activation")  # which changes no shape
+        key: Term | tuple[Hashable, ...] = node if self.allowed else (node.operator, shaping)
         if key not in self._results:
             self._results[key] = Results(self, node)
         return self._results[key]
