@@ -128,7 +128,7 @@ def validate_axioms(largest: int) -> dict[str, Any]:
 def add_arguments(parser: Parser) -> None:
     """Declare what can be chosen beside `--quick`."""
     parser.add_argument("--jobs", type=int, default=1, help="processes for rules and mutants (default: %(default)s)")
-    parser.add_argument("--instances", type=int, default=INSTANCES, help="of each rule, at least (default: %(default)s)")
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="of each rule (default: %(default)s)")
     parser.add_argument("--mutants", type=int, default=MUTANTS, help="how many (default: %(default)s)")
 
 
