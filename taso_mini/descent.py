@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taso_mini.matching import Matcher
 from taso_mini.rewriting import Attempts, all_attempts, attempts_near, inherit, key_of
-from taso_mini.search_graph import SearchGraph
+from taso_mini.search_graph import Change, SearchGraph
 from taso_mini.substitution import CYCLE, Rewrite
 
 Order = Callable[[Rewrite], tuple[int, ...]]  # the least comes first
@@ -59,12 +59,17 @@ class Candidate:
         match = self.rewrite.match if self.rewrite else None
         return f"{match.rule.name} at {', '.join(match.roots)}" if match else "as given"
 
-    def child(self, rewrite: Rewrite) -> Candidate | None:
-        """Apply a rewrite and settle the cost; None when that closes a cycle."""
+    def child(self, rewrite: Rewrite, *, settle: bool = True) -> Candidate | None:
+        """Apply a rewrite and, unless an estimate will do, settle the cost; None when that closes a cycle."""
         graph = self.graph.apply(rewrite.change)
         if graph.has_cycle():
             return None
-        return Candidate(graph.settle(rewrite.change), self, rewrite)
+        return Candidate(graph.settle(rewrite.change) if settle else graph, self, rewrite)
+
+    def settled(self) -> Candidate:
+        """Return the same with the exact cost of every operation."""
+        graph = self.graph.settle(Change(self.graph.operations, ()))
+        return self if graph is self.graph else replace(self, graph=graph)
 
     def expand(self, matcher: Matcher, rejected: Counter[str]) -> tuple[Rewrite, ...]:
         """Find all rewrites, once."""

@@ -193,7 +193,8 @@ def _improve(
         queue.put(descend(start, matcher, order, slack, rejected))
     rng = np.random.default_rng([effort.seed, number])
     for foot in random_descents(start, matcher, effort.restarts, rng, rejected):
-        queue.put(foot)
+        if foot.graph.cost < queue.best.graph.cost:  # only then it is worth measuring
+            queue.put(foot.settled())
     expanded = 0
     while expanded < effort.budget and (here := queue.take()) is not None:
         expanded += 1

@@ -23,7 +23,7 @@ PATIENCE = 12  # steps aside in a row
 def restarts(
     start: Candidate, matcher: Matcher, count: int, rng: np.random.Generator, rejected: Counter[str]
 ) -> Iterator[Candidate]:
-    """Descend `count` times and yield the best graph of each."""
+    """Descend `count` times by estimated costs, and yield the graph at the end of each."""
     met = {start.graph.fingerprint: start}
     names = [rule.name for rule in matcher.rules]
     for _ in range(count):
@@ -62,7 +62,7 @@ def _first(
         fingerprint = (here.graph.fingerprint + rewrite.change.fingerprint) % 2**64
         if fingerprint in been:
             continue
-        step = met.get(fingerprint) or here.child(rewrite)
+        step = met.get(fingerprint) or here.child(rewrite, settle=False)
         if step is None or step.graph.cost > here.graph.cost + highest:
             been.add(fingerprint)  # a cycle, or dearer than it seemed
             continue
