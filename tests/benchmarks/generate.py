@@ -36,6 +36,7 @@ from taso_mini.enumeration.search import Candidates, search
 from taso_mini.enumeration.space import published
 from taso_mini.enumeration.term_table import PAD, TermTable
 from taso_mini.published_rules import read_protobuf
+from taso_mini.verdicts import judge
 from tests.benchmarks.command import main
 
 PUBLISHED_RULES = Path(__file__).parents[1] / "data" / "taso_generated_3op_619.pb"
@@ -70,12 +71,13 @@ def workers(options: argparse.Namespace) -> Iterator[Executor | None]:
         yield None
 
 
-def count_graphs(operators: int) -> tuple[dict[int, int], dict[int, int], list[int]]:
-    """Count all graphs of the published space, as sets with inputs in order and as Algorithm 1 visits them.
+def count_graphs(plan: Plan) -> tuple[dict[int, int], dict[int, int], list[int]]:
+    """Count all graphs of a space, as sets with inputs in order and as Algorithm 1 visits them.
 
     Up to three operators also all pairs of equal graphs, before and after renaming: the paper's order of pruning.
     """
-    table = TermTable(published(), 0, operators)
+    operators = plan.operators
+    table = TermTable(plan.space, plan.seed, operators)
     for size in range(1, operators + 1):
         grow(table, size, last=size == operators, keep_values=size < operators)
     sets, ordered = ({size: 0 for size in range(1, operators + 1)} for _ in range(2))
@@ -153,7 +155,7 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
         print(f"  alone: {figures['seconds_alone']} s, {figures['time_ratio']} times as long; the same rules: {same}")
     figures["graphs"] = found.counts["graphs"]
     if operators <= 3 or options.count:
-        sets, ordered, funnel = count_graphs(operators)
+        sets, ordered, funnel = count_graphs(plan)
         print("\n  operators   graphs as sets   as Algorithm 1 visits them")
         for size in sets:
             print(f"  {size:9}{sets[size]:17,}{ordered[size]:29,}")
@@ -165,10 +167,13 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
                   + f": {funnel[0] / max(funnel[2], 1):.1f} x (the paper: {PAPER_FACTOR} x)")
     if operators == 3 and not options.no_coverage and PUBLISHED_RULES.exists():
         lost = missing(read_protobuf(PUBLISHED_RULES), laws(found))
+        judged = [judge(rule) for rule in lost]
         figures["published_missing"] = len(lost)
-        print(f"\n  rules of {PUBLISHED_RULES.name} that are not among ours and do not follow: {len(lost)}")
-        for rule in lost[:20]:
-            print(f"    {rule}")
+        figures["published_wrong"] = sum(one.kind == "refuted" for one in judged)
+        print(f"\n  rules of {PUBLISHED_RULES.name} that are not among ours and do not follow: {len(lost)}, "
+              f"of which wrong: {figures['published_wrong']}")
+        for one in judged[:20]:
+            print(f"    {one.rule}\n{one.test}")
     return figures
 
 
