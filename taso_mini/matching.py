@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+from taso_mini.applications import Application
 from taso_mini.graph_constants import NAMES as CONSTANTS
-from taso_mini.graph_terms import READABLE, Application
+from taso_mini.graph_terms import READABLE
 from taso_mini.search_graph import SearchGraph
 from taso_mini.terms import (
     Substitution,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from runtime.graph import Graph, Params
+from taso_mini.applications import Application
 from taso_mini.costs import CostSource
-from taso_mini.graph_terms import Application
 from taso_mini.values import Operation, Values
 
 

@@ -13,10 +13,11 @@ from functools import lru_cache
 from itertools import product
 
 from runtime.graph import Params
+from taso_mini.applications import Recipe
 from taso_mini.conditions import holds
 from taso_mini.cuts import HALVES, Decider, deciders
 from taso_mini.graph_constants import possible_shapes
-from taso_mini.graph_terms import Recipe, build
+from taso_mini.graph_terms import build
 from taso_mini.matching import Match
 from taso_mini.operator_set import CONVOLUTIONS
 from taso_mini.search_graph import SearchGraph

@@ -19,9 +19,10 @@ import numpy as np
 from runtime.graph import Graph, Node, Params, TensorType
 from runtime.graph_text import show_node
 from runtime.operators import infer
+from taso_mini.applications import Application, Argument, Recipe
 from taso_mini.costs import CostSource
 from taso_mini.graph_constants import array_of, recognise
-from taso_mini.graph_terms import Application, Argument, Recipe, read_node
+from taso_mini.graph_terms import read_node
 from taso_mini.terms import Term
 
 FRESH = "#"  # in the name of a value that the graph as given does not have

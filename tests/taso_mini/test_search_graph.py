@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 
 from runtime.graph import GraphBuilder
+from taso_mini.applications import Recipe, Reshaped
 from taso_mini.costs import FlopCost
-from taso_mini.graph_terms import Recipe, Reshaped
 from taso_mini.matching import Matcher, directed
 from taso_mini.optimizer import optimize
 from taso_mini.rewriting import all_rewrites
