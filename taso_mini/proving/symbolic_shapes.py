@@ -106,7 +106,8 @@ class Typing:
             raise Unknown(f"{a} == {b}")
         self._want(equation(self.normal(a - b)))
         self.equations.assume(a, b, self.constants)
-        self._merge_opaque()
+        if not self.equations.contradictory:
+            self._merge_opaque()
 
     def fact(self, *fact: Hashable) -> None:
         """Ask for something that only follows from itself."""
@@ -171,7 +172,8 @@ class Typing:
         if a.value is not None and b.value is not None:
             return Length.number(max(a.value, b.value))
         result = self._named(("largest", a, b), text)
-        self._largest[self.normal(result)] = (a, b)
+        if self.normal(result) not in (a, b):
+            self._largest[self.normal(result)] = (a, b)
         return result
 
     def _named(self, key: tuple[Hashable, ...], text: str) -> Length:
@@ -184,8 +186,9 @@ class Typing:
                        for fact in self._facts}
         old, self._opaque = self._opaque, {}
         largest, self._largest = self._largest, {}
-        for result, parts in largest.items():
-            self._largest[self.normal(result)] = (self.normal(parts[0]), self.normal(parts[1]))
+        for result, (a, b) in largest.items():
+            if self.normal(result) not in (self.normal(a), self.normal(b)):  # known to be one of the two: no news
+                self._largest[self.normal(result)] = (self.normal(a), self.normal(b))
         for key, name in old.items():
             fresh = tuple(self.normal(part) if isinstance(part, Length) else part for part in key)
             same = self._opaque.setdefault(fresh, name)

@@ -101,6 +101,16 @@ def test_what_does_not_follow_is_unknown(known, asked):
         shapes.of(terms[1])
 
 
+@pytest.mark.parametrize("text", [
+    "add(x, conv(x, add(w, enlarge(w, kernel=(3, 3))), activation=none, dilations=(1, 1), padding=(0, 0, 0, 0), "
+    "strides=(1, 1)))",  # the window is 3 at least, and must be 1
+    "add(x, concat(x, x, axis=1))",
+])
+def test_what_no_sizes_can_do_is_found_out(text):
+    _, possible = assumed([parse_term(text, {"x": "image", "w": "kernel"})])
+    assert not possible
+
+
 def test_equations_find_what_cannot_be():
     a, b, c = (Length.atom(name) for name in "abc")
     known = Equations()
