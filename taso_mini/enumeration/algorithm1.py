@@ -61,7 +61,7 @@ class World:
         """Make the inputs."""
         self.space = space
         self._table = table = TermTable(space, seed, 1)
-        self._made: dict[tuple[int, tuple[Tensor, ...]], Operator | None] = {}
+        self._made: dict[tuple[int, tuple[Tensor, ...]], Operator] = {}
         self.inputs = [Tensor(one.name, int(table.type[i]), table.values(int(table.type[i]), table.row[i : i + 1]),
                               int(table.fingerprint[i])) for i, one in enumerate(space.inputs)]
 
@@ -91,23 +91,19 @@ class World:
 
     def apply(self, number: int, operands: tuple[Tensor, ...]) -> Operator | None:
         """Return the operator applied to these tensors, or None where it is not defined."""
-        key = number, operands
-        if key not in self._made:
-            self._made[key] = self._apply(number, operands)
-        return self._made[key]
-
-    def _apply(self, number: int, operands: tuple[Tensor, ...]) -> Operator | None:
-        table, template = self._table, self.space.templates[number]
-        kinds = [operand.kind for operand in operands]
+        table, kinds = self._table, [operand.kind for operand in operands]
         results = table.types.results(number, *kinds, *[NONE] * (2 - len(kinds)))
         if not results:
             return None
-        values = apply(template, table.surrogates, tuple(table.types.known[kind] for kind in kinds),
-                       *(operand.value for operand in operands))
-        text = f"{number}({', '.join(operand.name for operand in operands)})"
-        outputs = tuple(Tensor(f"{text}.{slot}", kind, value, int(table.fingerprints(kind, value)[0]))
-                        for slot, (kind, value) in enumerate(zip(results, values, strict=True)))
-        return Operator(number, operands, outputs)
+        key = number, operands
+        if key not in self._made:
+            values = apply(self.space.templates[number], table.surrogates, tuple(table.types.known[k] for k in kinds),
+                           *(operand.value for operand in operands))
+            text = f"{number}({', '.join(operand.name for operand in operands)})"
+            self._made[key] = Operator(number, operands, tuple(
+                Tensor(f"{text}.{slot}", kind, value, int(table.fingerprints(kind, value)[0]))
+                for slot, (kind, value) in enumerate(zip(results, values, strict=True))))
+        return self._made[key]
 
 
 def visit(space: Space, operators: int, *, seed: int = 0) -> Iterator[Graph]:
