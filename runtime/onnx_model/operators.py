@@ -14,6 +14,7 @@ import numpy as np
 
 from runtime.graph_operators.base import product
 from runtime.node import Params
+from runtime.onnx_model.composed import COMPOSED_HANDLERS
 from runtime.onnx_model.shape import SHAPE_HANDLERS
 from runtime.onnx_model.translation import OnnxNode, Translation, Unsupported
 
@@ -222,5 +223,6 @@ HANDLERS: dict[str, Handler] = {
     "ReduceSum": _reduce("reduce_sum"),
     "ReduceMean": _reduce("reduce_mean"),
     "ReduceMax": _reduce("reduce_max"),
+    **COMPOSED_HANDLERS,
     **SHAPE_HANDLERS,
 }

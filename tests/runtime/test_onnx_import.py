@@ -28,6 +28,7 @@ def check(tmp_path, proto, seed=0):
 W = np.random.default_rng(5).normal(size=(4, 4, 3, 2)).astype(np.float32)
 B = np.arange(4, dtype=np.float32)
 ONES = np.ones(4, np.float32)
+NINE = np.arange(9, dtype=np.float32)
 
 
 def ints(*values):
@@ -85,6 +86,12 @@ SINGLE = {
     "cast-to-float": ("Cast", {"to": FLOAT}, {}, 13),
     "broadcast-add": ("Add", {}, {"b": B.reshape(4, 1, 1)}, 13),
     "matmul-batched": ("MatMul", {}, {"w": np.ones((4, 9, 5), np.float32)}, 13),
+    "layer-norm": ("LayerNormalization", {"epsilon": 0.1}, {"s": NINE / 4, "b": NINE - 3}, 17),
+    "layer-norm-two-axes": ("LayerNormalization", {"axis": 2}, {"s": np.ones((7, 9), np.float32)}, 17),
+    "gelu": ("Gelu", {}, {}, 20),
+    "gelu-tanh": ("Gelu", {"approximate": "tanh"}, {}, 20),
+    "pow-square": ("Pow", {}, {"e": np.float32(2)}, 13),
+    "pow-cube": ("Pow", {}, {"e": np.full(1, 3, np.float32)}, 13),
     **{name.lower(): (name, {}, {}, 13) for name in ("Relu", "Sigmoid", "Tanh", "Exp", "Erf", "Identity")},
 }
 

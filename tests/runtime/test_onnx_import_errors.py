@@ -67,6 +67,12 @@ def test_every_unsupported_operator_is_listed_with_its_nodes(tmp_path):
     assert "fine" not in str(caught.value) and "sum" not in str(caught.value)
 
 
+def test_a_power_that_is_no_product(tmp_path):
+    for exponent in (np.float32(2.5), np.ones(9, np.float32)):
+        proto = model([node("Pow", ["x", "e"], name="p")], IMAGE, constants={"e": exponent})
+        fails(save(tmp_path, proto), "Pow (node 'p'", "constants 2 and 3")
+
+
 def test_an_operator_of_another_domain(tmp_path):
     proto = model([node("Magic", ["x"], domain="com.example", name="m")], IMAGE)
     fails(save(tmp_path, proto), "com.example.Magic (node 'm')")

@@ -63,6 +63,36 @@ def test_an_onnx_file_becomes_a_function(tmp_path: Path) -> None:
     assert not network.temporary and network.directory == tmp_path / "out"
 
 
+@pytest.mark.cc
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("opset", [13, 17, 20])
+def test_a_module_exported_by_pytorch_becomes_a_function(opset: int, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.nn.BatchNorm2d(8)
+            self.second = torch.nn.Conv2d(8, 8, 3, padding=1, groups=2)
+            self.dense, self.layer_norm = torch.nn.Linear(8, 5), torch.nn.LayerNorm(5)
+
+        def forward(self, x):
+            x = torch.relu(self.norm(self.first(x)))
+            x = torch.nn.functional.max_pool2d(torch.relu(x + self.second(x)), 2)
+            x = torch.nn.functional.gelu(self.dense(torch.nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)))
+            return torch.softmax(self.layer_norm(x), -1)
+
+    torch.manual_seed(0)
+    block, x = Block().eval(), torch.randn(2, 3, 16, 16)
+    try:
+        torch.onnx.export(block, (x,), str(tmp_path / "block.onnx"), dynamo=False, opset_version=opset)
+    except (TypeError, ImportError) as error:  # before 2.5 the argument did not exist, one day the exporter will not
+        pytest.skip(f"this PyTorch exports in another way: {error}")
+    network = compile(tmp_path / "block.onnx", **UNTUNED)
+    np.testing.assert_allclose(network(x), block(x).detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
 def test_what_the_package_offers_is_found_when_asked_for() -> None:
     assert taso_mini.__all__ == ["compile", "load"] and load == CompiledNetwork.load
     with pytest.raises(AttributeError, match="no attribute 'compilation'"):
