@@ -86,6 +86,8 @@ class World:
         self._many_sums = joins > 1
         self.batches = self._lengths(3)
         self._channels(group_class)
+        if any(node.operator == "Cpool" for node in subterms(*roots)):
+            self.inner = sorted({1, *self.inner})  # kernels that can meet that constant are depthwise
         same = any(node.param("padding") == "same" for node in subterms(*roots) if not node.is_variable)
         windows = [(3, 3), *itertools.product((1, 3) if same else (1, 2, 3), repeat=2)]
         others = rng.choice(len(windows), size=2)
