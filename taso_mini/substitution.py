@@ -156,20 +156,22 @@ def _look_for_cycle(graph: SearchGraph, ledger: _Ledger) -> None:
 
     All that it looks at counts as read. A long cycle shows in `SearchGraph.has_cycle`, once the graph is built.
     """
-    crooked = [operation for operation in ledger.added if not operation.rising]
-    if not crooked:
+    added = [operation for operation in ledger.added if not operation.constant]
+    suspects = added if graph.crooked else [operation for operation in added if not operation.rising]
+    if not suspects:
         return
     height, constant = graph.values.height, graph.values.constant
-    floor = min([height[value] for operation in crooked for value in operation.outputs])
-    waiting = [value for operation in crooked for value in operation.inputs]
-    met = set(waiting)
-    for value in waiting:
-        if height[value] < floor or value in constant:
-            continue
-        ledger.reads.add(value)
-        operation = ledger.producer(value)
-        if operation in crooked:
-            raise Refused(CYCLE)
-        if operation is not None and len(waiting) < FAR:
-            waiting += [v for v in operation.inputs if v not in met]
-            met.update(operation.inputs)
+    floor = min([height[value] for operation in (*suspects, *graph.crooked) for value in operation.outputs])
+    for suspect in suspects:
+        waiting = list(suspect.inputs)
+        met = set(waiting)
+        for value in waiting:
+            if height[value] < floor or value in constant:
+                continue
+            ledger.reads.add(value)
+            operation = ledger.producer(value)
+            if operation is suspect:
+                raise Refused(CYCLE)
+            if operation is not None and len(waiting) < FAR:
+                waiting += [v for v in operation.inputs if v not in met]
+                met.update(operation.inputs)
