@@ -89,6 +89,7 @@ def judge_mutants(chosen: Sequence[Mutant], executor: Executor | None) -> dict[s
     accepted = [judgement for judgement in judged if judgement.kind.startswith("proved")]
     untrue = [judgement for judgement in accepted if _fails_heavier_test(judgement)]
     for title, group in (("proved and refuted", contradictions), ("accepted but untrue", untrue),
+                         ("not refuted and not proved", [j for j in judged if j.kind == "tested only"]),
                          ("degenerate", [j for j in judged if j.test.kind == "degenerate" or
                                          j.test.kind == "untyped" and j.proof.proved])):
         print(f"  {title}: {len(group)}")
