@@ -16,11 +16,13 @@ add True
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from taso_mini.terms import Substitution, Term, subterms
+from taso_mini.terms import Substitution, Term, operator_count, subterms
 
 WEIGHTS = ("kernel", "vector", "scalar")
+CONSTANTS = frozenset(("Cpool", "Iconv", "Imatmul", "Iewmul"))
 PRICES = {"conv": 20, "conv_bias": 20, "matmul": 20, "avg_pool": 4, "max_pool": 4}
 _SPLITS = {"split0": "split", "split1": "split"}
 
@@ -60,3 +62,25 @@ def gain(rule: Substitution) -> int:
 def ranked(rules: Iterable[Substitution]) -> list[Substitution]:
     """Return the rules that save most first; equal ones stay in order."""
     return sorted(rules, key=lambda rule: -gain(rule))
+
+
+def worth_shipping(rule: Substitution) -> bool:
+    """Whether a rule saves something, turns one expensive operator into another, or is a move that others build on.
+
+    A move makes no graph cheaper by itself. What only grows a graph (by transposes, enlarged kernels or constants),
+    exchanges operands of three operators and more, or carries a scalar far, multiplies the graphs that a search has
+    to look at and leads to nothing that the other rules do not reach.
+    """
+    if gain(rule) > 0:
+        return True
+    old, new = (Counter(_running(side)) for side in (rule.source, rule.target))
+    costly = [{name: count for name, count in side.items() if name in PRICES} for side in (old, new)]
+    if costly[0] != costly[1] and expensive(rule.target) <= expensive(rule.source):
+        return operator_count(*rule.source) == 1
+    before, after = (Counter(node.operator for node in subterms(*side) if not node.is_variable)
+                     for side in (rule.source, rule.target))
+    grows = after["transpose"] > before["transpose"] or (old == new and after.total() > before.total())
+    exchanges = old == new and old.total() >= 3
+    carries = "smul" in {*before, *after} and (before.total() > 2 or gain(rule) < 0)
+    special = {*before, *after} & CONSTANTS or before["enlarge"]
+    return not (grows or exchanges or carries or special)

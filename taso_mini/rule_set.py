@@ -9,7 +9,7 @@ Paper: TASO §3 and §4, in this order; each step is counted.
    the rule stays proved; then drop as before.
 5. Direct: both directions are rules where the source binds everything. Each is proved with its own conditions, and
    tested under them by the second verifier (see `verdicts`).
-6. Name by the operators of both sides, and sort by what a rule can save (see `ranking`).
+6. Leave out directions that lead nowhere, sort by what a rule can save (see `ranking`), and name by the operators.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from taso_mini.canonical import Pair, canonical, show_pair
 from taso_mini.conditions import holds
 from taso_mini.proving import prove
 from taso_mini.pruning import drop_consequences, drop_instances, drop_renamings, drop_unions, general_first
-from taso_mini.ranking import ranked
+from taso_mini.ranking import ranked, worth_shipping
 from taso_mini.terms import Substitution, Term, parameter_variables, rewrite, subterms, variables
 from taso_mini.verdicts import Judgement, judge
 
@@ -98,14 +98,15 @@ def _with_variable(root: Term, name: str, letter: str) -> Term:
     return rewrite(root, change)
 
 
-def make_rules(pairs: Iterable[Pair], *, seed: int, draws: int = 8, progress: Progress | None = None
-               ) -> tuple[list[Substitution], dict[str, int]]:
+def make_rules(pairs: Iterable[Pair], *, seed: int, draws: int = 8, everything: bool = False,
+               progress: Progress | None = None) -> tuple[list[Substitution], dict[str, int]]:
     """Return the rules of some candidates, the most useful first, and the count after each step.
 
     Args:
         pairs: equal pairs of graphs, true or not.
         seed: of the tests; the same seed gives the same rules.
         draws: half the number of tests per class of groups.
+        everything: keep directions too that `worth_shipping` leaves out.
         progress: is told what is being done.
     """
     tell = progress or (lambda step, done, total: None)
@@ -124,6 +125,9 @@ def make_rules(pairs: Iterable[Pair], *, seed: int, draws: int = 8, progress: Pr
     counts["widened, no instances or consequences"] = len(kept)
     rules = ranked(_directed(kept, seed=seed, draws=draws, tell=tell))
     counts["directed and tested"] = len(rules)
+    if not everything:
+        rules = list(filter(worth_shipping, rules))
+        counts["worth shipping"] = len(rules)
     return named(rules), counts
 
 

@@ -29,6 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help=f"largest number of operators a side in {PUBLISHED} (default: %(default)s)")
     parser.add_argument("--profiles", help="comma-separated names of what to enumerate (default: all); "
                         f"{PUBLISHED} is the paper's operators at once, the others are {', '.join(NAMES[1:])}")
+    parser.add_argument("--all", action="store_true", help="also the directions that save nothing and lead nowhere")
 
 
 def gather(names: Sequence[str], *, operators: int, seed: int) -> list[Pair]:
@@ -51,7 +52,7 @@ def run(arguments: Namespace) -> int:
         raise ValueError(f"--out: no folder {arguments.out.parent} to write to")
     started = time.perf_counter()
     pairs = gather(wanted, operators=arguments.operators, seed=arguments.seed)
-    rules, counts = make_rules(pairs, seed=arguments.seed, progress=tell)
+    rules, counts = make_rules(pairs, seed=arguments.seed, everything=arguments.all, progress=tell)
     text = show_rules(rules, header=_header(arguments, wanted))
     if arguments.out is None:
         print(text, end="")
@@ -66,7 +67,8 @@ def run(arguments: Namespace) -> int:
 def _header(arguments: Namespace, names: Sequence[str]) -> str:
     return ("Substitutions generated, proved, tested and pruned by `python -m taso_mini generate`; do not edit.\n"
             f"seed {arguments.seed}, operators {arguments.operators}, profiles {', '.join(names)}\n"
-            "The rules that can save most come first.")
+            f"{'All directions' if arguments.all else 'Directions that save something, or that others build on'}; "
+            "those that can save most come first.")
 
 
 GENERATE = Command("generate", "enumerate, prove, test and prune substitutions; write them as text",
