@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,8 @@ from taso_mini.rules_text import load_rules
 VARIANTS = PLAIN, DEFAULT, TASO, TUNED = "plain loops", "default schedules", "TASO", "TASO + Ansor"
 PEER = "ONNX Runtime"
 
+Arrays = Mapping[str, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -53,7 +54,8 @@ class Compiled:
 
     latency: seconds per inference by variant. errors: largest difference from the NumPy reference by variant, relative
     to the largest magnitude in the output.
-    hottest: the kernel that takes the most time; before, after: its loop nests in plain loops and as compiled.
+    hottest: the kernel that takes the most time; before, after: its loop nests in plain loops and as compiled; none
+        in a model that only moves data.
     emitted: where the C program went.
     """
 
@@ -69,8 +71,8 @@ class Compiled:
     latency: Mapping[str, float]
     errors: Mapping[str, float]
     hottest: str
-    before: LoopNest
-    after: LoopNest
+    before: LoopNest | None
+    after: LoopNest | None
     emitted: Path | None
 
     @property
@@ -115,23 +117,17 @@ def compile_model(
     assembled = assemble(better, parts, nests, threads=threads)
     log(f"memory: {plan(assembled)}")
     network = executor.build(assembled, options.out, threads=threads)
-
-    with tempfile.TemporaryDirectory(prefix="mini-compilers-") as scratch:
-        variants = {TUNED: network}
-        if options.compare:
-            for name, other in _other_variants(graph, better, machine, threads):
-                log(f"building the variant for comparison: {name}")
-                cores = 1 if name == PLAIN else threads
-                variants[name] = executor.build(other, Path(scratch) / name.replace(" ", "-"), threads=cores)
-        errors = {name: relative_error(variant.run(**feeds), reference) for name, variant in variants.items()}
-        for name, error in errors.items():
-            if not error <= TOLERANCE:
-                raise WrongOutput(f"{graph.name} under {name} differs from its NumPy reference by {error:.1e}")
-        latency: dict[str, float] = {}
-        if options.compare:
-            log("timing")
-            path = None if isinstance(model, Graph) or not Path(model).exists() else Path(model)
-            latency = _latency(variants, onnxruntime_program(graph, feeds, threads, path=path), feeds)
+    variants = {TUNED: network}
+    if options.compare:
+        for name, other in _other_variants(graph, better, machine, threads):
+            log(f"building the variant for comparison: {name}")
+            variants[name] = executor.build(other, threads=1 if name == PLAIN else threads)
+    errors = _checked(graph.name, variants, feeds, reference)
+    latency: dict[str, float] = {}
+    if options.compare:
+        log("timing")
+        path = None if isinstance(model, Graph) or not Path(model).exists() else Path(model)
+        latency = _latency(variants, onnxruntime_program(graph, feeds, threads, path=path), feeds)
     if options.emit_c is not None:
         network.emit_c(options.emit_c)
     hot = _hottest(parts, tuned.tasks)
@@ -147,9 +143,9 @@ def compile_model(
         stopped=tuned.stopped,
         latency=latency,
         errors=errors,
-        hottest=hot.key,
-        before=plain_nest(hot),
-        after=nests[hot.key],
+        hottest=hot.key if hot else "",
+        before=plain_nest(hot) if hot else None,
+        after=nests[hot.key] if hot else None,
         emitted=options.emit_c,
     )
 
@@ -169,8 +165,19 @@ def compile(
 load = CompiledNetwork.load
 
 
+def _checked(
+    model: str, variants: Mapping[str, CompiledNetwork], feeds: Arrays, wanted: Arrays
+) -> dict[str, float]:
+    """The error of each variant.  Raises: WrongOutput: one is too large."""
+    errors = {name: relative_error(variant.run(**feeds), wanted) for name, variant in variants.items()}
+    for name, error in errors.items():
+        if not error <= TOLERANCE:
+            raise WrongOutput(f"{model} under {name} differs from its NumPy reference by {error:.1e}")
+    return errors
+
+
 def _latency(
-    variants: Mapping[str, CompiledNetwork], peer: Callable[[], object] | None, feeds: Mapping[str, np.ndarray]
+    variants: Mapping[str, CompiledNetwork], peer: Callable[[], object] | None, feeds: Arrays
 ) -> dict[str, float]:
     """Seconds per inference of all variants and the peer, taken in turns."""
     programs: dict[str, Callable[[], object]] = {name: variants[name].bind(feeds) for name in VARIANTS}
@@ -200,14 +207,14 @@ def _other_variants(graph: Graph, better: Graph, machine: Machine, threads: int)
     yield TASO, default_network(better, machine, threads)
 
 
-def _hottest(parts: Sequence[Subgraph], tasks: Sequence[TunedTask]) -> Subgraph:
-    """The kernel that takes the most time, or without timings the one with the most arithmetic."""
+def _hottest(parts: Sequence[Subgraph], tasks: Sequence[TunedTask]) -> Subgraph | None:
+    """The kernel that takes the most time, or without timings the one with the most arithmetic; None without any."""
     seconds = {task.key: task.weight * task.best_seconds for task in tasks}
     kernels = [part for part in parts if part.kind == "compute"]
-    return max(kernels, key=lambda part: (seconds.get(part.key, 0.0), part.fragment.flops))
+    return max(kernels, key=lambda part: (seconds.get(part.key, 0.0), part.fragment.flops), default=None)
 
 
-def relative_error(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+def relative_error(found: Arrays, wanted: Arrays) -> float:
     """Largest difference in any output, relative to the largest magnitude in that output; infinite for a NaN."""
     worst = 0.0
     for name, array in wanted.items():

@@ -120,33 +120,9 @@ def _latency_lines(compiled: Compiled) -> list[str]:
 
 def as_markdown(compiled: Compiled) -> str:
     """The page `report.md`: the table, and the hottest kernel's loop nest before and after."""
-    return "\n".join(
-        [
-            f"# {compiled.model}",
-            "",
-            "```",
-            as_text(compiled),
-            "```",
-            "",
-            "## The hottest kernel",
-            "",
-            "What it computes:",
-            "",
-            "```",
-            compiled.hottest,
-            "```",
-            "",
-            "In plain loops:",
-            "",
-            "```python",
-            str(compiled.before),
-            "```",
-            "",
-            "As compiled:",
-            "",
-            "```python",
-            str(compiled.after),
-            "```",
-            "",
-        ]
-    )
+    lines = [f"# {compiled.model}", "", "```", as_text(compiled), "```", ""]
+    if compiled.hottest:
+        lines += ["## The hottest kernel", "", "What it computes:", "", "```", compiled.hottest, "```", ""]
+        lines += ["In plain loops:", "", "```python", str(compiled.before), "```", ""]
+        lines += ["As compiled:", "", "```python", str(compiled.after), "```", ""]
+    return "\n".join(lines)

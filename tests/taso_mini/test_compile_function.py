@@ -55,6 +55,19 @@ def test_a_graph_becomes_a_function(tmp_path: Path) -> None:
 
 
 @pytest.mark.cc
+def test_a_model_that_only_moves_data(tmp_path: Path) -> None:
+    make = GraphBuilder("moves")
+    a, b = make.input("a", (2, 3)), make.input("b", (2, 3))
+    flat = make.add("reshape", make.add("concat", a, b, axis=1), shape=(12,), name="y")
+    network = compile(make.finish([flat, "a"]), emit_c=tmp_path / "c", **UNTUNED)
+    left, right = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
+    y, again = network(left, right)
+    assert (y == np.concatenate([left, right], 1).reshape(12)).all() and (again == left).all()
+    found = outputs_of(network, program(tmp_path / "c", STRICT), {"a": left, "b": right})
+    assert (found["y"] == y).all()
+
+
+@pytest.mark.cc
 def test_an_onnx_file_becomes_a_function(tmp_path: Path) -> None:
     path = save(tmp_path, model([node("Relu", ["x"], ["y"])], IMAGE))
     network = compile(path, out=str(tmp_path / "out"), **UNTUNED)
