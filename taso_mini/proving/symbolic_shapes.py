@@ -186,9 +186,10 @@ class Typing:
                        for fact in self._facts}
         old, self._opaque = self._opaque, {}
         largest, self._largest = self._largest, {}
-        for result, (a, b) in largest.items():
-            if self.normal(result) not in (self.normal(a), self.normal(b)):  # known to be one of the two: no news
-                self._largest[self.normal(result)] = (self.normal(a), self.normal(b))
+        for result, (one, other) in largest.items():
+            parts = self.normal(one), self.normal(other)
+            if self.normal(result) not in parts:  # known to be one of the two: no news
+                self._largest[self.normal(result)] = parts
         for key, name in old.items():
             fresh = tuple(self.normal(part) if isinstance(part, Length) else part for part in key)
             same = self._opaque.setdefault(fresh, name)
