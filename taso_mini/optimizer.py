@@ -80,7 +80,7 @@ class Effort:
     """How hard to search; see `optimize`."""
 
     alpha: float = 1.05
-    budget: int = 200
+    budget: int = 100
     descents: Sequence[Order] = ORDERS
     restarts: int = 20
     seed: int = 0
@@ -100,7 +100,7 @@ def optimize(
     costs: CostSource | None = None,
     *,
     alpha: float = 1.05,
-    budget: int = 200,
+    budget: int = 100,
     descents: Sequence[Order] = ORDERS,
     restarts: int = 20,
     seed: int = 0,
