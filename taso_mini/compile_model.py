@@ -37,6 +37,7 @@ from runtime.timing import interleaved
 from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
 from taso_mini.compile_options import CompileOptions
 from taso_mini.costs import FlopCost, MeasuredCost, Shares
+from taso_mini.derived_rules import completed
 from taso_mini.kernel_tuning import Log, TunedTask, tune
 from taso_mini.load_model import load_model, sample_inputs
 from taso_mini.optimizer import Optimized, optimize
@@ -186,7 +187,7 @@ def _latency(
 
 def substitute(graph: Graph, machine: Machine, threads: int, options: CompileOptions) -> Optimized:
     """Search for a cheaper equal graph with the shipped rules."""
-    rules = load_rules()
+    rules = completed(load_rules())
     if options.cost == "flops":
         return optimize(graph, rules, Shares(FlopCost(), FUSED_SHARES))
     with MeasuredKernels(machine, threads) as measure:

@@ -21,6 +21,7 @@ from runtime.machine import detect
 from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels, TunedKernels
 from taso_mini.commands import Command
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
+from taso_mini.derived_rules import completed
 from taso_mini.layouts.joint import JointlyOptimized, optimize_jointly
 from taso_mini.load_model import load_model
 from taso_mini.optimizer import optimize
@@ -65,7 +66,7 @@ def _prices(arguments: Namespace) -> Iterator[CostSource]:
 
 def run(arguments: Namespace) -> int:
     """Run `optimize`; status 1 when nothing cheaper was found."""
-    graph, rules = load_model(arguments.model, seed=arguments.seed), load_rules(arguments.rules)
+    graph, rules = load_model(arguments.model, seed=arguments.seed), completed(load_rules(arguments.rules))
     search = partial(optimize, alpha=arguments.alpha, budget=arguments.budget)
     with _prices(arguments) as costs:
         found = optimize_jointly(graph, rules, costs, search=search)

@@ -80,9 +80,9 @@ class Effort:
     """How hard to search; see `optimize`."""
 
     alpha: float = 1.05
-    budget: int = 100
+    budget: int = 50
     descents: Sequence[Order] = ORDERS
-    restarts: int = 20
+    restarts: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,9 +100,9 @@ def optimize(
     costs: CostSource | None = None,
     *,
     alpha: float = 1.05,
-    budget: int = 100,
+    budget: int = 50,
     descents: Sequence[Order] = ORDERS,
-    restarts: int = 20,
+    restarts: int = 10,
     seed: int = 0,
     cut: Cut = by_matches,
 ) -> Optimized:

@@ -85,6 +85,8 @@ class World:
         joins = sum(node.operator == "concat" for node in subterms(*roots))
         self._many_sums = joins > 1
         self.batches = self._lengths(3)
+        self.channels: list[int] = []
+        self.inner: list[int] = []
         self._channels(group_class)
         if any(node.operator == "Cpool" for node in subterms(*roots)):
             self.inner = sorted({1, *self.inner})  # kernels that can meet that constant are depthwise

@@ -1,5 +1,5 @@
 """Searching: hills, budgets, and the order of memory
-=====================================================
+==================================================
 
 After this you can tell what alpha does to a search, read its trace, say in which orders a tensor may be stored and what
 that costs, let a whole graph's layouts be chosen exactly, and search for substitutions and layouts together.

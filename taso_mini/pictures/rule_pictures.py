@@ -14,7 +14,8 @@ def draw_rule(rule: Substitution) -> Drawing:
     """Draw source and target; operators that only one side has are marked, conditions follow the name.
 
     >>> from taso_mini.rules_text import load_rules
-    >>> print(*(box.lines[0] for box in draw_rule(load_rules()[0]).boxes))
+    >>> rule = next(rule for rule in load_rules() if rule.name == "split0-concat-is-input")
+    >>> print(*(box.lines[0] for box in draw_rule(rule).boxes))
     x1 x2 concat split0 output x1 output
     """
     title = rule.name + (f", if {' and '.join(rule.conditions)}" if rule.conditions else "")

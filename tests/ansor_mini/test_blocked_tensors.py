@@ -107,7 +107,9 @@ def test_alternatives_have_the_sketches_of_their_workload(name: str) -> None:
         plain, other = (
             derive(WORKLOADS[n].dag(*shape), extended_rules(("W",)), WIDE) for n in (name, alternative.name)
         )
-        assert [sketch.rules for sketch in other] == [sketch.rules for sketch in plain]
+        # Blocks lie densely: there is nothing to pack.
+        without = [sketch.rules for sketch in plain if "pack-image" not in sketch.rules]
+        assert [sketch.rules for sketch in other] == without
 
 
 def test_a_schedule_of_the_alternative_computes_the_workload() -> None:

@@ -33,6 +33,7 @@ from runtime.timing import interleaved
 from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
 from taso_mini.compile_model import TOLERANCE, relative_error
 from taso_mini.costs import CostSource, MeasuredCost, Shares, Views
+from taso_mini.derived_rules import completed
 from taso_mini.layouts.joint import AS_GIVEN, JOINT, LAYOUTS, VARIANTS, JointlyOptimized, optimize_jointly
 from taso_mini.layouts.realize import realize
 from taso_mini.load_model import sample_inputs
@@ -88,7 +89,7 @@ def backend(costs: CostSource) -> CostSource:
 
 def search(name: str, costs: CostSource, *, known: bool = False) -> Searched:
     """Optimise a network by the clock; before that to ask for all prices, unless they are known."""
-    graph, rules = MODELS[name](np.random.default_rng(0)), load_rules()
+    graph, rules = MODELS[name](np.random.default_rng(0)), completed(load_rules())
     greedy = optimize_jointly(graph, rules, costs, search=partial(optimize, alpha=1.0, restarts=0), rounds=0)
     clock: list[float] = []
 

@@ -60,7 +60,7 @@ def test_too_short_a_recording_is_refused(tmp_path, monkeypatch):
 def test_a_long_recording_gives_the_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(task_scheduler, "CURVES", tmp_path / "curves.jsonl")
     recording = made_up()
-    short = [replace(task, seconds=task.seconds[:24]) for task in recording.tasks[4:]]
+    short = [replace(task, seconds=task.seconds[:48]) for task in recording.tasks[4:]]
     write_recording(task_scheduler.CURVES, Recording("made up", (*recording.tasks[:4], *short)))
     figures = task_scheduler.task_scheduler(quick=True)
     parts = {name: value for name, value in figures.items() if name.startswith("trials_share_")}
