@@ -3,8 +3,6 @@
 Paper: TASO §2.2, §3 and §4 in the order in which they are run. Input: profiles and a seed. Output: substitutions and a
 funnel that counts what each step kept and why the rest was dropped. Profiles are enumerated and paired here
 (`candidates`); `rule_set.make_rules` takes it from there with the prover and the second verifier.
-
-`judge` is the paper's way to settle one rule: tests first, then Z3 with the axioms as quantified formulas.
 """
 
 from __future__ import annotations
@@ -15,16 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taso_mini.conditions import holds, ungrouped
 from taso_mini.generator import Pair, Profile, enumerate_terms, equal_pairs
 from taso_mini.pruning import canonical, drop_instances, shares_output_operator
 from taso_mini.rule_set import directions, make_rules
-from taso_mini.terms import Substitution, Term, variables
-from taso_mini.testing import Sample, draw_samples, find_conditions, float_test
-from taso_mini.verifier import Proof, Verifier
-
-_LARGE_TESTS = 3  # a rule must have been computed on that many shapes without lengths of 1
-_ROUNDS = 5  # draw again so many times while too few of them were large
+from taso_mini.terms import Substitution, variables
 
 
 @dataclasses.dataclass
@@ -39,42 +31,6 @@ class Funnel:
         lines = [f"{count:8d}  {step}" for step, count in self.kept.items()]
         lines += [f"{count:8d}  dropped: {reason}" for reason, count in sorted(self.dropped.items())]
         return "\n".join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What testing and proving say about an undirected rule."""
-
-    kind: str  # "proved", "refuted", "unknown", "degenerate"
-    proof: Proof = Proof("unknown")
-    conditions: tuple[str, ...] = ()
-    tests: int = 0
-    counterexample: Sample | None = None
-
-
-def judge(source: Sequence[Term], target: Sequence[Term], verifier: Verifier, *, rng: np.random.Generator,
-          draws: int = 12) -> Verdict:
-    """Test and prove one rule in one direction; conditions are what this direction needs."""
-    samples: list[Sample] = []
-    for _ in range(_ROUNDS):
-        samples += draw_samples(source, target, rng=rng, draws=draws, group_classes=(1,))
-        if sum(s.large and s.equal for s in samples) >= _LARGE_TESTS:
-            break
-    plain = [s for s in samples if s.defined and all(holds(c, s.shapes, s.params) for c in ungrouped(source))]
-    wrong = next((s for s in plain if not s.equal), None)
-    if wrong is not None:
-        return Verdict("refuted", counterexample=wrong)
-    proof = verifier.prove(source, target)
-    if proof.verdict != "proved":
-        return Verdict("unknown", proof)
-    samples += draw_samples(source, target, rng=rng, draws=draws, group_classes=(2, 3)) if ungrouped(source) else []
-    allowed = [s for s in samples if s.defined and all(holds(c, s.shapes, s.params) for c in proof.conditions)]
-    wrong = next((s for s in allowed if not s.equal), None)
-    if wrong is not None or not float_test(source, target, allowed, rng=rng):
-        return Verdict("refuted", proof, counterexample=wrong)
-    if sum(s.large for s in allowed) < _LARGE_TESTS:
-        return Verdict("degenerate", proof)
-    return Verdict("proved", proof, find_conditions(samples, source, proof.conditions), len(allowed))
 
 
 def candidates(profiles: Sequence[Profile], funnel: Funnel, *, seed: int) -> list[Pair]:

@@ -1,9 +1,7 @@
-"""Both verifiers side by side: what the proof says, what the tests say, and whether they contradict each other.
+"""Rules on very many random instances, and what both verifiers say about mutants of rules.
 
-Paper: TASO §3. The prover argues from axioms, the tester computes with the operators' implementations; neither knows
-the other. A rule that one proves and the other refutes is a defect of one of them, and `Judgement.contradiction` is
-what tests and benchmarks fail on. `campaign` computes a rule on very many random instances: in the finite field, on
-floats and on exact integers with true relu and max, with tensors in random orders in memory.
+Paper: TASO §3. `campaign` computes a rule in the finite field, on floats and on exact integers with true relu and max,
+with tensors in random orders in memory. A mutant that is proved and refuted is a defect of one of the verifiers.
 
 >>> from taso_mini.rules_text import parse_rules
 >>> rule, = parse_rules('''
@@ -12,14 +10,15 @@ floats and on exact integers with true relu and max, with tensors in random orde
 ...   source    relu(add(x1, x2))
 ...   target    add(relu(x1), relu(x2))
 ... ''')
->>> print(judge(rule))
-refuted: relu-of-sum; proof: unknown; tests: refuted at shapes={'x1': (1,), 'x2': (1,)}, params={}
+>>> found = campaign(rule, instances=10)
+>>> min(found.wrong["float64"], found.wrong["integers"]) > 0
+True
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,56 +28,17 @@ import numpy as np
 from taso_mini.arithmetic import Arithmetic, Floats
 from taso_mini.conditions import holds
 from taso_mini.exact_arithmetic import ExactNumbers, exact_for
-from taso_mini.identity_testing import IdentityVerdict, check_identity
 from taso_mini.mutants import Mutant
 from taso_mini.operator_set import CONVOLUTIONS, evaluate
-from taso_mini.proving import Verdict, prove
+from taso_mini.proving import prove
 from taso_mini.shape_classes import GROUP_CLASSES
 from taso_mini.shapes import Shape
 from taso_mini.terms import Substitution, Term, bind_parameters, subterms
 from taso_mini.testing import Sample, draw_inputs, draw_samples
-
-Prove = Callable[[Substitution], Verdict]
+from taso_mini.verdicts import Judgement, Prove, compare
 
 _BATCH = 48  # half the number of shapes drawn at a time, at most
 _ROUNDS = 10  # give up after so many times the batches that should have been enough
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What both verifiers say about a rule."""
-
-    rule: Substitution
-    proof: Verdict
-    test: IdentityVerdict
-
-    @property
-    def kind(self) -> str:
-        """One of `proved`, `proved under conditions`, `refuted`, `degenerate`, `tested only`, `unknown`.
-
-        A proved rule must have passed its tests; `degenerate` passed only tests too small to mean anything.
-        """
-        if self.test.kind == "refuted":
-            return "refuted"
-        if self.test.kind in ("degenerate", "untyped"):
-            return "degenerate"
-        return self.proof.kind if self.proof.proved else "tested only"
-
-    @property
-    def contradiction(self) -> bool:
-        """Whether one verifier proves what the other refutes."""
-        return self.proof.proved and self.test.kind == "refuted"
-
-    def __str__(self) -> str:
-        """Return one line with both verdicts."""
-        return f"{self.kind}: {self.rule.name}; proof: {self.proof.kind}; tests: {self.test}"
-
-
-def judge(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: int = 20) -> Judgement:
-    """Prove and test a rule, under its own conditions and those that the proof needs."""
-    proof = prove(rule)
-    conditions = tuple(dict.fromkeys(rule.conditions + proof.conditions))
-    return Judgement(rule, proof, check_identity(rule.source, rule.target, conditions, seed=seed, draws=draws))
 
 
 def judge_mutant(mutant: Mutant, *, prove: Prove = prove, seed: int = 0) -> Judgement:
@@ -87,11 +47,11 @@ def judge_mutant(mutant: Mutant, *, prove: Prove = prove, seed: int = 0) -> Judg
     A few tests refute most; what they do not refute is tested on many more shapes and parameters.
     """
     rule = replace(mutant.rule, conditions=())
-    found = judge(rule, prove=prove, seed=seed, draws=4)
+    found = compare(rule, prove=prove, seed=seed, draws=4)
     if found.test.kind == "refuted":
         return found
     draws = 60 if found.test.total else 12  # few, where hardly any shapes fit
-    return judge(rule, prove=lambda _: found.proof, seed=seed + 1, draws=draws)
+    return compare(rule, prove=lambda _: found.proof, seed=seed + 1, draws=draws)
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """Test a rule on random shapes, parameters and values.
 
 Paper: TASO §2.2. The paper re-tests candidates once, on floats. Here every rule is computed on many shapes in a finite
-field, where equal means equal, and on floats with true relu and max. Grouped convolutions are test classes of their
+field, where equal means equal. Grouped convolutions are test classes of their
 own, because a mixed draw rarely hits them (see `shape_classes`). Half of the shapes are drawn so that the source is
-defined and nothing more: where the target is then not defined, the rule needs a condition, and `find_conditions` states
-it. What a rule's tests say all together is `identity_testing`.
+defined and nothing more: where the target is then not defined, the rule needs a condition. What a rule's tests say all
+together is `identity_testing`.
 
 >>> from taso_mini.rules_text import parse_term
 >>> x, y = (parse_term(t, {"x": "tensor", "y": "tensor"}) for t in ("relu(add(x, y))", "add(relu(x), relu(y))"))
@@ -15,15 +15,13 @@ it. What a rule's tests say all together is `identity_testing`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from taso_mini.arithmetic import Arithmetic, FiniteField, Floats
-from taso_mini.conditions import holds
+from taso_mini.arithmetic import Arithmetic, FiniteField
 from taso_mini.operator_set import CONVOLUTIONS, evaluate, infer
 from taso_mini.shape_classes import GROUP_CLASSES, GroupClass, World, draw_parameters, restriction
 from taso_mini.shape_search import Assignment, ShapeSearch, ShapeTable, leaf_name, leaves
@@ -169,53 +167,3 @@ def values_agree(source: Sequence[Term], target: Sequence[Term], shapes: Mapping
     inputs = draw_inputs([*source, *target], shapes, rng=rng, arithmetic=arithmetic)
     values = evaluate([*source, *target], inputs, params, arithmetic=arithmetic)
     return all(map(arithmetic.equal, values[: len(source)], values[len(source) :]))
-
-
-def float_test(source: Sequence[Term], target: Sequence[Term], samples: Sequence[Sample], *,
-               rng: np.random.Generator) -> bool:
-    """Whether both sides agree on floats, with true relu and max, on every sample where they should."""
-    return all(values_agree(source, target, sample.shapes, sample.params, rng=rng, arithmetic=Floats())
-               for sample in samples if sample.equal)
-
-
-def find_conditions(samples: Sequence[Sample], source: Sequence[Term],
-                    proof_conditions: Sequence[str]) -> tuple[str, ...]:
-    """Return conditions on the variables' shapes under which the target is defined and equal on all samples.
-
-    These are the proof's conditions, and the equations between lengths that are true wherever the target is defined, as
-    few as explain where it is not.
-    """
-    needed = list(proof_conditions)
-    true_when_defined = [equation for equation in _equations(samples, source)
-                         if all(holds(equation, s.shapes, s.params) for s in samples
-                                if s.defined and all(holds(c, s.shapes, s.params) for c in needed))]
-    return tuple(needed + _explain(samples, needed, true_when_defined))
-
-
-def _explain(samples: Sequence[Sample], needed: Sequence[str], equations: Sequence[str]) -> list[str]:
-    """Choose equations, the one that excludes most undefined samples first, until none is left or none helps."""
-    left = [s for s in samples if not s.defined and all(holds(c, s.shapes, s.params) for c in needed)]
-    chosen: list[str] = []
-    while left:
-        excluded = {equation: sum(not holds(equation, s.shapes, s.params) for s in left) for equation in equations}
-        best = max(equations, key=lambda equation: excluded[equation], default=None)
-        if best is None or not excluded[best]:
-            break
-        chosen.append(best)
-        left = [s for s in left if holds(best, s.shapes, s.params)]
-    return chosen
-
-
-def _equations(samples: Sequence[Sample], source: Sequence[Term]) -> list[str]:
-    """Return candidate equations between the shapes of two variables, simple ones first."""
-    names = [v.name for v in variables(*source)]
-    ranks = {name: {len(s.shapes[name].dims) for s in samples} or {0} for name in names}
-    pairs = list(itertools.combinations(ranks, 2))
-    found = [f"{x}.shape == {y}.shape" for x, y in pairs]
-    found += [f"{x}.shape[2:] == {y}.shape[2:]" for x, y in pairs if ranks[x] == ranks[y] == {4}]
-    if "a" in parameter_variables(*source):
-        found += [f"{x}.shape[a] == {y}.shape[a]" for x, y in pairs]
-    for x, y in pairs:
-        for i, j in itertools.product(range(min(ranks[x])), range(min(ranks[y]))):
-            found.append(f"{x}.shape[{i}] == {y}.shape[{j}]")
-    return found

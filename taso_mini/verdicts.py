@@ -21,13 +21,15 @@ refutes is a fault of this project, never of the rule, and stops the build.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from taso_mini.identity_testing import IdentityVerdict, check_identity
 from taso_mini.proving import Verdict, prove
 from taso_mini.shape_classes import GROUP_CLASSES, GroupClass
 from taso_mini.terms import Substitution
+
+Prove = Callable[[Substitution], Verdict]
 
 KINDS = ("proved", "proved under conditions", "unknown", "refuted", "degenerate")
 
@@ -51,31 +53,47 @@ class Judgement:
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`; a rule may be used when it is proved and its tests were no trivial ones."""
+        """One of `KINDS`; `degenerate` passed only tests too small to mean anything."""
         if self.test.kind == "refuted":
             return "refuted"
-        if not self.proof.proved:
-            return "unknown"
-        return self.proof.kind if self.test.kind == "equal" else "degenerate"
+        if self.test.kind in ("degenerate", "untyped"):
+            return "degenerate"
+        return self.proof.kind if self.proof.proved else "unknown"
 
     @property
     def usable(self) -> bool:
         """Whether both verifiers accept the rule."""
         return self.kind.startswith("proved")
 
+    @property
+    def contradiction(self) -> bool:
+        """Whether one verifier proves what the other refutes."""
+        return self.proof.proved and self.test.kind == "refuted"
 
-def judge(rule: Substitution, *, seed: int = 0, draws: int = 12,
-          group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> Judgement:
-    """Prove a rule, test it under the proof's conditions (its own, if there is no proof), and compare.
+    def __str__(self) -> str:
+        """Return one line with both verdicts."""
+        return f"{self.kind}: {self.rule.name}; proof: {self.proof.kind}; tests: {self.test}"
 
-    Raises: Disagreement: it is proved, and wrong where its conditions hold.
-    """
+
+def compare(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: int = 12,
+            group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> Judgement:
+    """Prove a rule, and test it under the proof's conditions (its own, if there is no proof)."""
     proof = prove(rule)
     if proof.proved:
         rule = replace(rule, conditions=proof.conditions)
     test = check_identity(rule.source, rule.target, rule.conditions, seed=seed, draws=draws,
                           group_classes=group_classes)
-    found = Judgement(rule, proof, test)
-    if proof.proved and test.kind == "refuted":
-        raise Disagreement(f"{rule}\nis proved by {', '.join(proof.axioms)}\nand wrong at {test.counterexample}")
+    return Judgement(rule, proof, test)
+
+
+def judge(rule: Substitution, *, seed: int = 0, draws: int = 12,
+          group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> Judgement:
+    """Do the same, and do not go on after a contradiction.
+
+    Raises: Disagreement: it is proved, and wrong where its conditions hold.
+    """
+    found = compare(rule, seed=seed, draws=draws, group_classes=group_classes)
+    if found.contradiction:
+        proved = f"is proved by {', '.join(found.proof.axioms)}"
+        raise Disagreement(f"{found.rule}\n{proved}\nand wrong at {found.test.counterexample}")
     return found

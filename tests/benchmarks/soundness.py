@@ -33,8 +33,9 @@ from taso_mini.counterexamples import as_code
 from taso_mini.mutants import Mutant, draw_mutants
 from taso_mini.published_rules import read_protobuf
 from taso_mini.rules_text import RULES_DIRECTORY, load_rules
-from taso_mini.soundness import Campaign, Judgement, campaign, campaigns, judge_mutant
+from taso_mini.soundness import Campaign, campaign, campaigns, judge_mutant
 from taso_mini.terms import Substitution
+from taso_mini.verdicts import Judgement
 from tests.benchmarks.command import main
 from tests.source import ROOT
 
@@ -89,7 +90,7 @@ def judge_mutants(chosen: Sequence[Mutant], executor: Executor | None) -> dict[s
     accepted = [judgement for judgement in judged if judgement.kind.startswith("proved")]
     untrue = [judgement for judgement in accepted if _fails_heavier_test(judgement)]
     for title, group in (("proved and refuted", contradictions), ("accepted but untrue", untrue),
-                         ("not refuted and not proved", [j for j in judged if j.kind == "tested only"]),
+                         ("not refuted and not proved", [j for j in judged if j.kind == "unknown"]),
                          ("degenerate", [j for j in judged if j.test.kind == "degenerate" or
                                          j.test.kind == "untyped" and j.proof.proved])):
         print(f"  {title}: {len(group)}")
@@ -97,7 +98,7 @@ def judge_mutants(chosen: Sequence[Mutant], executor: Executor | None) -> dict[s
             print(f"    {judgement.rule}  (tests: {judgement.test.total}, large: {judgement.test.large})")
     return {"mutants": len(judged), "mutants_refuted": sum(j.test.kind == "refuted" for j in judged),
             "mutants_accepted": len(accepted), "mutants_degenerate": sum(j.kind == "degenerate" for j in judged),
-            "mutants_tested_only": sum(j.kind == "tested only" for j in judged),
+            "mutants_unknown": sum(j.kind == "unknown" for j in judged),
             "proved_and_refuted": len(contradictions), "accepted_untrue": len(untrue),
             "mutant_seconds": time.perf_counter() - started}
 

@@ -9,8 +9,9 @@ import pytest
 from taso_mini.mutants import CHANGES, draw_mutants, mutants
 from taso_mini.proving import Verdict
 from taso_mini.rules_text import RULES_DIRECTORY, load_rules, parse_rules
-from taso_mini.soundness import campaign, campaigns, judge, judge_mutant
+from taso_mini.soundness import campaign, campaigns, judge_mutant
 from taso_mini.terms import constants
+from taso_mini.verdicts import compare
 
 RULES = [rule for path in sorted(RULES_DIRECTORY.glob("*.txt")) for rule in load_rules(path)]
 PRODUCTS, RELU = parse_rules("""
@@ -32,13 +33,13 @@ def prove_everything(rule):
 
 @pytest.mark.parametrize("rule", RULES[::23], ids=lambda rule: rule.name)
 def test_shipped_rules_are_proved_and_tested(rule):
-    judgement = judge(rule, draws=12)
+    judgement = compare(rule, draws=12)
     assert judgement.kind.startswith("proved") and not judgement.contradiction, str(judgement)
 
 
 @pytest.mark.slow
 def test_every_shipped_rule_is_proved_and_tested():
-    assert not [str(judgement) for rule in RULES if not (judgement := judge(rule, seed=3)).kind.startswith("proved")]
+    assert not [str(judgement) for rule in RULES if not (judgement := compare(rule, seed=3)).kind.startswith("proved")]
 
 
 def test_a_contradiction_is_seen():

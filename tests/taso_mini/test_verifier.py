@@ -1,10 +1,8 @@
-"""Verdicts: what is proved, under which conditions, what is refuted and what stays unknown."""
+"""The paper's verifier: what Z3 proves from quantified axioms, under which conditions, and what stays unknown."""
 
-import numpy as np
 import pytest
 
 from taso_mini.conditions import applicable, holds
-from taso_mini.generation import judge
 from taso_mini.rules_text import parse_rules, parse_term
 from taso_mini.shapes import Shape
 from taso_mini.verifier import Verifier
@@ -15,29 +13,29 @@ WINDOW = "dilations=d, padding=p, strides=s"
 
 @pytest.mark.parametrize(("old", "new", "kind"), [
     (f"relu(conv(i, w, activation=none, {WINDOW}))", f"conv(i, w, activation=relu, {WINDOW})", "proved"),
-    (f"conv(i, w, activation=none, {WINDOW})", f"conv(i, w, activation=relu, {WINDOW})", "refuted"),
-    ("relu(add(x, y))", "add(relu(x), relu(y))", "refuted"),
+    (f"conv(i, w, activation=none, {WINDOW})", f"conv(i, w, activation=relu, {WINDOW})", "unknown"),
+    ("relu(add(x, y))", "add(relu(x), relu(y))", "unknown"),
     (f"conv(i, w, activation=none, {WINDOW})", "conv(i, w, activation=none, dilations=d, padding=p, strides=(1, 1))",
      "unknown"),  # true where both sides have the same shape: only there is it ever asked
     ("mul(concat(x, x, axis=0), concat(y, y, axis=0))", "concat(mul(x, y), mul(y, x), axis=0)", "proved"),
-    ("relu(relu(x))", "relu(x)", "refuted"),  # true for relu, but nothing about random functions
+    ("relu(relu(x))", "relu(x)", "unknown"),  # true for relu, but no axiom
 ])
 def test_verdicts(old, new, kind):
     source, target = ([parse_term(text, KINDS)] for text in (old, new))
-    assert judge(source, target, Verifier(), rng=np.random.default_rng(0)).kind == kind
+    assert Verifier().prove(source, target).verdict == kind
 
 
 def test_a_true_rule_without_axioms_is_unknown():
     source, target = ([parse_term(text, KINDS)] for text in ("add(x, y)", "add(y, x)"))
-    assert judge(source, target, Verifier(axioms=()), rng=np.random.default_rng(0)).kind == "unknown"
+    assert Verifier(axioms=()).prove(source, target).verdict == "unknown"
 
 
 def test_merging_convolutions_is_proved_only_without_groups():
     joined, merged = (parse_term(text, KINDS) for text in (
         f"concat(conv(i, w, activation=relu, {WINDOW}), conv(i, u, activation=relu, {WINDOW}), axis=1)",
         f"conv(i, concat(w, u, axis=0), activation=relu, {WINDOW})"))
-    verdict = judge([joined], [merged], Verifier(), rng=np.random.default_rng(0), draws=24)
-    assert verdict.kind == "proved" and "groups(i, w) == 1" in verdict.conditions
+    verdict = Verifier().prove([joined], [merged])
+    assert verdict.verdict == "proved" and "groups(i, w) == 1" in verdict.conditions
     rule = parse_rules(f"rule r\n variables i: image, w: kernel, u: kernel\n source {joined}\n target {merged}\n"
                        + "".join(f" when {condition}\n" for condition in verdict.conditions))[0]
     params = {"s": (1, 1), "p": (1, 1, 1, 1), "d": (1, 1)}
