@@ -86,13 +86,13 @@ def compare(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: i
     return Judgement(rule, proof, test)
 
 
-def judge(rule: Substitution, *, seed: int = 0, draws: int = 12,
+def judge(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: int = 12,
           group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> Judgement:
     """Do the same, and do not go on after a contradiction.
 
     Raises: Disagreement: it is proved, and wrong where its conditions hold.
     """
-    found = compare(rule, seed=seed, draws=draws, group_classes=group_classes)
+    found = compare(rule, prove=prove, seed=seed, draws=draws, group_classes=group_classes)
     if found.contradiction:
         proved = f"is proved by {', '.join(found.proof.axioms)}"
         raise Disagreement(f"{found.rule}\n{proved}\nand wrong at {found.test.counterexample}")
