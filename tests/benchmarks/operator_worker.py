@@ -4,14 +4,17 @@ Thread pools of several libraries in one process disturb one another: a worker t
 the next program's workers to the core of its main thread, and a 512³ product then takes twice as long in one round and
 five times in another. So every library has a process, all of them alive together, and `operators` gives them turns.
 
-    {"load": CASE} → {"programs": [NAME, ...]}; with "finalists": N, our N fastest records, named by their numbers
+    {"load": CASE} → {"programs": [NAME, ...]}
+    {"load": CASE, "finalists": N, "placement": P} → the same of our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +38,7 @@ from tests.benchmarks.operator_cases import CASES, FINALS, Case
 from tests.benchmarks.operator_peers import Peer, peers_of
 
 OURS = "ours"
+LINE_BYTES, PAGE_LINES = 64, 64
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,15 @@ def kernel_of(best: Record, case: Case) -> Kernel:
     return Kernel(nest, list(packed.inputs))
 
 
-def our_program(kernel: Kernel, threads: int) -> Peer:
-    """The compiled kernel on aligned arrays."""
+def our_program(kernel: Kernel, threads: int, placement: int = 0) -> Peer:
+    """The compiled kernel on arrays that start on cache lines; placement: how they lie to one another."""
     compiled = load_kernel(build_library(emit_library([kernel.nest], threads=threads)), kernel.nest)
+    lines = (placement * (7 * number + 5) % PAGE_LINES for number in itertools.count())
     arrays = []
     for array in kernel.inputs:
-        arrays.append(aligned_empty(array.shape, str(array.dtype)))
+        arrays.append(_shifted(array.shape, str(array.dtype), next(lines)))
         arrays[-1][...] = array
-    out = [aligned_empty(buffer.shape, buffer.dtype) for buffer in kernel.nest.outputs]
+    out = [_shifted(buffer.shape, buffer.dtype, next(lines)) for buffer in kernel.nest.outputs]
     pointers = compiled.pointers(*arrays, *out)
 
     def run(memory: object = arrays) -> None:  # pointers do not keep what they point to alive
@@ -98,6 +103,12 @@ def our_program(kernel: Kernel, threads: int) -> Peer:
         return out[0]
 
     return Peer(OURS, run, result)
+
+
+def _shifted(shape: Sequence[int], dtype: str, lines: int) -> np.ndarray:
+    """An empty array that starts so many cache lines further on."""
+    skipped = lines * LINE_BYTES // np.dtype(dtype).itemsize
+    return aligned_empty((skipped + math.prod(shape),), dtype)[skipped:].reshape(shape)
 
 
 def turn(program: Callable[[], Any], seconds: float, warm: float, calls: int) -> float:
@@ -127,7 +138,7 @@ def serve(library: str, threads: int, records_file: Path) -> None:
             case = CASES[request["load"]]
             if "finalists" in request:
                 chosen = finalists(records, case, threads, request["finalists"])
-                made = (our_program(kernel_of(record, case), threads) for record in chosen)
+                made = (our_program(kernel_of(r, case), threads, request["placement"]) for r in chosen)
                 found = [replace(peer, name=str(number)) for number, peer in enumerate(made)]
             elif library == OURS:
                 found = [our_program(best_kernel(case, records, threads), threads)]
