@@ -38,6 +38,7 @@ from taso_mini.proving.condition_text import merge_axes, split_axes
 from taso_mini.proving.egraph import EGraph, Instance, Step
 from taso_mini.proving.obligations import World, check_chain, conditions_of, leaf_ranks
 from taso_mini.proving.search import Search, Way, ways
+from taso_mini.proving.symbolic_shapes import Unknown
 from taso_mini.terms import Substitution, Term, constants, parameter_variables, subterms
 
 
@@ -97,7 +98,7 @@ class Prover:
     def prove(self, rule: Substitution) -> Verdict:
         """Prove a rule for every value of its axis parameter, if it has one."""
         worlds = [(axis, World(rule, {} if axis is None else {"a": axis})) for axis in _axis_values(rule)]
-        verdicts = {axis: self._prove(rule, world) for axis, world in worlds if not world.contradictory}
+        verdicts = {axis: self._settle(rule, world) for axis, world in worlds if not world.contradictory}
         if not verdicts:
             return Verdict("unknown", proofs=(None,) * len(rule.source), reason="no sizes fit both sides")
         failed = next((verdict for verdict in verdicts.values() if not verdict.proved), None)
@@ -107,6 +108,13 @@ class Prover:
                                        leaf_ranks(rule.source))
         kind = "proved under conditions" if conditions else "proved"
         return Verdict(kind, conditions, next(iter(verdicts.values())).proofs)
+
+    def _settle(self, rule: Substitution, world: World) -> Verdict:
+        try:
+            return self._prove(rule, world)
+        except Unknown as unknown:  # a side asks for what does not follow, such as an odd window of a parameter
+            nothing = (None,) * len(rule.source)
+            return Verdict("unknown", proofs=nothing, reason=f"a side need not be defined: {unknown}")
 
     def _prove(self, rule: Substitution, world: World) -> Verdict:
         best: tuple[Proof | None, ...] = (None,) * len(rule.source)

@@ -167,3 +167,15 @@ def test_the_same_proof_every_time(verdicts):
     again = Prover()
     for i in (2, 79, 92, 125):
         assert again.prove(PUBLISHED[i]) == verdicts[i]
+
+
+def test_a_side_that_fits_no_window_is_unknown():
+    """Equal sizes ask for a window of two, which "same" padding does not allow."""
+    rule, = parse_rules("""
+rule merged-with-another-padding
+  variables x1: image, w1: kernel
+  source    relu(conv(x1, w1, activation=none, dilations=(1, 1), padding=same, strides=(1, 1)))
+  target    conv(x1, w1, activation=relu, dilations=(1, 1), padding=(1, 1, 0, 0), strides=(1, 1))
+""")
+    verdict = prove(rule)
+    assert verdict.kind == "unknown" and "2 is even" in verdict.reason
