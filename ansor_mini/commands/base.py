@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,6 @@ from ansor_mini.task_tuner import program_of
 from ansor_mini.workloads import ALIASES, WORKLOADS, parse_workload
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Command:
-    """One subcommand: its help, what declares its arguments, and what runs it and gives the exit status."""
-
-    name: str
-    help: str
-    example: str
-    add_arguments: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace], int]
 
 
 def add_workload(parser: ArgumentParser) -> None:

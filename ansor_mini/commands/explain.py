@@ -22,7 +22,6 @@ import numpy as np
 
 from ansor_mini.bounds import infer
 from ansor_mini.commands.base import (
-    Command,
     Programs,
     add_json,
     add_selection,
@@ -41,7 +40,7 @@ from ansor_mini.measured_programs import measured_programs
 from ansor_mini.records import OK, Record, best_of
 from ansor_mini.sketch import Program
 from ansor_mini.steps import fill, holes
-from runtime.command_line import DONE
+from runtime.command_line import DONE, Command
 from runtime.emit_c import emit_library
 from runtime.loop_nest import LoopNest
 from runtime.machine import detect

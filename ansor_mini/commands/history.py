@@ -6,10 +6,10 @@ import math
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ansor_mini.commands.base import Command, add_json, add_selection, by_task, choose, say_json, table
+from ansor_mini.commands.base import add_json, add_selection, by_task, choose, say_json, table
 from ansor_mini.curve import curve_of, draw_curves, save_plot, time_text
 from ansor_mini.records import DIGITS, OK, Record, best_of, read_records, write_records
-from runtime.command_line import DONE, NOTHING_FOUND
+from runtime.command_line import DONE, NOTHING_FOUND, Command
 
 
 def add_best_of_arguments(parser: ArgumentParser) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.commands.base import (
-    Command,
     Programs,
     add_json,
     add_selection,
@@ -26,7 +25,7 @@ from ansor_mini.commands.measuring import add_measuring, measuring_options
 from ansor_mini.curve import time_text
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.records import OK, Record
-from runtime.command_line import DONE, NOTHING_FOUND
+from runtime.command_line import DONE, NOTHING_FOUND, Command
 from runtime.compile_c import find_compiler
 from runtime.machine import detect
 from runtime.measure_case import MeasureResult

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ansor_mini.commands.base import Command, add_json, add_workload, say_json, workload_dag, workload_text
+from ansor_mini.commands.base import add_json, add_workload, say_json, workload_dag, workload_text
 from ansor_mini.sketch import Sketch, derive
 from ansor_mini.sketch_text import show_sketch
-from runtime.command_line import DONE
+from runtime.command_line import DONE, Command
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.commands.base import (
-    Command,
     Programs,
     add_json,
     add_selection,
@@ -31,7 +30,7 @@ from ansor_mini.measured_programs import measured_programs
 from ansor_mini.ranking import pairwise_accuracy, recall_at
 from ansor_mini.records import Record
 from ansor_mini.sketch import Program
-from runtime.command_line import DONE
+from runtime.command_line import DONE, Command
 from runtime.machine import detect
 
 FEWEST = 10  # programs of a task that are held out, or none is

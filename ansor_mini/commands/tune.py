@@ -14,7 +14,6 @@ import numpy as np
 
 from ansor_mini.ablations import FULL, STRATEGIES, strategy
 from ansor_mini.commands.base import (
-    Command,
     add_json,
     add_workload,
     say_json,
@@ -31,7 +30,7 @@ from ansor_mini.records import RecordFile, read_records, versions
 from ansor_mini.task import SearchOptions, TuneResult
 from ansor_mini.tuner import Task, tune
 from runtime import debug
-from runtime.command_line import DONE, INTERRUPTED, NOTHING_FOUND
+from runtime.command_line import DONE, INTERRUPTED, NOTHING_FOUND, Command
 from runtime.compile_c import find_compiler
 from runtime.machine import detect
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 
+from runtime.command_line import Command
 from taso_mini.axiom_validation import validate_all
 from taso_mini.axioms import AXIOMS, LEMMAS
-from taso_mini.commands.command import Command
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.command_line import Command
 from taso_mini.candidates import published_candidates
-from taso_mini.commands.command import Command, read_rules, tell
+from taso_mini.commands.rule_files import read_rules, tell
 from taso_mini.counterexamples import as_code
 from taso_mini.coverage import HOW, cover, wrong
 from taso_mini.derivation import Identity, Law

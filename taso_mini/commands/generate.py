@@ -8,9 +8,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.command_line import Command
 from taso_mini.candidates import published_candidates
 from taso_mini.canonical import Pair
-from taso_mini.commands.command import Command, tell
+from taso_mini.commands.rule_files import tell
 from taso_mini.generation import Funnel, candidates
 from taso_mini.profiles import PROFILES
 from taso_mini.rule_set import make_rules

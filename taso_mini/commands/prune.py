@@ -6,8 +6,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from runtime.command_line import Command
 from taso_mini.canonical import canonical_key, pair_of
-from taso_mini.commands.command import Command, read_rules
+from taso_mini.commands.rule_files import read_rules
 from taso_mini.pruning import STEPS, holds_numerically, prune
 from taso_mini.rules_text import SHIPPED_RULES, show_rules
 

@@ -6,7 +6,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from taso_mini.commands.command import Command, read_rules
+from runtime.command_line import Command
+from taso_mini.commands.rule_files import read_rules
 from taso_mini.rules_text import SHIPPED_RULES, show_rule
 
 

@@ -9,7 +9,8 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from pathlib import Path
 
-from taso_mini.commands.command import Command, read_rules, tell
+from runtime.command_line import Command
+from taso_mini.commands.rule_files import read_rules, tell
 from taso_mini.counterexamples import as_code
 from taso_mini.identity_testing import check_identity
 from taso_mini.rules_text import SHIPPED_RULES

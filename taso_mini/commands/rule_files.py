@@ -1,28 +1,14 @@
-"""What a command is, and what several of them need."""
+"""Rule files on the command line, and how long work tells of itself."""
 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from taso_mini.operator_set import OPERATORS
 from taso_mini.published_rules import read_protobuf
 from taso_mini.rules_text import load_rules
 from taso_mini.terms import Substitution, subterms
-
-
-@dataclass(frozen=True)
-class Command:
-    """One subcommand: its help, what declares its arguments, and what runs it and gives the exit status."""
-
-    name: str
-    help: str
-    example: str
-    add_arguments: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace], int]
 
 
 def read_rules(path: Path) -> tuple[Substitution, ...]:
