@@ -20,6 +20,7 @@ from runtime.passes.borders import split_borders
 from runtime.passes.bounded_unrolling import bound_unrolling
 from runtime.passes.constant_tables import fold_tables
 from runtime.passes.few_cases import write_out_cases
+from runtime.passes.gpu_as_serial import as_serial
 from runtime.passes.guard_loops import clear_guards
 from runtime.passes.operand_rows import share_rows
 from runtime.passes.register_tiles import register_tiles
@@ -58,7 +59,7 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
 
     It means the same.
     """
-    whole = split_borders(fold_tables(nest))
+    whole = split_borders(fold_tables(as_serial(nest)))
     tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
     return share_rows(bound_unrolling(clear_guards(write_out_cases(tiled))))
 

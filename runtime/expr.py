@@ -17,6 +17,7 @@ ExprLike = Union["Expr", Number]
 
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
 ITEM_SIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
+SCOPES = ("global", "local", "register", "shared", "fragment")
 
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 LOGICAL = ("and", "or")
@@ -106,8 +107,9 @@ class Expr:
 class Buffer:
     """A named dense row-major array: the thing loads read and stores write.
 
-    scope: "global" (an argument, or a workspace allocation), "local" (one thread's scratch memory), or
-    "register" (scratch whose every index is known once its loops are unrolled).
+    scope: "global" (an argument, or a workspace allocation), "local" (one thread's scratch memory), "register"
+    (scratch whose every index is known once its loops are unrolled), "shared" (one GPU thread block's scratch memory),
+    or "fragment" (operands of a tensor core, held by a warp).
     Indexing builds a load: `A[i, j]` is `Load(A, (i, j))`.
     """
 

@@ -11,6 +11,11 @@ A `LoopNest` is a function over dense buffers. Its body is built from six statem
 
 Loop kinds: serial `range(n)`, `parallel(n)` (iterations on several cores), `vectorize(n)` (one SIMD operation per
 statement), `unroll(n)` (copied n times). All run from 0 to extent - 1 and mean the same as a serial loop.
+
+Kinds for GPUs, which mean the same as a serial loop too: `block(n)` (iterations are thread blocks), `thread(n)`
+(iterations are the threads of one block), `vthread(n)` (virtual threads: iterations run interleaved in each thread),
+`tensor(n)` (the loops of one matrix product of a tensor core). A `thread` loop inside another names the same threads
+again: serially each outer thread repeats the whole inner loop, which gives the same values.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ from operator import is_
 from runtime.expr import Buffer, Expr, Var
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
-LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL)
+BLOCK, THREAD, VTHREAD, TENSOR = "block", "thread", "vthread", "tensor"
+GPU_KINDS = (BLOCK, THREAD, VTHREAD, TENSOR)
+LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL, *GPU_KINDS)
 
 
 class Stmt:
@@ -75,7 +82,8 @@ class Allocate(Stmt):
     """Make `buffer` exist, uninitialised, while `body` runs.
 
     A "global" buffer is a piece of the kernel's workspace and may be allocated outside parallel loops only; a "local"
-    or "register" one belongs to the thread that runs the body.
+    or "register" one belongs to the thread that runs the body. On a GPU a "shared" one belongs to the block of threads
+    and a "fragment" one to the warp.
     """
 
     buffer: Buffer

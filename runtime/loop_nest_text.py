@@ -20,8 +20,9 @@ import math
 from collections.abc import Callable
 
 from runtime import expr as ex
-from runtime.expr import DTYPES, INTRINSICS, Binary, Buffer, Cast, Const, Expr, Select, Var, show
+from runtime.expr import DTYPES, INTRINSICS, SCOPES, Binary, Buffer, Cast, Const, Expr, Select, Var, show
 from runtime.loop_nest import (
+    GPU_KINDS,
     PARALLEL,
     SERIAL,
     UNROLL,
@@ -37,6 +38,8 @@ from runtime.loop_nest import (
 )
 
 LOOP_WORDS = {SERIAL: "range", PARALLEL: "parallel", VECTORIZE: "vectorize", UNROLL: "unroll"}
+LOOP_WORDS |= {kind: kind for kind in GPU_KINDS}
+_SCOPE_OF_WORD = {"workspace" if scope == "global" else scope: scope for scope in SCOPES}
 _KIND_OF_WORD = {word: kind for kind, word in LOOP_WORDS.items()}
 _ARITHMETIC: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _ARITHMETIC |= {ast.FloorDiv: "//", ast.Mod: "%"}
@@ -184,10 +187,9 @@ class _Reader:
         source, name = item.context_expr, item.optional_vars
         if not (isinstance(source, ast.Call) and isinstance(source.func, ast.Name) and isinstance(name, ast.Name)):
             raise _fail(node, "expected `with local(float32[8]) as T:`")
-        scopes = {"workspace": "global", "local": "local", "register": "register"}
-        if source.func.id not in scopes or len(source.args) != 1:
-            raise _fail(source, f"expected one of {', '.join(scopes)} and a type")
-        buffer, outer = _buffer(name.id, source.args[0], scopes[source.func.id]), self.buffers
+        if source.func.id not in _SCOPE_OF_WORD or len(source.args) != 1:
+            raise _fail(source, f"expected one of {', '.join(_SCOPE_OF_WORD)} and a type")
+        buffer, outer = _buffer(name.id, source.args[0], _SCOPE_OF_WORD[source.func.id]), self.buffers
         self.buffers = {**outer, buffer.name: buffer}
         body = self.body(node.body)
         self.buffers = outer

@@ -8,14 +8,15 @@ memory, the access is let through).
 
 from __future__ import annotations
 
-from runtime.expr import DTYPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, show
+from runtime.expr import DTYPES, SCOPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, show
 from runtime.expr_tree import children, free_variables, loads
 from runtime.indices.index_forms import flat_index, interval
 from runtime.indices.index_grid import GRID_LIMIT, Grid
-from runtime.loop_nest import LOOP_KINDS, PARALLEL, Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.loop_nest import BLOCK, LOOP_KINDS, PARALLEL, THREAD, Allocate, Block, For, If, LoopNest, Stmt, Store
 from runtime.passes.visits import conjuncts
 
 INDEX_DTYPES = ("int32", "int64")
+APART = (PARALLEL, BLOCK)  # loops whose iterations know nothing of each other
 
 
 class LoopNestError(ValueError):
@@ -103,8 +104,10 @@ class _Verifier:
             raise self.fail("names are not shadowed", f"`{name}` already names something here")
         if stmt.kind not in LOOP_KINDS or type(stmt.extent) is not int or stmt.extent < 1:
             raise self.fail("loops have a kind and a positive extent", f"{stmt.kind} {stmt.extent}")
-        if stmt.kind == PARALLEL and any(loop.kind == PARALLEL for loop in self.loops):
-            raise self.fail("parallel loops do not nest", f"`{name}` is inside another")
+        if stmt.kind in APART and any(loop.kind in APART for loop in self.loops):
+            raise self.fail(f"{stmt.kind} loops do not nest", f"`{name}` is inside another")
+        if stmt.kind == BLOCK and any(loop.kind == THREAD for loop in self.loops):
+            raise self.fail("blocks are made of threads", f"the block loop `{name}` is inside a thread loop")
         self.loops.append(stmt)
         self.extents[name] = stmt.extent
         self.visit(stmt.body, guards)
@@ -113,9 +116,9 @@ class _Verifier:
 
     def allocate(self, stmt: Allocate, guards: tuple[Expr, ...]) -> None:
         buffer = stmt.buffer
-        if buffer.scope not in ("global", "local", "register"):
+        if buffer.scope not in SCOPES:
             raise self.fail("buffers have a scope", f"`{buffer.name}` has scope {buffer.scope!r}")
-        if buffer.scope == "global" and any(loop.kind == PARALLEL for loop in self.loops):
+        if buffer.scope == "global" and any(loop.kind in APART for loop in self.loops):
             raise self.fail("workspace is allocated outside parallel loops", f"`{buffer.name}` is inside one")
         self.declare(buffer)
         self.visit(stmt.body, guards)
@@ -197,9 +200,9 @@ class _Verifier:
             raise self.fail("index in bounds", found)
 
     def no_race(self, stmt: Store, guards: tuple[Expr, ...]) -> None:
-        """Two iterations of a parallel loop may not store one element; decided where the grid is small enough."""
+        """Two parallel iterations may not store one element; decided where the grid is small enough."""
         shared = self.loops[self.outside[stmt.buffer.name] :]
-        parallel = next((loop for loop in shared if loop.kind == PARALLEL), None)
+        parallel = next((loop for loop in shared if loop.kind in APART), None)
         if parallel is None or parallel.extent == 1:
             return
         place = flat_index(stmt.indices, stmt.buffer.shape)
@@ -207,4 +210,4 @@ class _Verifier:
         around = [loop.var for loop in self.loops[: self.loops.index(parallel)]]
         if grid is not None and grid.collides(place, parallel.var, around, guards):
             found = f"two iterations of `{parallel.var.name}` store the same element of `{stmt.buffer.name}`"
-            raise self.fail("parallel iterations are independent", found)
+            raise self.fail(f"{parallel.kind} iterations are independent", found)
