@@ -28,8 +28,8 @@ class CompilerStopped(RuntimeError):
     """The compiler was stopped because the result is no longer wanted; says nothing about the program."""
 
 
-def run_compiler(command: Sequence[str], *, timeout: float | None = None) -> None:
-    """Run a compiler command to its end.
+def run_compiler(command: Sequence[str], *, timeout: float | None = None) -> str:
+    """Run a compiler command to its end and return what it said.
 
     Args: timeout: seconds it may take.
     Raises: CompileTimeout: it took longer. CompileError: it failed; the message is the compiler's. CompilerStopped:
@@ -58,6 +58,7 @@ def run_compiler(command: Sequence[str], *, timeout: float | None = None) -> Non
         raise CompilerStopped(f"{command[0]} was stopped")
     if process.returncode != 0:
         raise CompileError(said.decode(errors="replace").strip() or f"exit status {process.returncode}")
+    return said.decode(errors="replace")
 
 
 def stop_compilers() -> None:
