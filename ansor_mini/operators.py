@@ -15,11 +15,12 @@ from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.definitions.base import Definition
 from ansor_mini.definitions.elementwise import ELEMENTWISE
 from ansor_mini.definitions.reduction import REDUCTION
+from ansor_mini.definitions.transposed import TRANSPOSED
 from ansor_mini.definitions.window import WINDOW
 from ansor_mini.tensor_expression import placeholder
 from runtime.graph import Graph
 
-DEFINITIONS: dict[str, Definition] = {**ELEMENTWISE, **WINDOW, **REDUCTION}
+DEFINITIONS: dict[str, Definition] = {**ELEMENTWISE, **WINDOW, **TRANSPOSED, **REDUCTION}
 
 
 class UndeclaredOperator(ValueError):

@@ -24,10 +24,15 @@ from runtime.network import ALIGNMENT
 
 Order = tuple[int, ...]
 
-# Which dimension of the plain value stands at each place; rank 5 is an image whose channels are split in two.
-LAST: dict[int, Order] = {4: (0, 2, 3, 1), 5: (0, 3, 4, 1, 2)}
-KERNEL: Order = (2, 3, 1, 0)
-WINDOWED = ("conv", "max_pool", "avg_pool", "lrn")
+# Which dimension of the plain value stands at each place, for images of two and three dimensions.
+LAST: dict[int, Order] = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+SPLIT: Order = (0, 3, 4, 1, 2)  # an image whose channels are split in two
+CHANNELS_LAST = frozenset((*LAST.values(), SPLIT))
+KERNELS: dict[str, dict[int, Order]] = {
+    "conv": {4: (2, 3, 1, 0), 5: (2, 3, 4, 1, 0)},
+    "conv_transpose": {4: (2, 3, 0, 1), 5: (2, 3, 4, 0, 1)},
+}
+WINDOWED = (*KERNELS, "max_pool", "avg_pool", "lrn")
 _ELEMENTWISE = {entry.name for entry in ELEMENTWISE}
 
 
@@ -105,7 +110,7 @@ class _Rewriter:
         return tuple(range(len(self._shape(value))))
 
     def _is_last(self, value: str) -> bool:
-        return self.native[value] == LAST.get(len(self._shape(value)))
+        return self.native[value] in CHANNELS_LAST
 
     def _define(self, value: str, order: Order, name: str) -> None:
         """Record the first order of a value: the native one."""
@@ -123,7 +128,8 @@ class _Rewriter:
         plain = order == self._plain(value)
         if plain if value in self.graph.outputs else native:
             return value
-        return self._fresh(f"{value}_{'nchw' if plain else 'hwio' if order == KERNEL else 'nhwc'}")
+        image = plain or order in CHANNELS_LAST
+        return self._fresh(f"{value}_{'nchw' if plain else 'nhwc' if image else 'hwio'}")
 
     def _emit(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], params: Any) -> None:
         self.nodes.append(Node(operator, tuple(inputs), tuple(outputs), Params(**params)))
@@ -164,7 +170,7 @@ class _Rewriter:
     def _rewrite(self, node: Node) -> None:
         """Emit one node in channels-last order if it can be, else in plain order."""
         if node.operator in WINDOWED:
-            follows = len(self._shape(node.inputs[0])) == 4 and node["layout"] == "NCHW"
+            follows = len(self._shape(node.inputs[0])) in LAST and node["layout"] == "NCHW"
             if follows:
                 self._rewrite_windowed(node)
         else:
@@ -173,10 +179,12 @@ class _Rewriter:
             self._rewrite_plain(node)
 
     def _rewrite_windowed(self, node: Node) -> None:
-        inputs = [self._form(node.inputs[0], LAST[4])]
-        if node.operator == "conv":
-            inputs += [self._form(node.inputs[1], KERNEL), *(self._form(b, (0,)) for b in node.inputs[2:])]
-        self._finish(node, LAST[4], inputs, {**node.params, "layout": "NHWC"})
+        rank = len(self._shape(node.inputs[0]))
+        inputs = [self._form(node.inputs[0], LAST[rank])]
+        if node.operator in KERNELS:
+            kernel = KERNELS[node.operator][rank]
+            inputs += [self._form(node.inputs[1], kernel), *(self._form(b, (0,)) for b in node.inputs[2:])]
+        self._finish(node, LAST[rank], inputs, {**node.params, "layout": "NHWC"})
 
     def _rewrite_plain(self, node: Node) -> None:
         if node.operator == "reshape" and self._same_memory(x := node.inputs[0], self.native[x], self._plain(x)):
@@ -237,15 +245,15 @@ class _Rewriter:
     def _follow_reshape(self, node: Node, order: Order) -> bool:
         """Splitting the channels in two, or merging two channel dimensions, works on the last dimensions instead."""
         old, new = self._shape(node.inputs[0]), self._shape(node.outputs[0])
-        if {len(old), len(new)} != {4, 5} or old[0] != new[0] or old[-2:] != new[-2:]:
+        if {len(old), len(new)} != {4, 5} or order == LAST[5] or old[0] != new[0] or old[-2:] != new[-2:]:
             return False
-        target = LAST[len(new)]
+        target = SPLIT if len(new) == 5 else LAST[4]
         self._finish(node, target, [self._form(node.inputs[0], order)], {"shape": permuted(new, target)})
         return True
 
     def _follow_transpose(self, node: Node, order: Order) -> bool:
         """One that moves channel dimensions among themselves stays channels-last; others are composed with ours."""
-        x, perm, kept = node.inputs[0], node["perm"], order[:3]
+        x, perm, kept = node.inputs[0], node["perm"], order[: -2 if order == SPLIT else -1]
         if all(perm[d] == d for d in kept):
             moved = between(order, permuted(perm, order))
             self._finish(node, order, [self._form(x, order)], {"perm": moved})

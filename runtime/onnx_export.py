@@ -87,6 +87,17 @@ def _conv(w: _Writer, node: Node) -> None:
     w.windowed("Conv", node, inputs, activation, group=node["groups"], **params)
 
 
+def _conv_transpose(w: _Writer, node: Node) -> None:
+    x, kernel, *bias = node.inputs
+    rank = w.graph.types[x].rank
+    inputs = [w.channels_first(node, x), kernel, *bias]
+    if node["layout"] == "NHWC":
+        inputs[1] = w.fresh(f"{kernel}_iohw")
+        w.emit("Transpose", [kernel], [inputs[1]], perm=[rank - 2, rank - 1, *range(rank - 2)])
+    params = {"strides": node["strides"], "pads": node["padding"], "output_padding": node["output_padding"]}
+    w.windowed("ConvTranspose", node, inputs, **params)
+
+
 def _pool(w: _Writer, node: Node) -> None:
     params = {"kernel_shape": node["kernel"], "strides": node["strides"], "pads": node["padding"]}
     if node.operator == "avg_pool":
@@ -161,6 +172,7 @@ def _same_name(w: _Writer, node: Node) -> None:
 WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     **dict.fromkeys(_SAME_NAME, _same_name),
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "matmul": _matmul,
     "max_pool": _pool,
     "avg_pool": _pool,

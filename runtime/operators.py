@@ -14,10 +14,12 @@ from runtime.graph_operators.base import Operator
 from runtime.graph_operators.elementwise import ELEMENTWISE
 from runtime.graph_operators.linear import LINEAR
 from runtime.graph_operators.shape import SHAPE
+from runtime.graph_operators.transposed import TRANSPOSED
 from runtime.graph_operators.window import WINDOWED
 from runtime.node import Params, TensorType
 
-OPERATORS: dict[str, Operator] = {entry.name: entry for entry in (*WINDOWED, *LINEAR, *ELEMENTWISE, *SHAPE)}
+FAMILIES = (WINDOWED, TRANSPOSED, LINEAR, ELEMENTWISE, SHAPE)
+OPERATORS: dict[str, Operator] = {entry.name: entry for family in FAMILIES for entry in family}
 
 
 def find_operator(name: str) -> Operator:

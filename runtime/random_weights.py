@@ -52,11 +52,19 @@ def _draw(user: Node | None, name: str, shape: Shape, rng: np.random.Generator) 
     if user and user.operator == "conv" and place == 1:
         channels = shape[0] if user["layout"] == "NCHW" else shape[-1]
         return _summed(rng, shape, int(np.prod(shape)) // channels)
+    if user and user.operator == "conv_transpose" and place == 1:
+        return _summed(rng, shape, terms_of(user, shape))
     if user and user.operator == "matmul":
         return _summed(rng, shape, shape[-2] if place else shape[-1])
     if user and user.operator in ("mul", "div"):
         return _factor(rng, shape)
     return _added(rng, shape)
+
+
+def terms_of(user: Node, shape: Shape) -> int:
+    """How many products a transposed convolution sums, away from borders: one tap in a stride meets an input."""
+    channels, window = (shape[0], shape[2:]) if user["layout"] == "NCHW" else (shape[-2], shape[:-2])
+    return int(channels * np.prod([-(-size // stride) for size, stride in zip(window, user["strides"])]))
 
 
 def randomize_onnx(source: Path, target: Path, rng: np.random.Generator) -> None:

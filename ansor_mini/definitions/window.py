@@ -11,13 +11,13 @@ from runtime.expr import Const, Expr, call, cast, maximum, minimum
 from runtime.graph import Node, TensorType
 
 
-def _axis_names(node: Node, rank: int) -> tuple[str, ...]:
+def axis_names(node: Node, rank: int) -> tuple[str, ...]:
     """Names of an activation's dimensions in its layout, such as n, h, w, c."""
     image = ("w",) if rank == 3 else ("h", "w") if rank == 4 else ("d", "h", "w")
     return ("n", *image, "c") if node["layout"] == "NHWC" else ("n", "c", *image)
 
 
-def _spatial_axes(node: Node, rank: int) -> range:
+def spatial_axes(node: Node, rank: int) -> range:
     """The image dimensions: behind the batch, before the channels ("NHWC") or after them ("NCHW")."""
     return range(1, rank - 1) if node["layout"] == "NHWC" else range(2, rank)
 
@@ -27,10 +27,10 @@ def _pad_spatial(x: Tensor, node: Node, value: float) -> Tensor:
     if not any(pads):
         return x
     before, after = [0] * len(x.shape), [0] * len(x.shape)
-    axes = _spatial_axes(node, len(x.shape))
+    axes = spatial_axes(node, len(x.shape))
     for axis, low, high in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         before[axis], after[axis] = low, high
-    return pad_constant(x, before, after, value, f"{node.outputs[0]}_pad", _axis_names(node, len(x.shape)))
+    return pad_constant(x, before, after, value, f"{node.outputs[0]}_pad", axis_names(node, len(x.shape)))
 
 
 def _conv_channel(out_channel: Expr, in_channel: Expr, groups: int, group_in: int, group_out: int) -> Expr:
@@ -47,7 +47,7 @@ def _conv_channel(out_channel: Expr, in_channel: Expr, groups: int, group_in: in
 def _conv(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
     """Convolution over a zero-padded input, then bias and activation as stages that fusion keeps in registers."""
     x, weight = tensors[0], tensors[1]
-    spatial = _spatial_axes(node, len(x.shape))
+    spatial = spatial_axes(node, len(x.shape))
     channels_last = node["layout"] == "NHWC"
     channel = len(x.shape) - 1 if channels_last else 1
     kernel = weight.shape[:-2] if channels_last else weight.shape[2:]
@@ -72,7 +72,7 @@ def _conv(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
         stages.append(lambda value, c: value + tensors[2][c])
     if node["activation"] == "relu":
         stages.append(lambda value, c: maximum(value, 0.0))
-    name, names = node.outputs[0], _axis_names(node, len(x.shape))
+    name, names = node.outputs[0], axis_names(node, len(x.shape))
     out = compute(result.shape, lambda *at: reduce_sum(term(*at), axes), f"{name}_conv" if stages else name, axes=names)
     for i, stage in enumerate(stages, 1):
         previous, label = out, name if i == len(stages) else f"{name}_bias"
@@ -90,7 +90,7 @@ def _window(node: Node, rank: int) -> tuple[Callable[..., tuple[Expr, ...]], tup
 
     def at(*out: Expr) -> tuple[Expr, ...]:
         index = list(out)
-        for axis, tap, stride in zip(_spatial_axes(node, rank), axes, node["strides"], strict=True):
+        for axis, tap, stride in zip(spatial_axes(node, rank), axes, node["strides"], strict=True):
             index[axis] = out[axis] * stride + tap
         return tuple(index)
 
@@ -100,7 +100,7 @@ def _window(node: Node, rank: int) -> tuple[Callable[..., tuple[Expr, ...]], tup
 def _max_pool(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
     padded = _pad_spatial(tensors[0], node, -math.inf)
     at, axes = _window(node, len(result.shape))
-    names = _axis_names(node, len(result.shape))
+    names = axis_names(node, len(result.shape))
     return compute(result.shape, lambda *out: reduce_max(padded[at(*out)], axes), node.outputs[0], axes=names)
 
 
@@ -109,9 +109,9 @@ def _avg_pool(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tens
     x, name = tensors[0], node.outputs[0]
     padded = _pad_spatial(x, node, 0.0)
     at, axes = _window(node, len(result.shape))
-    names = _axis_names(node, len(result.shape))
+    names = axis_names(node, len(result.shape))
     total = compute(result.shape, lambda *out: reduce_sum(padded[at(*out)], axes), f"{name}_sum", axes=names)
-    spatial = _spatial_axes(node, len(result.shape))
+    spatial = spatial_axes(node, len(result.shape))
 
     def divisor(*out: Expr) -> Expr:
         if node["count_include_pad"] or not any(node["padding"]):

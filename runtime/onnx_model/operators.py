@@ -16,6 +16,7 @@ from runtime.graph_operators.base import product
 from runtime.node import Params
 from runtime.onnx_model.composed import COMPOSED_HANDLERS
 from runtime.onnx_model.shape import SHAPE_HANDLERS
+from runtime.onnx_model.transposed import conv_transpose
 from runtime.onnx_model.translation import OnnxNode, Translation, Unsupported
 
 Handler = Callable[[Translation, OnnxNode], Any]
@@ -211,6 +212,7 @@ HANDLERS: dict[str, Handler] = {
     "Identity": _identity,
     "Dropout": _identity,
     "Conv": _conv,
+    "ConvTranspose": conv_transpose,
     "MaxPool": _pool("max_pool"),
     "AveragePool": _pool("avg_pool"),
     "GlobalAveragePool": _global_pool("reduce_mean"),

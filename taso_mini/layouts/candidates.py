@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from runtime.graph import Graph, Node
-from runtime.layout import WINDOWED
+from runtime.layout import LAST, WINDOWED
 from taso_mini.layouts.implementations import FAMILIES
-from taso_mini.layouts.orders import NHWC, Order, canonical, plain, through_reshape, through_transpose
+from taso_mini.layouts.orders import Order, canonical, plain, through_reshape, through_transpose
 
 MOST = 4  # orders for one value
 Candidates = Mapping[str, tuple[Order, ...]]
@@ -58,7 +58,7 @@ def candidates(graph: Graph, fixed: frozenset[str] = frozenset()) -> Candidates:
 def seed(operator: str, rank: int) -> Order | None:
     """Return the order besides the plain one that an operator has for values of a rank, if any."""
     if operator in WINDOWED:
-        return NHWC if rank == 4 else None
+        return LAST.get(rank)
     return (*range(rank - 2), rank - 1, rank - 2) if operator == "matmul" and rank >= 2 else None
 
 

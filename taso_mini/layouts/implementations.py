@@ -25,9 +25,9 @@ from typing import Any
 
 from runtime.graph import Node, Params, TensorType
 from runtime.graph_operators.elementwise import ELEMENTWISE
-from runtime.layout import WINDOWED, moved
+from runtime.layout import KERNELS, LAST, WINDOWED, moved
 from runtime.operators import infer
-from taso_mini.layouts.orders import KERNEL, NHWC, Order, canonical, plain, stored, through_reshape, through_transpose
+from taso_mini.layouts.orders import Order, canonical, plain, stored, through_reshape, through_transpose
 
 Types = Sequence[TensorType]
 Orders = tuple[tuple[Order, ...], ...]  # for each input or output of a node, the orders to consider
@@ -96,12 +96,14 @@ def _plain_only(node: Node, types: Types, results: Types, inputs: Orders, output
 
 
 def _windowed(node: Node, types: Types, results: Types, inputs: Orders, outputs: Orders) -> Iterator[Implementation]:
-    """NCHW, and NHWC with the kernel as height, width, input and output channels."""
+    """NCHW, and NHWC with the kernel as height, width, input and output channels; images of two or three dimensions."""
     yield from _plain_only(node, types, results, inputs, outputs)
-    wanted = canonical(types[0].shape, NHWC), canonical(results[0].shape, NHWC)
-    if types[0].rank == 4 and node["layout"] == "NCHW" and wanted[0] in inputs[0] and wanted[1] in outputs[0]:
-        read = (NHWC, KERNEL, (0,))[: len(types)]
-        yield Implementation(read, (NHWC,), {"layout": "NHWC"})
+    if types[0].rank not in LAST or node["layout"] != "NCHW":
+        return
+    last = LAST[types[0].rank]
+    if canonical(types[0].shape, last) in inputs[0] and canonical(results[0].shape, last) in outputs[0]:
+        kernel = KERNELS.get(node.operator, {}).get(types[0].rank, ())
+        yield Implementation((last, kernel, (0,))[: len(types)], (last,), {"layout": "NHWC"})
 
 
 def _matmul(node: Node, types: Types, results: Types, inputs: Orders, outputs: Orders) -> Iterator[Implementation]:

@@ -42,6 +42,10 @@ for layout, image in IMAGE.items():
         strided = {"strides": (2, 1), "padding": (1, 0, 2, 1), "activation": "relu", "groups": groups, "layout": layout}
         CASES.append(("conv", [image, weight, (12,)], strided))
         CASES.append(("conv", [image, weight], {"dilations": (2, 2), "groups": groups, "layout": layout}))
+    weight = (6, 5, 4, 3) if layout == "NCHW" else (4, 3, 6, 5)
+    spread = {"strides": (2, 3), "padding": (1, 0, 2, 1), "output_padding": (1, 2), "layout": layout}
+    CASES.append(("conv_transpose", [image, weight, (5,)], spread))
+    CASES.append(("conv_transpose", [image, weight], {"padding": (3, 2, 0, 1), "layout": layout}))
     depthwise = (6, 1, 3, 3) if layout == "NCHW" else (3, 3, 1, 6)
     CASES.append(("conv", [image, depthwise], {"groups": 6, "layout": layout}))
     window = {"kernel": (3, 3), "strides": (2, 2), "padding": (1, 1, 1, 1), "layout": layout}

@@ -77,6 +77,39 @@ def test_conv_is_seven_loops(x_shape, w_shape, params, layout):
     assert np.array_equal(y, expected)
 
 
+TRANSPOSED = [
+    ((1, 2, 3, 4), (2, 3, 3, 2), {}),
+    ((2, 3, 4, 3), (3, 2, 4, 4), {"strides": (2, 2), "padding": (1, 1, 1, 1)}),
+    ((1, 2, 3, 2), (2, 3, 2, 3), {"strides": (3, 2), "padding": (1, 0, 0, 2), "output_padding": (2, 1)}),
+    ((1, 2, 2, 3, 2), (2, 2, 2, 1, 3), {"strides": (2, 1, 3), "padding": (0,) * 6, "output_padding": (1, 0, 2)}),
+]
+
+
+@pytest.mark.parametrize("x_shape, w_shape, params", TRANSPOSED)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_transposed_conv_adds_the_window_of_every_input(x_shape, w_shape, params, layout):
+    x, w, bias = (small_integers(RNG, shape) for shape in (x_shape, w_shape, w_shape[1:2]))
+    rank = len(x_shape) - 2
+    full = {"strides": (1,) * rank, "padding": (0,) * 2 * rank, "output_padding": (0,) * rank, **params}
+    strides, padding, more = full["strides"], full["padding"], full["output_padding"]
+    image, kernel = x_shape[2:], w_shape[2:]
+    out = [
+        (n - 1) * s + k + m - padding[d] - padding[rank + d]
+        for d, (n, s, k, m) in enumerate(zip(image, strides, kernel, more, strict=True))
+    ]
+    expected = np.zeros((x_shape[0], w_shape[1], *out), np.float32) + bias.reshape(-1, *(1,) * rank)
+    for at, tap in itertools.product(itertools.product(*map(range, image)), itertools.product(*map(range, kernel))):
+        place = tuple(i * s + t - p for i, s, t, p in zip(at, strides, tap, padding, strict=False))
+        if all(0 <= p < n for p, n in zip(place, out, strict=True)):
+            for o, c in itertools.product(range(w_shape[1]), range(w_shape[0])):
+                expected[(slice(None), o, *place)] += x[(slice(None), c, *at)] * w[(c, o, *tap)]
+    if layout == "NHWC":
+        x, w = np.moveaxis(x, 1, -1), np.moveaxis(w, (0, 1), (-2, -1))
+    y = run("conv_transpose", x, w, bias, **full, layout=layout)
+    y = np.moveaxis(y, -1, 1) if layout == "NHWC" else y
+    assert np.array_equal(y, expected)
+
+
 def test_conv_with_relu_is_conv_then_relu():
     x, w = small_integers(RNG, (1, 2, 4, 4)), small_integers(RNG, (3, 2, 2, 2))
     assert np.array_equal(run("conv", x, w, activation="relu"), run("relu", run("conv", x, w)))

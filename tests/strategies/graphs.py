@@ -12,7 +12,7 @@ from runtime.graph import Graph, GraphBuilder
 Shape = tuple[int, ...]
 
 # Operators whose result on small integers is exact, whatever the order of summation.
-EXACT = ("conv", "max_pool", "add", "sub", "mul", "relu", "clip", "concat", "split", "transpose", "reshape", "pad")
+EXACT = ("conv", "conv_transpose", "max_pool", "add", "sub", "mul", "relu", "clip", "concat", "split", "transpose", "reshape", "pad")
 EXACT += ("slice", "reduce_sum", "reduce_max", "matmul", "shuffle")
 INEXACT = ("avg_pool", "lrn", "softmax", "reduce_mean", "sigmoid", "tanh", "exp", "erf", "div", "sqrt")
 ALL = EXACT + INEXACT
@@ -55,7 +55,8 @@ class _Grower:
     def grow(self, operator: str) -> None:
         """Apply one operator, or nothing when no value fits."""
         makers = {"conv": self.conv, "shuffle": self.shuffle, "matmul": self.matmul, "concat": self.concat}
-        image = operator in ("conv", "shuffle", "max_pool", "avg_pool", "lrn")
+        makers["conv_transpose"] = self.conv_transpose
+        image = operator in ("conv", "conv_transpose", "shuffle", "max_pool", "avg_pool", "lrn")
         least = 0 if operator in ELEMENTWISE else 2 if operator == "matmul" else 1
         x = self.pick(lambda shape: len(shape) == 4 if image else len(shape) >= least)
         if x is None:
@@ -97,6 +98,18 @@ class _Grower:
             operands.append(self.weight((out,)))
         activation = self.draw(st.sampled_from(["none", "relu"]))
         return self.build.add("conv", *operands, dilations=dilations, groups=groups, activation=activation, **params)
+
+    def conv_transpose(self, x: str) -> str:
+        _, channels, *image = self.shape(x)
+        params = self.window(image)
+        kernel, strides, pads = params.pop("kernel"), params["strides"], params["padding"]
+        if any((n - 1) * s + k - pads[d] - pads[2 + d] < 1 for d, (n, s, k) in enumerate(zip(image, strides, kernel))):
+            params["padding"] = (0, 0, 0, 0)
+        more = tuple(self.draw(st.integers(0, stride - 1)) for stride in strides)
+        operands = [x, self.weight((channels, self.draw(extents), *kernel))]
+        if self.draw(st.booleans()):
+            operands.append(self.weight(self.shape(operands[1])[1:2]))
+        return self.build.add("conv_transpose", *operands, output_padding=more, **params)
 
     def window(self, image: list[int]) -> dict:
         kernel = tuple(self.draw(st.integers(1, min(3, n))) for n in image)
