@@ -42,7 +42,9 @@ def output_extents(image: Extents, kernel: Extents, params: Params) -> Extents:
     extents = []
     for d in range(rank):
         low, high, more = params["padding"][d], params["padding"][rank + d], params["output_padding"][d]
-        expect(low < kernel[d] and high < kernel[d], f"padding: expected less than the window {kernel}, got {low, high}")
+        expect(
+            low < kernel[d] and high < kernel[d], f"padding: expected less than the window {kernel}, got {low, high}"
+        )
         expect(more < params["strides"][d], f"output_padding: expected less than the stride, got {more}")
         extent = (image[d] - 1) * params["strides"][d] + kernel[d] - low - high + more
         expect(extent >= 1, f"padding {params['padding']} leaves nothing of spatial dimension {d}")

@@ -22,7 +22,7 @@ import numpy as np
 
 from runtime.graph import GraphBuilder
 
-Window = int | tuple[int, int]
+Window = int | tuple[int, ...]
 
 
 class Layers(GraphBuilder):
@@ -54,49 +54,55 @@ class Layers(GraphBuilder):
         channels: int,
         window: Window,
         *,
-        stride: int = 1,
+        stride: Window = 1,
         groups: int = 1,
         same: bool = True,
         relu: bool = True,
         gain: float | None = None,
     ) -> str:
         """Convolve, with a weight called `name`_w; the gain is 2 with a relu and 1 without unless given."""
-        kernel = _pair(window)
+        geometry = self._geometry(x, window, stride, same)
+        kernel = geometry.pop("kernel")
         reads = self.channels(x) // groups
         gain = (2.0 if relu else 1.0) if gain is None else gain
         w = self.random_weight(f"{name}_w", (channels, reads, *kernel), reads * math.prod(kernel), gain)
-        geometry = {"strides": (stride, stride), "padding": _padding(kernel, same)}
         activation = "relu" if relu else "none"
+        if len(kernel) != 2:
+            geometry["dilations"] = (1,) * len(kernel)
         value: str = self.add("conv", x, w, name=name, groups=groups, activation=activation, **geometry)
         return value
 
-    def max_pool(self, x: str, name: str, window: Window, *, stride: int = 1, same: bool = True) -> str:
+    def bias(self, x: str, name: str, axis: int = 1) -> str:
+        """Add a small weight called `name`_b to every channel, or along another axis; the result is `name`_biased."""
+        array = self.rng.standard_normal(self.types[x].shape[axis], dtype=np.float32) * np.float32(0.1)
+        behind = 0 if axis == -1 else self.types[x].rank - 1 - axis
+        b = self.weight(f"{name}_b", array.reshape(-1, *(1,) * behind))
+        value: str = self.add("add", x, b, name=f"{name}_biased")
+        return value
+
+    def max_pool(self, x: str, name: str, window: Window, *, stride: Window = 1, same: bool = True) -> str:
         """Take the largest element of each window."""
         return self._pool("max_pool", x, name, window, stride, same)
 
-    def avg_pool(self, x: str, name: str, window: Window, *, stride: int = 1, same: bool = True) -> str:
+    def avg_pool(self, x: str, name: str, window: Window, *, stride: Window = 1, same: bool = True) -> str:
         """Take the mean of each window; padding counts as zeros."""
         return self._pool("avg_pool", x, name, window, stride, same, count_include_pad=True)
 
-    def _pool(self, operator: str, x: str, name: str, window: Window, stride: int, same: bool, **more: bool) -> str:
-        kernel = _pair(window)
-        geometry = {"kernel": kernel, "strides": (stride, stride), "padding": _padding(kernel, same)}
-        value: str = self.add(operator, x, name=name, **geometry, **more)
+    def _pool(self, operator: str, x: str, name: str, window: Window, stride: Window, same: bool, **more: bool) -> str:
+        value: str = self.add(operator, x, name=name, **self._geometry(x, window, stride, same), **more)
         return value
+
+    def _geometry(self, x: str, window: Window, stride: Window, same: bool) -> dict[str, tuple[int, ...]]:
+        """Kernel, strides and padding for an image of as many dimensions as x has."""
+        rank = self.types[x].rank - 2
+        kernel, strides = ((n,) * rank if isinstance(n, int) else n for n in (window, stride))
+        return {"kernel": kernel, "strides": strides, "padding": tuple(n // 2 if same else 0 for n in kernel) * 2}
 
     def dense(self, x: str, name: str, columns: int, gain: float = 1.0) -> str:
         """Multiply by a weight matrix called `name`_w."""
         rows = self.types[x].shape[-1]
         value: str = self.add("matmul", x, self.random_weight(f"{name}_w", (rows, columns), rows, gain), name=name)
         return value
-
-
-def _pair(window: Window) -> tuple[int, int]:
-    return (window, window) if isinstance(window, int) else window
-
-
-def _padding(kernel: tuple[int, int], same: bool) -> tuple[int, ...]:
-    return (kernel[0] // 2, kernel[1] // 2) * 2 if same else (0, 0, 0, 0)
 
 
 def expect_positive(model: str, **sizes: int | tuple[int, ...]) -> None:

@@ -6,18 +6,21 @@ import math
 from collections import Counter
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from ansor_mini.network import default_network
 from runtime import executor
 from runtime.graph import Graph
+from runtime.layout import to_channels_last
 from runtime.machine import detect
+from runtime.onnx_export import export_onnx
 from taso_mini.graph_terms import read_node
 from taso_mini.load_model import sample_inputs
 from taso_mini.models import MODELS, PAPER_MODELS
 from tests.taso_mini.model_references import REFERENCES, Reference
 
-CLASSIFIERS = ("squeezenet", "mobilenet_v2")
+CLASSIFIERS = ("squeezenet", "mobilenet_v2", "resnet3d_18")
 # Sizes at which a plain reference is quick, and what the reference needs to know of them.
 REDUCED = [
     ("resnet50", {"image": 15, "channels": 4, "repeats": (2, 2, 1), "batch": 2}, {"repeats": (2, 2, 1)}),
@@ -41,6 +44,13 @@ REDUCED = [
     ),
     ("inception_v3", {"image": 75, "shrink": 16}, {}),
     ("squeezenet_bypass", {"image": 46, "shrink": 8, "batch": 2}, {}),
+    ("resnet3d_18", {"frames": 5, "image": 18, "channels": (4, 6, 8, 10), "classes": 7, "batch": 2}, {}),
+    ("dcgan", {"noise": 5, "channels": 8, "stages": 3, "batch": 2}, {"channels": 8}),
+    (
+        "bert_base",
+        {"layers": 2, "hidden": 24, "heads": 3, "feed_forward": 40, "sequence": 5, "batch": 2},
+        {"layers": 2, "heads": 3},
+    ),
 ]
 IDS = [f"{name}-{number}" for number, (name, _, _) in enumerate(REDUCED)]
 
@@ -66,7 +76,7 @@ def test_a_classifier_is_seeded_and_gives_probabilities(name):
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in CLASSIFIERS])
 def test_activations_of_a_whole_network_neither_vanish_nor_explode(name):
     graph = build(name)
-    (output,) = graph.evaluate(sample_inputs(graph)).values()
+    output, *_ = graph.evaluate(sample_inputs(graph)).values()
     assert 0.03 < math.sqrt(np.mean(np.square(output.astype(np.float64)))) < 30
 
 
@@ -173,6 +183,33 @@ def test_inception_v3_is_the_published_graph():
     assert graph.flops == pytest.approx(2 * 5.7e9, rel=0.02)
 
 
+def test_resnet3d_18_is_the_published_graph():
+    """33,371,472 weights in torchvision, whose stem has a window of 3 x 7 x 7 and whose normalisations have 9,600."""
+    graph = build("resnet3d_18")
+    assert operators(graph)["conv"] == 1 + 4 * 4 + 3
+    shapes = [graph.types[f"block{stage}_1_relu"].shape[1:] for stage in (1, 2, 3, 4)]
+    assert shapes == [(64, 8, 28, 28), (128, 4, 14, 14), (256, 2, 7, 7), (512, 1, 4, 4)]
+    size = sum(array.size for array in graph.weights.values())
+    assert size - 3 * 64 * 4 * 7 * 7 - 4_800 == 33_371_472 - 9_600, "each normalisation is folded into a bias"
+
+
+def test_dcgan_is_the_published_graph():
+    """Radford et al., Figure 1: 100 numbers, then 1024 to 3 channels."""
+    graph = build("dcgan")
+    shapes = [graph.types[name].shape[1:] for name in ("project_image", "up1", "up2", "up3", "image")]
+    assert shapes == [(1024, 4, 4), (512, 8, 8), (256, 16, 16), (128, 32, 32), (3, 64, 64)]
+    assert operators(graph)["conv_transpose"] == 4
+
+
+def test_bert_base_has_the_published_size():
+    """110 million weights (Devlin et al.) with 23.8 million in the embeddings; 11 billion multiply-adds."""
+    graph = build("bert_base")
+    embeddings = (30_522 + 512 + 2) * 768
+    assert sum(array.size for array in graph.weights.values()) + embeddings == 109_482_240 + 5, "and five numbers"
+    assert graph.flops == pytest.approx(2 * 11.2e9, rel=0.01)
+    assert operators(graph)["softmax"] == 12
+
+
 def test_squeezenet_with_bypasses_is_the_published_graph():
     """50 kernels in the evaluation of MetaFlow; the last pool sees 13 x 13 values."""
     graph = build("squeezenet_bypass")
@@ -188,10 +225,15 @@ def test_a_model_computes_what_its_reference_does(name, sizes, known):
     feeds = sample_inputs(graph)
     net = Reference(graph.weights)
     expected = REFERENCES[name](net, *(array.astype(np.float64) for array in feeds.values()), **known)
-    (found,) = graph.evaluate(feeds).values()
-    assert net.used == set(graph.weights)
-    assert np.abs(expected).max() > 0.01
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    found = graph.evaluate(feeds, all_values=True)
+    constants = {value for value in graph.weights if value.startswith("number")}
+    assert net.used == set(graph.weights) - constants
+    outputs = expected if isinstance(expected, tuple) else (expected,)
+    layers = {**net.values, **dict(zip(graph.outputs, outputs, strict=True))}
+    assert len(layers) > len(graph.weights) / 4, "most layers are looked at"
+    for value, wanted in layers.items():
+        assert np.abs(wanted).max() > 0.01
+        np.testing.assert_allclose(found[value], wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max(), err_msg=value)
 
 
 @pytest.mark.cc
@@ -200,10 +242,20 @@ def test_a_model_computes_what_its_reference_does(name, sizes, known):
 def test_a_compiled_model_computes_the_same(name, sizes, known, tmp_path):
     graph = build(name, **sizes)
     feeds = sample_inputs(graph)
-    (expected,) = graph.evaluate(feeds).values()
-    network = executor.build(default_network(graph, detect(), threads=1), tmp_path / "net")
-    (found,) = network.run(**feeds).values()
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    network = executor.build(default_network(to_channels_last(graph), detect(), threads=1), tmp_path / "net")
+    found = network.run(**feeds)
+    for value, wanted in graph.evaluate(feeds).items():
+        np.testing.assert_allclose(found[value], wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("name", "sizes", "known"), REDUCED, ids=IDS)
+def test_peers_run_the_very_same_graph(name, sizes, known, tmp_path):
+    graph = build(name, **sizes)
+    feeds = sample_inputs(graph)
+    export_onnx(graph, tmp_path / "model.onnx")
+    found = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(list(graph.outputs), feeds)
+    for value, wanted in zip(found, graph.evaluate(feeds).values(), strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("name", PAPER_MODELS)
@@ -227,6 +279,9 @@ def test_rules_know_most_operators_of_the_papers_networks(name):
         ("nasnet_a", {"cells": -1}, "nasnet_a: cells: expected positive integers, got -1"),
         ("nasrnn", {"hidden": 2.5}, "nasrnn: hidden: expected positive integers, got 2.5"),
         ("bert", {"heads": 3}, "bert: hidden: expected a multiple of heads = 3, got 1024"),
+        ("resnet3d_18", {"frames": 0}, "resnet3d_18: frames: expected positive integers, got 0"),
+        ("dcgan", {"channels": 12}, "dcgan: channels: expected a multiple of 8, got 12"),
+        ("bert_base", {"heads": 5}, "bert_base: hidden: expected a multiple of heads = 5, got 768"),
         ("squeezenet_bypass", {"image": 29}, "squeezenet_bypass: image: expected at least 30 pixels, got 29"),
         ("inception_v3", {"image": 64}, "inception_v3: image: expected at least 75 pixels, got 64"),
     ],
