@@ -16,8 +16,8 @@ from runtime.graph_operators.base import product
 from runtime.node import Params
 from runtime.onnx_model.composed import COMPOSED_HANDLERS
 from runtime.onnx_model.shape import SHAPE_HANDLERS
-from runtime.onnx_model.transposed import conv_transpose
 from runtime.onnx_model.translation import OnnxNode, Translation, Unsupported
+from runtime.onnx_model.transposed import conv_transpose
 
 Handler = Callable[[Translation, OnnxNode], Any]
 
