@@ -101,11 +101,11 @@ def _candidates(named: str, path: str, cuda_home: str) -> Iterator[tuple[str, st
     on_path = shutil.which("nvcc", path=path)
     if on_path:
         yield on_path, "PATH"
-    for folder, found in ((cuda_home, "$CUDA_HOME"), ("/usr/local/cuda", "/usr/local/cuda")):
-        if folder and os.access(Path(folder, "bin", "nvcc"), os.X_OK):
-            yield str(Path(folder, "bin", "nvcc")), found
-    for folder in nvidia_packages():
-        for nvcc in sorted(folder.glob("*/bin/nvcc"), reverse=True):
+    for home, found in ((cuda_home, "$CUDA_HOME"), ("/usr/local/cuda", "/usr/local/cuda")):
+        if home and os.access(Path(home, "bin", "nvcc"), os.X_OK):
+            yield str(Path(home, "bin", "nvcc")), found
+    for package in nvidia_packages():
+        for nvcc in sorted(package.glob("*/bin/nvcc"), reverse=True):
             yield str(nvcc), "the package nvidia-cuda-nvcc"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ KINDS = ("ok", "lowering_error", "compile_error", "build_timeout", "run_timeout"
 class MeasureResult:
     """One program's outcome: `kind` is one of KINDS, `seconds` per call (one entry per repeat) when it is "ok".
 
+    facts: what else is known about the compiled program, such as the registers that a GPU kernel uses.
+
     >>> MeasureResult("ok", (3e-6, 1e-6, 2e-6)).cost
     1e-06
     >>> print(MeasureResult("crash", (), "killed by SIGSEGV"))
@@ -31,6 +33,7 @@ class MeasureResult:
     kind: str
     seconds: tuple[float, ...] = ()
     reason: str = ""
+    facts: dict[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

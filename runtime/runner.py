@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -28,6 +29,7 @@ KERNELS_PER_CHILD = 400
 # The child ends itself at the time-out; should even that fail, the parent ends it this many seconds later. It covers
 # the child's start and the mapping of the case.
 GRACE_SECONDS = 30.0
+CHILD_MODULE = "runtime.runner_child"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class BuiltKernel:
 class _Child:
     """The process, its end of the pipe, and how many kernels it has run."""
 
-    def __init__(self, errors: Path) -> None:
+    def __init__(self, errors: Path, module: str) -> None:
         ours, theirs = Pipe()
         package_parent = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH", "")]))
@@ -54,7 +56,7 @@ class _Child:
         try:
             with errors.open("wb") as stderr:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "runtime.runner_child", str(theirs.fileno())],
+                    [sys.executable, "-m", module, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -103,8 +105,10 @@ class Runner:
     It holds one child process and a temporary folder with the case, both released by `close` or at exit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = CHILD_MODULE) -> None:
+        """Prepare; `module` is what the child runs, another one for other devices."""
         self._state = _State()
+        self._module = module
         self._finalizer = weakref.finalize(self, self._state.release)
         self._case: MeasureCase | None = None
         self._case_number = 0
@@ -154,12 +158,8 @@ class Runner:
 
         Raises: ValueError: no case is loaded, or the runner is closed.
         """
-        if self._case is None:
-            raise ValueError("a runner needs a case to run kernels on; call load first")
-        if not self._finalizer.alive:
-            raise ValueError("this runner is closed")
+        self._check_ready()
         request = {
-            "case": str(self._case_folder),
             "library": str(kernel.library),
             "name": kernel.name,
             "workspace_bytes": kernel.workspace_bytes,
@@ -168,22 +168,39 @@ class Runner:
             "repeats": repeats,
             "flush_bytes": flush_bytes,
         }
+        return self.request(request)
+
+    def request(self, request: Mapping[str, Any]) -> MeasureResult:
+        """Have the child do something with the loaded case within the seconds `request["run_timeout"]`.
+
+        Raises: ValueError: no case is loaded, or the runner is closed.
+        """
+        self._check_ready()
+        request = {"case": str(self._case_folder), **request}
         result, second_chance = self._attempt(request)
         return self._attempt(request)[0] if second_chance else result
 
-    def _attempt(self, request: dict[str, Any]) -> tuple[MeasureResult, bool]:
+    def _check_ready(self) -> None:
+        if self._case is None:
+            raise ValueError("a runner needs a case to run kernels on; call load first")
+        if not self._finalizer.alive:
+            raise ValueError("this runner is closed")
+
+    def _attempt(self, request: Mapping[str, Any]) -> tuple[MeasureResult, bool]:
         """One try: the result, and whether it may have been somebody else's fault."""
         state = self._state
         if state.child is not None and state.child.served >= KERNELS_PER_CHILD:
             state.stop_child()
         if state.child is None:
-            state.child = _Child(state.folder / "stderr")
+            state.child = _Child(state.folder / "stderr", self._module)
         child = state.child
         child.served += 1
         try:
             child.connection.send_bytes(json.dumps(request).encode())
             if child.connection.poll(request["run_timeout"] + GRACE_SECONDS):
-                kind, seconds, reason = json.loads(child.connection.recv_bytes())
+                kind, seconds, reason, *spent = json.loads(child.connection.recv_bytes())
+                if spent:  # the child says that it cannot run another kernel
+                    state.stop_child()
                 return MeasureResult(kind, tuple(seconds), reason), False
         except (EOFError, OSError, ValueError):
             return self._burial(child, request["run_timeout"])

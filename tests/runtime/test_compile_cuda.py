@@ -15,7 +15,8 @@ COPY = """extern "C" __global__ void __launch_bounds__(256) copy(const float* __
   B[blockIdx.x * 256 + threadIdx.x] = s[255 - threadIdx.x];
 }
 """
-SPILL = """extern "C" __global__ void __launch_bounds__(1024) spill(const float* __restrict__ A, float* __restrict__ B) {
+SPILL = """extern "C" __global__ void __launch_bounds__(1024)
+spill(const float* __restrict__ A, float* __restrict__ B) {
   float r[100], s = 0.0f;
 #pragma unroll
   for (int i = 0; i < 100; ++i) r[i] = A[i * 1024 + threadIdx.x];
