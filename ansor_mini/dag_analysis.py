@@ -117,16 +117,16 @@ def consumers_through_inlined(dag: ComputeDAG, name: str) -> tuple[str, ...]:
 
 
 def elementwise_match(dag: ComputeDAG, name: str, target: str) -> bool:
-    """Whether the only path of reads from a stage to `target` is element by element, in equal shapes."""
-    while name != target:
-        consumers = dag.consumers(name)
-        if len(consumers) != 1:
-            return False
-        consumer = consumers[0]
-        if consumer.shape != dag[name].shape or not access(consumer, name).elementwise:
-            return False
-        name = consumer.name
-    return True
+    """Whether all paths of reads from a stage lead to `target`, element by element, in equal shapes."""
+    if name == target:
+        return True
+    consumers = dag.consumers(name)
+    return bool(consumers) and all(
+        consumer.shape == dag[name].shape
+        and access(consumer, name).elementwise
+        and elementwise_match(dag, consumer.name, target)
+        for consumer in consumers
+    )
 
 
 def fusible_consumer(dag: ComputeDAG, name: str) -> str | None:

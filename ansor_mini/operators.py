@@ -11,15 +11,19 @@ What has no arithmetic (concat, split, reshape) is not declared here: see `ansor
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.definitions.base import Definition
 from ansor_mini.definitions.elementwise import ELEMENTWISE
 from ansor_mini.definitions.reduction import REDUCTION
 from ansor_mini.definitions.transposed import TRANSPOSED
 from ansor_mini.definitions.window import WINDOW
-from ansor_mini.tensor_expression import placeholder
-from runtime.graph import Graph
+from ansor_mini.sketch_hints import ALWAYS_INLINE
+from ansor_mini.tensor_expression import Tensor, placeholder
+from runtime.graph import Graph, Node
 
+EXPENSIVE = frozenset(("sigmoid", "tanh", "exp", "erf"))  # not computed twice; see `dag_analysis`
 DEFINITIONS: dict[str, Definition] = {**ELEMENTWISE, **WINDOW, **TRANSPOSED, **REDUCTION}
 
 
@@ -40,5 +44,17 @@ def declare(fragment: Graph) -> ComputeDAG:
     for node in fragment.nodes:
         output = node.outputs[0]
         operands = [tensors[name] for name in node.inputs]
-        tensors[output] = DEFINITIONS[node.operator](node, operands, fragment.types[output])
+        tensor = DEFINITIONS[node.operator](node, operands, fragment.types[output])
+        tensors[output] = _inlined(tensor) if _computed_where_read(fragment, node) else tensor
     return ComputeDAG([tensors[name] for name in fragment.outputs], [tensors[name] for name in fragment.inputs])
+
+
+def _computed_where_read(fragment: Graph, node: Node) -> bool:
+    """Whether a function of single elements has one reader, of the same shape, which computes it but once."""
+    users = fragment.users(node.outputs[0])
+    alone = node.operator in EXPENSIVE and len(users) == 1 and node.outputs[0] not in fragment.outputs
+    return alone and users[0].operator in ELEMENTWISE and users[0].inputs.count(node.outputs[0]) == 1
+
+
+def _inlined(tensor: Tensor) -> Tensor:
+    return replace(tensor, attributes={**tensor.attributes, ALWAYS_INLINE: True})

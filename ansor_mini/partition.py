@@ -2,9 +2,11 @@
 
 Paper: Ansor §3
 
-A subgraph starts at any operator and takes in the element-wise operators that follow, as long as each value between
-them has one reader, keeps its shape and is not a graph output: bias, activation and residual addition then happen while
-the value is still in registers. Concat and split are copies of their own; reshape is another view of the same memory.
+A subgraph starts at any operator and takes in the element-wise operators that follow, as long as what they read of one
+another is read by nothing else, keeps its shape and is not a graph output: bias, activation and residual addition then
+happen while the value is still in registers. A value may be read several times on the way, as in x / 2 * (1 + erf(x)),
+if all that comes of it meets again in one value. Concat and split are copies of their own; reshape is another view of
+the same memory.
 
 Equal subgraphs (same operators, parameters and shapes) have equal keys and are tuned once.
 """
@@ -12,7 +14,7 @@ Equal subgraphs (same operators, parameters and shapes) have equal keys and are 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.graph import Graph, Node
@@ -22,6 +24,7 @@ MOVEMENT = frozenset(("concat", "split"))
 VIEWS = frozenset(("reshape",))
 # Operators whose last stage is not a plain function of one reduction, so that nothing is fused behind them.
 CLOSED = frozenset(("softmax", "lrn")) | MOVEMENT | VIEWS
+FARTHEST = 16  # operators until what was read several times has to meet again
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Subgraph:
 
     @property
     def kind(self) -> str:
-        """"compute", "movement" or "view"."""
+        """ "compute", "movement" or "view"."""
         operator = self.anchor.operator
         return "movement" if operator in MOVEMENT else "view" if operator in VIEWS else "compute"
 
@@ -63,8 +66,10 @@ def partition(graph: Graph, *, fuse: bool = True) -> list[Subgraph]:
         if id(node) in taken:
             continue
         group = [node]
-        while fuse and (follower := _fusible_follower(graph, group)) is not None and id(follower) not in taken:
-            group.append(follower)
+        while fuse and (followers := _fusible_followers(graph, group, order)):
+            if any(id(follower) in taken for follower in followers):
+                break
+            group += followers
         taken.update(id(member) for member in group)
         groups.append(tuple(group))
     # A group runs when its last operator could: all other inputs of the fused operators exist by then.
@@ -72,15 +77,35 @@ def partition(graph: Graph, *, fuse: bool = True) -> list[Subgraph]:
     return [subgraph(graph, group) for group in groups]
 
 
-def _fusible_follower(graph: Graph, group: Sequence[Node]) -> Node | None:
-    """The element-wise operator that alone reads the group's result, if it may join."""
+def _fusible_followers(graph: Graph, group: Sequence[Node], order: Mapping[int, int]) -> list[Node]:
+    """The fewest element-wise operators behind a group that together have one result; none if they may not join.
+
+    They are the operators up to the group's post-dominator: taken in the graph's order until no value but the last is
+    read by others.
+    """
     if group[0].operator in CLOSED:
-        return None
-    value = group[-1].outputs[0]
-    users = graph.users(value)
-    if len(users) != 1 or value in graph.outputs or users[0].operator not in ELEMENTWISE:
-        return None
-    return users[0] if graph.types[users[0].outputs[0]] == graph.types[value] else None
+        return []
+    result = group[-1].outputs[0]
+    followers: list[Node] = []
+    while len(followers) < FARTHEST:
+        values = [result, *(node.outputs[0] for node in followers)]
+        waiting = {value: _waiting(graph, value, followers) for value in values}
+        read_outside = [value for value in values if waiting[value] or value in graph.outputs]
+        if followers and set(read_outside) <= {values[-1]}:
+            return followers
+        readers = [user for users in waiting.values() for user in users]
+        if not readers or result in graph.outputs:
+            return []
+        nearest = min(readers, key=lambda user: order[id(user)])
+        if nearest.operator not in ELEMENTWISE or graph.types[nearest.outputs[0]] != graph.types[result]:
+            return []
+        followers.append(nearest)
+    return []
+
+
+def _waiting(graph: Graph, value: str, followers: Sequence[Node]) -> list[Node]:
+    """The readers of a value that are not among these nodes."""
+    return [user for user in graph.users(value) if not any(user is node for node in followers)]
 
 
 def subgraph(graph: Graph, nodes: Sequence[Node]) -> Subgraph:

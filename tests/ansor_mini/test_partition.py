@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
+from ansor_mini.default_schedule import default_nest
 from ansor_mini.partition import partition, task_weights
 from runtime.graph import Graph, GraphBuilder
+from runtime.machine import Machine
 from tests.strategies.graphs import feeds, graphs
 
 
@@ -49,11 +51,37 @@ def test_equal_subgraphs_are_one_task() -> None:
     assert len({part.key for part in parts}) == 1 and len({part.inputs for part in parts}) == 3
 
 
-def test_a_value_read_twice_is_not_fused_away() -> None:
+def read_twice(*, output: str = "z", other: str = "exp") -> Graph:
+    """tanh(y) + exp(y) with y = relu(x)."""
     build = GraphBuilder("twice")
     y = build.add("relu", build.input("x", (2, 3)), name="y")
-    graph = build.finish(build.add("add", build.add("exp", y, name="a"), build.add("tanh", y, name="b"), name="z"))
-    assert operators(graph) == ["relu", "tanh", "exp+add"]
+    params = {"axis": 1} if other == "softmax" else {}
+    a = build.add(other, y, name="a", **params)
+    z = build.add("add", a, build.add("tanh", y, name="b"), name="z")
+    return build.finish(z if output == "z" else (output, z))
+
+
+def test_what_is_read_twice_is_fused_if_all_of_it_meets_again() -> None:
+    assert operators(read_twice()) == ["relu+exp+tanh+add"]
+
+
+def test_what_is_read_twice_stays_if_something_else_reads_on_the_way() -> None:
+    assert operators(read_twice(output="y")) == ["relu", "tanh", "exp+add"]
+    assert operators(read_twice(output="b")) == ["relu", "tanh", "exp+add"]
+    assert operators(read_twice(other="softmax")) == ["relu", "softmax", "tanh+add"]
+
+
+def test_gelu_is_one_kernel_with_its_product() -> None:
+    """x / 2 * (1 + erf(x / sqrt 2)) of a product with a bias, all in the registers of the product's tile."""
+    build = GraphBuilder("gelu")
+    x = build.add("matmul", build.input("x", (8, 16)), build.weight("w", np.ones((16, 32), np.float32)))
+    x = build.add("add", x, build.weight("b", np.ones(32, np.float32)))
+    half, slope, one = (build.weight(name, np.full((1,), 0.5, np.float32)) for name in ("half", "slope", "one"))
+    step = build.add("add", build.add("erf", build.add("mul", x, slope)), one)
+    (part,) = partition(build.finish(build.add("mul", build.add("mul", x, half), step)))
+    text = str(default_nest(part, Machine("a CPU", 1, 64, 32768, 1048576, 0, 64), 1))
+    assert text.count(" v6[") == text.count("erf(") == 1, text
+    assert text.count("local(") == 1, text
 
 
 @given(graphs())
