@@ -17,6 +17,7 @@ FORBIDDEN_IMPORTS = {
 }
 # taso_mini meets ansor_mini in its backend; beside it stand the rooms of the command that joins all three packages.
 ROOMS_THAT_IMPORT_ANSOR = {"taso_mini/ansor_backend.py", "taso_mini/compile_model.py", "taso_mini/kernel_tuning.py"}
+JOINT = "taso_mini/joint/"  # the search of graphs and loops together
 
 
 def name(path) -> str:
@@ -32,7 +33,7 @@ def test_imports_point_down(path):
 def test_taso_imports_ansor_where_the_two_are_joined_only():
     users = {name(path) for path in modules() if name(path).startswith("taso_mini/")}
     users = {file for file in users if "ansor_mini" in imported_packages(ROOT / file)}
-    assert users == ROOMS_THAT_IMPORT_ANSOR
+    assert {file for file in users if not file.startswith(JOINT)} == ROOMS_THAT_IMPORT_ANSOR
 
 
 @pytest.mark.parametrize("path", modules(), ids=name)

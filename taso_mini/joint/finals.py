@@ -1,0 +1,79 @@
+"""The end of a joint search: the graphs that are left, built from the best kernels and timed in turns; the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ansor_mini.default_schedule import default_nest
+from ansor_mini.network import assemble, nests_for
+from ansor_mini.partition import Subgraph
+from ansor_mini.task_tuner import program_of
+from runtime import executor
+from runtime.loop_nest import LoopNest
+from runtime.machine import Machine
+from runtime.network import Network
+from runtime.timing import interleaved
+from taso_mini.joint.alternatives import Alternative, Bill
+from taso_mini.joint.prices import KernelPrices
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round knew and did: the graphs with their bills before tuning, and their chances after it."""
+
+    bills: Mapping[str, Bill]
+    chances: Mapping[str, float]
+    trials: int
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The result: the chosen graph, its kernels, what it costs, and how it was found.
+
+    bills: of the graphs that were left, in the end. timed: seconds per inference of those that were built.
+    seconds: of proposing, tuning and timing.
+    """
+
+    chosen: Alternative
+    nests: Mapping[str, LoopNest]
+    bills: Mapping[str, Bill]
+    timed: Mapping[str, float]
+    rounds: tuple[Round, ...]
+    trials: int
+    seconds: float
+    stopped: str
+
+    def __str__(self) -> str:
+        """Return a line for every graph that was left: its bill, its measured latency, and which was chosen."""
+        lines = []
+        for name, own in sorted(self.bills.items(), key=lambda entry: entry[1].seconds):
+            timed = f", runs in {self.timed[name] * 1e3:.3f} ms" if name in self.timed else ""
+            lines.append(f"{'->' if name == self.chosen.name else '  '} {name:22} {own}{timed}")
+        return "\n".join(lines)
+
+
+def best_nests(alternative: Alternative, prices: KernelPrices, machine: Machine) -> dict[str, LoopNest]:
+    """The fastest recorded program of every kernel, lowered; the default schedule of what has no records."""
+
+    def best(part: Subgraph) -> LoopNest:
+        kernel = prices.kernel(part, alternative.constants(part))
+        record = prices.store.best(kernel.task) if kernel is not None else None
+        if kernel is None or record is None:
+            return default_nest(part, machine, prices.store.threads)
+        return program_of(record, kernel.dag).lower()
+
+    return nests_for(alternative.parts, best)
+
+
+def network_of(alternative: Alternative, nests: Mapping[str, LoopNest], threads: int) -> Network:
+    """The whole network of a graph and its kernels."""
+    return assemble(alternative.graph, alternative.parts, nests, threads=threads)
+
+
+def time_networks(networks: Mapping[str, Network], feeds: Mapping[str, np.ndarray], threads: int) -> dict[str, float]:
+    """Seconds per inference of networks of the same inputs, built and run in turns."""
+    built = {name: executor.build(network, threads=threads) for name, network in networks.items()}
+    return interleaved({name: network.bind(feeds) for name, network in built.items()})

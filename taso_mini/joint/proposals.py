@@ -1,0 +1,112 @@
+"""Where the graphs come from between which tuning decides.
+
+A search for substitutions needs a price for every operator, and believes it. Which graph is best once its kernels are
+tuned and fused cannot be read off such prices for sure, so several searches propose, each with another belief: what
+is fused costs little, costs nothing, costs as much as alone; prices are those of default schedules, or the best known.
+Each is an entry of a list, and a new one is one more function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime.graph import Graph, Node
+from runtime.layout import to_channels_last
+from taso_mini.ansor_backend import FUSED_SHARES
+from taso_mini.costs import CostSource, MeasuredCost, Shares, Types, Views
+from taso_mini.joint.alternatives import Alternative
+from taso_mini.joint.prices import KernelPrices
+from taso_mini.layouts.joint import JOINT, LAYOUTS, SEQUENTIAL, Search, optimize_jointly
+from taso_mini.layouts.realize import realize
+from taso_mini.optimizer import optimize
+from taso_mini.terms import Substitution
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What a proposal may look at.
+
+    defaults: prices operators under default schedules. known: prices them by the best that is known (`known_costs`).
+    search: looks for a cheaper graph under a cost source.
+    """
+
+    graph: Graph
+    rules: Sequence[Substitution]
+    defaults: CostSource
+    known: CostSource
+    search: Search = optimize
+
+
+Propose = Callable[[Beliefs], Iterator[Alternative]]
+
+
+def known_costs(prices: KernelPrices, defaults: MeasuredCost) -> MeasuredCost:
+    """Operators by their tuned or predicted seconds where there are any, else as measured under default schedules.
+
+    Until an operator is asked for exactly it is estimated at its default price, corrected by what exact prices of that
+    operator have shown so far.
+    """
+
+    def seconds(node: Node, types: Types) -> float:
+        price = prices.of_node(node, types)
+        return defaults.cost(node, types) if price is None else price.seconds
+
+    return MeasuredCost(seconds, estimates=defaults)
+
+
+def as_given(beliefs: Beliefs) -> Iterator[Alternative]:
+    """No substitutions, images in channels-last order: Ansor alone."""
+    yield Alternative("as given", to_channels_last(beliefs.graph).fold_constants())
+
+
+def by_default_schedules(beliefs: Beliefs) -> Iterator[Alternative]:
+    """What TASO chooses without knowing that kernels will be tuned: TASO, then Ansor."""
+    yield from _jointly(beliefs, fused(beliefs.defaults), {"by default schedules": JOINT})
+
+
+def by_known_prices(beliefs: Beliefs) -> Iterator[Alternative]:
+    """The best graph and layouts under the best known prices, and those of single steps on the way."""
+    names = {"by known prices": JOINT, "its layouts alone": LAYOUTS, "layouts last": SEQUENTIAL}
+    yield from _jointly(beliefs, fused(beliefs.known), names)
+
+
+def if_fused_is_free(beliefs: Beliefs) -> Iterator[Alternative]:
+    """As if element-wise operators and concatenations cost nothing."""
+    free = dict.fromkeys(FUSED_SHARES, 0.0)
+    yield from _jointly(beliefs, Views(Shares(beliefs.known, free)), {"if fused is free": JOINT})
+
+
+def if_nothing_fuses(beliefs: Beliefs) -> Iterator[Alternative]:
+    """As in the paper: every operator is a kernel of its own."""
+    yield from _jointly(beliefs, Views(beliefs.known), {"if nothing fuses": JOINT})
+
+
+PROPOSALS: Mapping[str, Propose] = {
+    "as given": as_given,
+    "by default schedules": by_default_schedules,
+    "by known prices": by_known_prices,
+    "if fused is free": if_fused_is_free,
+    "if nothing fuses": if_nothing_fuses,
+}
+
+
+def fused(costs: CostSource) -> CostSource:
+    """What the back end makes of single operators: it fuses some into others, and reads whole pieces in place."""
+    return Views(Shares(costs, FUSED_SHARES))
+
+
+def _jointly(beliefs: Beliefs, costs: CostSource, names: Mapping[str, str]) -> Iterator[Alternative]:
+    found = optimize_jointly(beliefs.graph, beliefs.rules, costs, search=beliefs.search)
+    for name, variant in names.items():
+        steps = found.steps if variant == JOINT else ()
+        yield Alternative(name, realize(found.variants[variant]), steps)
+
+
+def different(alternatives: Sequence[Alternative]) -> list[Alternative]:
+    """Those that run other kernels than all before them."""
+    kept: list[Alternative] = []
+    for alternative in alternatives:
+        if all(alternative.runs != other.runs for other in kept):
+            kept.append(alternative)
+    return kept

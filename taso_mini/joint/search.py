@@ -1,0 +1,213 @@
+"""Graph and loops searched together: propose graphs, tune the kernels that decide between them, propose again.
+
+Neither paper does this. TASO prices operators before anything is tuned; Ansor tunes whatever graph it is given.
+
+1. Propose graphs (`proposals`) under the best known prices; at first those are measurements of default schedules.
+2. Keep the few with the least bills, and the best so far.
+3. Tune all their kernels as the networks of one scheduler whose objective is the choice among them (`graph_choice`):
+   a kernel gets trials by how often it runs in the graphs that may still win.
+4. What was found goes into the record store, and teaches the model that foretells other kernels (`latency_model`); the
+   prices are better now. Again from 1, until the trials are spent.
+5. The graphs with the least bills are built and timed in turns; the fastest is the result.
+
+Every price says where it comes from, in the log and in the result.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from ansor_mini.network_tuner import NetworkTuner, Scheduling
+from runtime.graph import Graph
+from runtime.machine import Machine
+from taso_mini.costs import MeasuredCost
+from taso_mini.joint.alternatives import Alternative, Bill, bill
+from taso_mini.joint.finals import Joined, Round, best_nests, network_of, time_networks
+from taso_mini.joint.graph_choice import GraphChoice
+from taso_mini.joint.latency_model import LatencyModel
+from taso_mini.joint.prices import KernelPrices
+from taso_mini.joint.proposals import PROPOSALS, Beliefs, different, fused, known_costs
+from taso_mini.joint.store import Store
+from taso_mini.layouts.joint import Search
+from taso_mini.load_model import sample_inputs
+from taso_mini.optimizer import optimize
+from taso_mini.terms import Substitution
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class JointOptions:
+    """How hard to search.
+
+    trials, budget_seconds: programs to measure and seconds to tune in all. rounds: of proposing and tuning. keep:
+    graphs between which a round decides, at most. within: dearer ones, relative to the least bill, are not kept.
+    finalists: graphs that are built and timed; one needs no timing. proposals: names of `PROPOSALS`. search: for
+    substitutions. seed: of the tuning.
+    """
+
+    trials: float = math.inf
+    budget_seconds: float = math.inf
+    rounds: int = 3
+    keep: int = 4
+    within: float = 1.5
+    finalists: int = 3
+    proposals: Sequence[str] = tuple(PROPOSALS)
+    search: Search = optimize
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers and names.  Raises: ValueError."""
+        if math.isinf(self.trials) and math.isinf(self.budget_seconds):
+            raise ValueError("expected trials or budget_seconds, or both: the search would not end")
+        if self.trials < 0 or self.rounds < 1 or self.keep < 1 or self.finalists < 1 or self.within < 1:
+            raise ValueError(
+                "expected trials >= 0, rounds, keep and finalists >= 1 and within >= 1, got "
+                f"{self.trials}, {self.rounds}, {self.keep}, {self.finalists} and {self.within}"
+            )
+        unknown = [name for name in self.proposals if name not in PROPOSALS]
+        if unknown or not self.proposals:
+            raise ValueError(f"proposals: expected some of {', '.join(PROPOSALS)}, got {list(self.proposals)}")
+
+
+@dataclass(eq=False)
+class JointSearch:
+    """One joint search of a model.
+
+    defaults: prices operators alone under default schedules, and keeps what it measured. store: gets all records, and
+    has those of earlier searches.
+    """
+
+    graph: Graph
+    rules: Sequence[Substitution]
+    machine: Machine
+    store: Store
+    defaults: MeasuredCost
+    options: JointOptions
+    log: Log = lambda _: None
+    trials: int = 0
+    model: LatencyModel = field(init=False)
+    prices: KernelPrices = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set up the prices."""
+        self.model = LatencyModel(self.machine, self.store.threads, seed=self.options.seed)
+        self.prices = KernelPrices(self.store, fused(self.defaults), self.model)
+
+    def run(self) -> Joined:
+        """Search; Ctrl-C ends the tuning, and the best so far is the result."""
+        start, options = time.monotonic(), self.options
+        kept: list[Alternative] = []
+        rounds: list[Round] = []
+        stopped = "trials"
+        for number in range(options.rounds):
+            bills = self._candidates(kept, number)
+            kept = list(bills)
+            left = options.budget_seconds - (time.monotonic() - start)
+            share = 1 / (options.rounds - number)
+            before = self.trials
+            stopped, chances = self._tune(kept, (options.trials - self.trials) * share, left * share)
+            named = {alternative.name: own for alternative, own in bills.items()}
+            rounds.append(Round(named, chances, self.trials - before))
+            self.log(f"round {number + 1}: {self.trials} trials; chances {_percent(chances)}")
+            if stopped == "interrupted":
+                break
+        return self._finish(kept, rounds, stopped, start)
+
+    def _candidates(self, kept: Sequence[Alternative], number: int) -> dict[Alternative, Bill]:
+        """The graphs to decide between, with their bills, the least first."""
+        beliefs = Beliefs(
+            self.graph, self.rules, self.defaults, known_costs(self.prices, self.defaults), self.options.search
+        )
+        found = list(kept)
+        for name in self.options.proposals:
+            found += [_numbered(made, number) for made in PROPOSALS[name](beliefs)]
+        bills = {alternative: bill(alternative, self.prices) for alternative in different(found)}
+        ordered = sorted(bills, key=lambda alternative: bills[alternative].seconds)
+        limit = self.options.within * bills[ordered[0]].seconds
+        best = [alternative for alternative in ordered if bills[alternative].seconds <= limit][: self.options.keep]
+        for alternative in best:
+            self.log(f"{alternative.name}: {bills[alternative]}")
+        return {alternative: bills[alternative] for alternative in best}
+
+    def _tune(self, kept: Sequence[Alternative], trials: float, seconds: float) -> tuple[str, dict[str, float]]:
+        """One round of tuning; why it stopped, and each graph's chance to be the best."""
+        fixed = [bill(alternative, self.prices).fixed for alternative in kept]
+        objective = partial(GraphChoice, fixed=fixed, seed=self.options.seed)
+        with self._tuner(kept, Scheduling(objective=objective)) as tuner:
+            earlier = tuner.trials
+            last = math.inf if math.isinf(trials) else earlier + max(0, math.ceil(trials))
+            stopped = tuner.run(trials=last, budget_seconds=seconds)
+            self.trials += tuner.trials - earlier
+            self._learn(tuner)
+            chances = [1.0 / len(kept)] * len(kept)
+            if all(task.history for task in tuner.scheduler.tasks) and math.isfinite(tuner.scheduler.value):
+                histories = [task.history for task in tuner.scheduler.tasks]
+                made = tuner.scheduler.objective
+                assert isinstance(made, GraphChoice)
+                chances = made.chances(tuner.scheduler.latencies, histories).tolist()
+        return stopped, dict(zip([alternative.name for alternative in kept], chances, strict=True))
+
+    def _tuner(self, kept: Sequence[Alternative], scheduling: Scheduling) -> NetworkTuner:
+        first, *others = [(alternative.parts, frozenset(alternative.graph.weights)) for alternative in kept]
+        return NetworkTuner(
+            first[0],
+            weights=first[1],
+            others=others,
+            machine=self.machine,
+            threads=self.store.threads,
+            seed=self.options.seed,
+            records=self.store,
+            resume=list(self.store.records),
+            scheduling=scheduling,
+        )
+
+    def _learn(self, tuner: NetworkTuner) -> None:
+        """Take what was measured into the model and the prices."""
+        tasks = [task.tuner for task in tuner.tasks.values()]
+        self.model.learn({task.task.dag: (task.task.constants, task.measured) for task in tasks if task.measured})
+        self.prices.relearn()
+        for task in tuner.tasks.values():
+            kernel = self.prices.kernel(task.part, task.tuner.task.constants)
+            if kernel is not None:
+                self.prices.register(kernel)
+
+    def _finish(self, kept: Sequence[Alternative], rounds: Sequence[Round], stopped: str, start: float) -> Joined:
+        """Confirm the finalists' kernels, build them, time them in turns, choose."""
+        bills = {alternative: bill(alternative, self.prices) for alternative in kept}
+        final = sorted(bills, key=lambda alternative: bills[alternative].seconds)[: self.options.finalists]
+        if stopped != "interrupted" and self.options.trials:
+            with self._tuner(final, Scheduling()) as tuner:
+                tuner.confirm()
+        nests = {alternative.name: best_nests(alternative, self.prices, self.machine) for alternative in final}
+        timed: dict[str, float] = {}
+        if len(final) > 1:
+            networks = {made.name: network_of(made, nests[made.name], self.store.threads) for made in final}
+            timed = time_networks(networks, sample_inputs(self.graph), self.store.threads)
+        chosen = min(final, key=lambda alternative: timed.get(alternative.name, bills[alternative].seconds))
+        self.log(f"chosen: {chosen.name}")
+        return Joined(
+            chosen=chosen,
+            nests=nests[chosen.name],
+            bills={alternative.name: bill(alternative, self.prices) for alternative in kept},
+            timed=timed,
+            rounds=tuple(rounds),
+            trials=self.trials,
+            seconds=time.monotonic() - start,
+            stopped=stopped,
+        )
+
+
+def _numbered(alternative: Alternative, number: int) -> Alternative:
+    """Later rounds' graphs have the round in their names."""
+    if number == 0:
+        return alternative
+    return Alternative(f"{alternative.name} ({number + 1})", alternative.graph, alternative.steps)
+
+
+def _percent(chances: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {chance:.0%}" for name, chance in chances.items())

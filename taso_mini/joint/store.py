@@ -1,0 +1,77 @@
+"""All that has been measured so far, by task: earlier files, and one that what is measured now goes to.
+
+A search asks for the best record of a task hundreds of times, and networks share tasks; so records are indexed as they
+come. Those of another machine or another number of threads are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from ansor_mini.records import OK, Record, RecordFile, read_records
+from runtime.machine import Machine
+
+
+class Store:
+    """Records of one machine and thread count; takes new ones as a `RecordSink`.
+
+    >>> from runtime.machine import detect
+    >>> with Store(None, machine=detect()) as store:
+    ...     for seconds in (3e-6, 2e-6):
+    ...         store.append(Record("task", (), {}, "ok", (seconds,), machine=detect().line))
+    ...     print(len(store.records), store.best("task").cost, store.best("another"))
+    2 2e-06 None
+    """
+
+    def __init__(self, path: Path | None, *, machine: Machine, threads: int = 1, earlier: Sequence[Path] = ()) -> None:
+        """Read the files.
+
+        path: where new records go, which need not exist yet; None keeps them in memory. earlier: files to read only.
+        Raises: ValueError: a file holds something other than records; OSError: it cannot be read or written.
+        """
+        self.machine, self.threads = machine, threads
+        self.records: list[Record] = []
+        self._best: dict[str, Record] = {}
+        self._tried: dict[str, set[str]] = {}
+        for file in (*earlier, *([path] if path is not None and path.exists() else [])):
+            for record in read_records(file):
+                self._index(record)
+        self._file = RecordFile(path) if path is not None else None
+
+    def append(self, record: Record) -> None:
+        """Keep one record; on the disk first."""
+        if self._file is not None:
+            self._file.append(record)
+        self._index(record)
+
+    def best(self, task: str) -> Record | None:
+        """The fastest correct record of a task; None when there is none."""
+        return self._best.get(task)
+
+    def tried(self, task: str) -> int:
+        """How many different programs of a task have been measured."""
+        return len(self._tried.get(task, ()))
+
+    def _index(self, record: Record) -> None:
+        if (record.machine, record.threads) != (self.machine.line, self.threads):
+            return
+        self.records.append(record)
+        self._tried.setdefault(record.task, set()).add(f"{record.steps} {record.annotation}")
+        best = self._best.get(record.task)
+        if record.kind == OK and (best is None or record.cost < best.cost):
+            self._best[record.task] = record
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
