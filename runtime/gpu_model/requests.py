@@ -102,9 +102,7 @@ def _space(site: Site, used: frozenset[str], where: float) -> tuple[Mapping[str,
     return extents, axes
 
 
-def _joined(
-    rows: np.ndarray, item: int, buffer: Buffer, site: Site, indices: Sequence[Expr]
-) -> tuple[np.ndarray, int]:
+def _joined(rows: np.ndarray, item: int, buffer: Buffer, site: Site, indices: Sequence[Expr]) -> tuple[np.ndarray, int]:
     """Accesses of each thread to aligned neighbours as one, of up to 16 bytes; with the bytes that a lane moves."""
     vectorised = {loop.var.name for loop, _ in site.grouped if loop.kind == VECTORIZE}
     if buffer.scope != "shared" and not (indices and vectorised & free_variables(indices[-1])):

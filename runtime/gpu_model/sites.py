@@ -33,6 +33,7 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     expressions,
+    stores,
     walk_stmts,
 )
 
@@ -103,7 +104,10 @@ class Site:
         """The loops of the group, outer to inner, with their iterations in one group."""
         points, inner = 1, []
         for loop in reversed(self.sequential):
-            if self.is_unrolled(loop) or points * loop.extent <= GROUP:
+            straight = self.is_unrolled(loop)
+            if not straight and _has_barrier(loop):
+                break
+            if straight or points * loop.extent <= GROUP:
                 inner.append((loop, loop.extent))
                 points *= loop.extent
                 continue
@@ -188,6 +192,12 @@ class _Finder:
         shared_by_all = homes.get(store.buffer.name, 0) < len(threads) and store.buffer.scope in IN_REGISTERS
         collective = thread is not None and shared_by_all and not _uses(store.indices, thread.var.name)
         return Site(store, loops, guards, thread, collective, self.indexing)
+
+
+def _has_barrier(loop: For) -> bool:
+    """Whether threads wait for each other in every iteration: what is copied to shared memory is then used."""
+    inside = stores(loop.body)
+    return len(inside) > 1 and any(store.buffer.scope == "shared" for store in inside)
 
 
 def _indexing(body: Stmt) -> frozenset[str]:

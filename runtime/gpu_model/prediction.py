@@ -17,8 +17,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runtime.expr_tree import free_variables, loads, walk
 from runtime.expr import Binary, Buffer, Expr
+from runtime.expr_tree import free_variables, loads, walk
 from runtime.gpu import Gpu
 from runtime.gpu_model.occupancy import SCHEDULERS, infeasible, resident_blocks
 from runtime.gpu_model.operations import INTEGER_DIVISION, operations
@@ -129,9 +129,7 @@ def norm(limits: Iterable[float], p: float) -> float:
     return largest and largest * sum((limit / largest) ** p for limit in limits) ** (1 / p)
 
 
-def _limits(
-    kernel: Kernel, gpu: Gpu, work: _Work, accesses: Sequence[Access], at_once: int
-) -> dict[str, float]:
+def _limits(kernel: Kernel, gpu: Gpu, work: _Work, accesses: Sequence[Access], at_once: int) -> dict[str, float]:
     """Seconds that each unit needs for all blocks."""
     wave = at_once * gpu.multiprocessors
     # The multiprocessor with the most to do: whole waves, and its share of what is left.
