@@ -128,8 +128,10 @@ def _open_driver(path: str) -> Driver:
     ffi.cdef(DECLARATIONS)
     try:
         library = ffi.dlopen(path, ffi.RTLD_NOW | ffi.RTLD_LOCAL)
-    except OSError:
-        raise NoGpu(f"no GPU: this machine has no CUDA driver ({path} cannot be opened)") from None
+    except OSError as error:
+        missing = path == LIBRARY and "No such file" in str(error)
+        cause = f"there is no {path}" if missing else str(error).split("Additionally")[0].strip()
+        raise NoGpu(f"no GPU: this machine has no CUDA driver ({cause})") from None
     driver = Driver(ffi, library, path)
     code = library.cuInit(0)
     if code == NO_DEVICE:

@@ -1,7 +1,7 @@
 """A stand-in for the CUDA driver: its functions over malloc and kernels run on the CPU, to test what launches kernels.
 
 Nothing that runs on it is a measurement: its events read the host's clock. `use()` builds the library and sets
-`$MINI_CUDA_DRIVER`, which child processes inherit. `$MINI_STAND_IN` makes it fail as a GPU may (see `driver.c`).
+`$MINI_CUDA_DRIVER`, which child processes inherit. `$MINI_STAND_IN` makes it fail as a GPU may (see `driver.cpp`).
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from pathlib import Path
 from runtime.compile_c import cache_directory, find_compiler
 from runtime.compiler_process import run_compiler
 
-SOURCE = Path(__file__).with_name("driver.c")
-FLAGS = ("-O1", "-shared", "-fPIC", "-Wall")
+SOURCE = Path(__file__).with_name("driver.cpp")
+FLAGS = ("-x", "c++", "-O1", "-shared", "-fPIC", "-fno-exceptions", "-fno-rtti")
+SHIM = Path(__file__).parent.parent / "cuda_on_cpu" / "engine"
 NAME = "stand-in on a CPU"  # what the device says its name is
 
 
 def build() -> Path:
     """The library; built once.  Raises: CompilerNotFound: there is no C compiler."""
-    compiler, text = find_compiler(), SOURCE.read_bytes()
+    compiler, text = find_compiler(), SOURCE.read_bytes() + (SHIM / "interface.h").read_bytes()
     key = hashlib.sha256(text + "\0".join((compiler.version, *FLAGS)).encode()).hexdigest()[:32]
     target = cache_directory() / f"{key}.so"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             built = Path(folder) / "driver.so"
-            run_compiler([*compiler.command, *FLAGS, str(SOURCE), "-o", str(built), "-ldl"], timeout=60.0)
+            run_compiler([*compiler.command, *FLAGS, f"-I{SHIM}", str(SOURCE), "-o", str(built), "-ldl"], timeout=60.0)
             built.replace(target)
     return target
 

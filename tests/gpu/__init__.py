@@ -1,1 +1,1 @@
-"""What runs on a machine with a GPU."""
+"""What needs a GPU, or rehearses on the stand-in where there is none: `python -m tests.gpu.run`."""
