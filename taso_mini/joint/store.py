@@ -54,6 +54,11 @@ class Store:
         """How many different programs of a task have been measured."""
         return len(self._tried.get(task, ()))
 
+    @property
+    def total(self) -> int:
+        """How many different programs have been measured, of all tasks."""
+        return sum(map(len, self._tried.values()))
+
     def _index(self, record: Record) -> None:
         if (record.machine, record.threads) != (self.machine.line, self.threads):
             return
