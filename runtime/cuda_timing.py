@@ -67,8 +67,9 @@ class Graph:
             for _ in range(times):
                 call()
         finally:
-            self._graph = driver.number("cuStreamEndCapture", "CUgraph", device.stream)
-        # The flags' parameter is the function's last one, the graph its second.
+            recorded = driver.ffi.new("CUgraph *")
+            driver.call("cuStreamEndCapture", device.stream, recorded)
+        self._graph = recorded[0]
         self._launchable = driver.number("cuGraphInstantiateWithFlags", "CUgraphExec", self._graph, 0)
         self._launch, self._check = driver.library.cuGraphLaunch, driver.check
 
