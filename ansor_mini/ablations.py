@@ -26,6 +26,7 @@ from ansor_mini.population_annotation import sample_populations
 from ansor_mini.population_evolution import evolve_populations
 from ansor_mini.population_mutations import POPULATION_MUTATIONS, PopulationMutation
 from ansor_mini.sketch import Program, Sketch
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 LIMITED_INNERMOST = 16
@@ -42,7 +43,7 @@ class Search:
     sketches: Sequence[Sketch]
     model: CostModel
     rng: np.random.Generator
-    machine: Machine
+    machine: Machine | Gpu
     threads: int = 1
     options: EvolutionOptions = field(default_factory=EvolutionOptions)
     tiles: TilePolicy = register_tiles

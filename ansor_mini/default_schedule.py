@@ -50,7 +50,7 @@ def default_nest(part: Subgraph, machine: Machine, threads: int) -> LoopNest:
 
 def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[Step, ...]:
     """The steps of the default schedule of a DAG."""
-    inlined = {op.name for op in dag.ops if not dag.is_output(op) and _is_inlined(dag, op)}
+    inlined = {op.name for op in dag.ops if not dag.is_output(op) and is_inlined(dag, op)}
     steps: list[Step] = [ComputeInline(name) for name in sorted(inlined)]
     reductions = [op for op in dag.ops if op.reduce_axes and op.axes]
     consumers = {op.name: facts.fusible_consumer(dag, op.name) for op in reductions}
@@ -63,7 +63,7 @@ def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[
     return tuple(steps)
 
 
-def _is_inlined(dag: ComputeDAG, op: Tensor) -> bool:
+def is_inlined(dag: ComputeDAG, op: Tensor) -> bool:
     """Whether a stage is computed where it is read: cheap ones, and padding, whose taps a register tile then skips."""
     if facts.is_strictly_inlineable(dag, op.name):
         return True

@@ -26,6 +26,7 @@ from ansor_mini.feature_arrays import population_features
 from ansor_mini.population import Population
 from ansor_mini.program_features import featurise
 from ansor_mini.sketch import Program
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 
@@ -105,7 +106,7 @@ class LearnedModel:
         self,
         rng: np.random.Generator,
         *,
-        machine: Machine | None = None,
+        machine: Machine | Gpu | None = None,
         warmup: int = 64,
         before: CostModel | None = None,
         retrain: float = 0.0,

@@ -20,6 +20,11 @@ from runtime.compile_c import CompilerNotFound, find_compiler
 SCHEMA = 1
 OK = "ok"
 
+# Where a record's seconds come from. A model's are never mixed with measured ones; "rehearsed" ones were taken on a
+# stand-in for a GPU and mean nothing.
+MEASURED, MODEL, REHEARSED = "measured", "model", "rehearsed"
+SOURCES = (MEASURED, MODEL, REHEARSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -28,6 +33,8 @@ class Record:
     task: key of the workload. steps: the sketch's steps as text. annotation: a value for each hole.
     kind: "ok" or the kind of failure. seconds: time of each repeat (empty when it failed). reason: why it failed.
     workload: the text that builds the computation, such as "matmul:512,512,512", when it has one.
+    source: one of SOURCES; records of before there were models are measured.
+    facts: what the compiler said about the program, such as the registers of a GPU kernel.
     """
 
     task: str
@@ -41,6 +48,8 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     time: float = 0.0
     workload: str = ""
+    source: str = MEASURED
+    facts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:
@@ -95,12 +104,15 @@ def now() -> float:
     return round(time.time(), 3)
 
 
-def best_of(records: Iterable[Record], task: str | None = None, threads: int | None = None) -> Record | None:
-    """The fastest correct record, of one task and thread count when given; None when there is none."""
+def best_of(
+    records: Iterable[Record], task: str | None = None, threads: int | None = None, source: str = MEASURED
+) -> Record | None:
+    """The fastest correct record of one source, of one task and thread count when given; None when there is none."""
     fitting = [
         record
         for record in records
         if record.kind == OK
+        and record.source == source
         and (task is None or record.task == task)
         and (threads is None or record.threads == threads)
     ]

@@ -1,8 +1,9 @@
 """Records as lines of text: what many programs share is written once, as a header line, and each refers to it.
 
-A header holds the task, the sketch's steps, the names of its holes, threads, machine and versions. Its name is a hash
-of what it says, so record files can be joined with `cat`, and two processes may append to one file. The line after a
-header is small enough that 8,000 measured programs take less than a megabyte when compressed.
+A header holds the task, the sketch's steps, the names of its holes, threads, machine and versions, and where the
+seconds come from unless they were measured. Its name is a hash of what it says, so record files can be joined with
+`cat`, and two processes may append to one file. The line after a header is small enough that 8,000 measured programs
+take less than a megabyte when compressed.
 
 >>> record = Record("t", ("Fuse('C', ('i', 'j'))",), {"C.i": (4, 8), "C.unroll": 16}, "ok", (2e-6, 1e-6), time=3.0)
 >>> header, line = LineWriter().lines(record)
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Union
 
-from ansor_mini.record import OK, Record, hole_value
+from ansor_mini.record import MEASURED, OK, Record, hole_value
 
 SCHEMA = 2
 
@@ -51,10 +52,14 @@ class LineWriter:
             "machine": record.machine,
             "versions": dict(record.versions),
         }
+        if record.source != MEASURED:
+            header["source"] = record.source
         name = hashlib.sha256(_json(header).encode()).hexdigest()[:12]
         line: dict[str, Any] = {"of": name, "values": list(record.annotation.values()), "seconds": record.seconds}
         if record.kind != OK or record.reason:
             line |= {"kind": record.kind, "reason": record.reason}
+        if record.facts:
+            line["facts"] = dict(record.facts)
         lines = [] if name in self.written else [_json({"schema": SCHEMA, "header": name, **header})]
         self.written.add(name)
         return [*lines, _json({**line, "time": record.time})]
@@ -97,6 +102,7 @@ class LineReader:
             kind=fields.get("kind", OK),
             seconds=tuple(fields["seconds"]),
             reason=fields.get("reason", ""),
+            facts=fields.get("facts", {}),
             time=fields["time"],
             **header["shared"],
         )

@@ -23,12 +23,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from ansor_mini.record import OK, Record, best_of, now, versions
+from ansor_mini.record import MEASURED, MODEL, OK, REHEARSED, Record, best_of, now, versions
 from ansor_mini.record_lines import LineReader, LineWriter, Unreadable, read_lines
 
 DIGITS = 6  # significant ones of a time in `write_records`
 
-__all__ = ["OK", "Record", "RecordFile", "best_of", "now", "read_records", "versions", "write_records"]
+__all__ = [
+    "MEASURED", "MODEL", "OK", "REHEARSED", "Record", "RecordFile", "best_of", "now", "read_records", "versions",
+    "write_records",
+]  # fmt: skip
 
 
 class RecordFile:

@@ -51,7 +51,8 @@ class Task:
 class SearchOptions:
     """The policies of a search; each may be replaced.
 
-    rules: derive the sketches; None for `cpu_rules.extended_rules`, of which the paper's are `sketch_rules.CPU_RULES`.
+    rules: derive the sketches; None for the target's (`cpu_rules.extended_rules`, of which the paper's are
+    `sketch_rules.CPU_RULES`; `gpu_rules.GPU_RULES`).
     strategy: how programs are proposed, and in which part of the space (`ablations.STRATEGIES`). round_size: programs
     measured between two proposals. local: share of a round spent on mutations of the best measured programs, which
     matters while the cost model has seen little.

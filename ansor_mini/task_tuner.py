@@ -19,25 +19,23 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ansor_mini.ablations import Search, by_evolution
-from ansor_mini.admission import not_worth_building
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.cost_model import CostModel, TrivialModel
-from ansor_mini.cpu_rules.extended import extended_rules
+from ansor_mini.cost_model import CostModel
 from ansor_mini.evolution import pick, spread
 from ansor_mini.feasibility import Feasibility
-from ansor_mini.guided_model import GuidedModel
 from ansor_mini.population import Population
 from ansor_mini.population_evolution import scores_of
 from ansor_mini.population_mutations import mutate_rows
 from ansor_mini.population_space import Space
-from ansor_mini.records import OK, Record, now, versions
+from ansor_mini.records import MEASURED, OK, Record, now, versions
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.steps import parse_step
+from ansor_mini.target import Device, target_of
 from ansor_mini.task import Measurer, OnResult, RecordSink, SearchOptions, Task, TuneResult
 from runtime import debug
 from runtime.loop_nest import LoopNest
-from runtime.machine import Machine, detect
+from runtime.machine import detect
 from runtime.measure_case import MeasureResult
 
 __all__ = [
@@ -54,16 +52,14 @@ __all__ = [
 
 Observer = Callable[["TaskTuner", Record], None]
 
-RETRAIN = 0.1  # growth of the data after which it is trained again
-
 BORDERS = 1  # axes of a stage whose tiles may stick out
 ANCESTORS = 4  # best measured programs whose neighbours are looked at
 ELITE = 0.2  # share of the initial population taken from the best measured programs
 
 
-def default_model(machine: Machine, threads: int, rng: np.random.Generator) -> CostModel:
-    """Boosted trees, as the paper's, on top of a simple estimate; `LearnedModel` is the paper's alone."""
-    return GuidedModel(rng, TrivialModel(machine, threads), machine=machine, retrain=RETRAIN)
+def default_model(machine: Device, threads: int, rng: np.random.Generator) -> CostModel:
+    """The cost model that a search for a machine or a GPU learns, when it is given none."""
+    return target_of(machine, threads).model(rng)
 
 
 class TaskTuner:
@@ -83,23 +79,26 @@ class TaskTuner:
         resume: Iterable[Record] = (),
         seeds: Sequence[Program] = (),
         model: CostModel | None = None,
-        machine: Machine | None = None,
+        machine: Device | None = None,
         options: SearchOptions | None = None,
         observer: Observer | None = None,
     ) -> None:
         """Prepare the search.
 
-        measurer: measures loop nests and calls back with each number and result. records: gets each record as it is
-        known. resume: earlier records; those of this task, thread count and machine count as trials and are not
-        measured again. seeds: programs to measure first, such as the default schedule.
+        measurer: measures loop nests and calls back with each number and result; its `source`, if it has one, says
+        what records may call that. records: gets each record as it is known. resume: earlier records; those of this
+        task, thread count, machine and source count as trials and are not measured again. seeds: programs to measure
+        first, such as the default schedule. machine: a GPU, or the cores of a machine; by default those of this one.
         """
         self.task, self.rng, self.measurer, self.records, self.observer = task, rng, measurer, records, observer
         self.machine = machine or detect()
-        self.options = options or SearchOptions()
+        self.source: str = getattr(measurer, "source", MEASURED)
+        self.target = target_of(self.machine, task.threads)
+        self.options = options or self.target.options
         strategy = self.options.strategy
-        self.model = strategy.model(model or default_model(self.machine, task.threads, rng), rng)
+        self.model = strategy.model(model or self.target.model(rng), rng)
         structure = strategy.structure or self.options.structure
-        rules = extended_rules(task.constants) if self.options.rules is None else self.options.rules
+        rules = self.target.rules(task.constants) if self.options.rules is None else self.options.rules
         derived = derive(task.dag, rules, self.machine, structure=structure)
         self.sketches = tuple(map(strategy.space, derived))
         self.seeds = list(seeds)
@@ -219,7 +218,7 @@ class TaskTuner:
                 continue
             text = str(nest)
             known = text in self._texts
-            reason = "same loop nest as before" if known else not_worth_building(nest, self.task.threads)
+            reason = "same loop nest as before" if known else self.target.admit(nest)
             if reason:
                 self._reject(program, reason)
                 continue
@@ -243,6 +242,8 @@ class TaskTuner:
             machine=self.machine.line,
             versions=versions(),
             time=now(),
+            source=self.source,
+            facts=result.facts,
         )
         if self.records is not None:
             self.records.append(record)
@@ -270,8 +271,9 @@ class TaskTuner:
 
     def _resume(self, records: Iterable[Record]) -> None:
         known = {sketch.key: sketch for sketch in (*self.sketches, *(seed.sketch for seed in self.seeds))}
+        wanted = (self.task.key, self.task.threads, self.machine.line, self.source)
         for record in records:
-            if (record.task, record.threads, record.machine) != (self.task.key, self.task.threads, self.machine.line):
+            if (record.task, record.threads, record.machine, record.source) != wanted:
                 continue
             program = program_of(record, self.task.dag, known)
             self._count(program, record)

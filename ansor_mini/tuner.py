@@ -16,8 +16,8 @@ import numpy as np
 from ansor_mini.cost_model import CostModel
 from ansor_mini.records import Record
 from ansor_mini.sketch import Program
+from ansor_mini.target import Device
 from ansor_mini.task_tuner import Measurer, Observer, RecordSink, SearchOptions, Task, TaskTuner, TuneResult
-from runtime.machine import Machine
 
 DRY_ROUNDS = 3  # rounds without a new program after which a task counts as exhausted
 
@@ -35,7 +35,7 @@ def tune(
     resume: Iterable[Record] = (),
     seeds: Sequence[Program] = (),
     model: CostModel | None = None,
-    machine: Machine | None = None,
+    machine: Device | None = None,
     options: SearchOptions | None = None,
     observer: Observer | None = None,
 ) -> TuneResult:

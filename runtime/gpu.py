@@ -61,6 +61,11 @@ class Gpu:
         return self.vector_bytes // ITEM_SIZE[dtype]
 
     @property
+    def cache_line(self) -> int:
+        """Bytes of a cache line; a request moves 32-byte quarters of it."""
+        return 128
+
+    @property
     def line(self) -> str:
         """One line for reports and records.
 

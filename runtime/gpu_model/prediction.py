@@ -161,7 +161,8 @@ def _limits(kernel: Kernel, gpu: Gpu, work: _Work, accesses: Sequence[Access], a
 
 def _work(kernel: Kernel, spilled: int) -> tuple[list[Access], _Work]:
     """The accesses to global memory, and what one block asks of its multiprocessor."""
-    work, accesses = _Work(), []
+    work = _Work()
+    accesses: list[Access] = []
     warps = -(-kernel.threads // WARP)
     for site in kernel.sites:
         active = _warps(site, kernel)
