@@ -17,9 +17,9 @@ def build_with_nvcc(text: str, arch: str, timeout: float) -> Cubin:
 
 def build_for_cpu(text: str, arch: str, timeout: float) -> Cubin:
     """A library that the stand-in driver runs, whatever the architecture."""
-    from runtime.cuda_on_cpu import compile_on_cpu
+    from runtime.cuda_on_cpu.build import build_on_cpu
 
-    return Cubin(compile_on_cpu(text, checks=True).path, "cpu", {})
+    return Cubin(build_on_cpu(text, checks=True), "cpu", {})
 
 
 BUILDERS: dict[str, Builder] = {"nvcc": build_with_nvcc, "cpu": build_for_cpu}

@@ -48,8 +48,7 @@ class BuiltModule:
 
     def dynamic_shared(self, launch: Launch) -> int:
         """Bytes of shared memory to give at the launch: what it needs beyond the kernel's static arrays."""
-        own = self.cubin.kernels.get(launch.kernel)
-        return max(0, launch.shared_bytes - own.shared) if own else 0
+        return max(0, launch.shared_bytes - self.cubin.kernels.get(launch.kernel, Resources(0)).shared)
 
     @property
     def facts(self) -> dict[str, int]:

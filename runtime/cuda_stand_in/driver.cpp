@@ -149,12 +149,12 @@ Result cuModuleLoadData(Module** made, const void* image) {
     const Elf64_Ehdr* header = static_cast<const Elf64_Ehdr*>(image);
     if (memcmp(image, ELFMAG, SELFMAG)) return INVALID_IMAGE;
     if (header->e_machine == GPU_CODE) return NO_BINARY; // this is no GPU
-    const int file = memfd_create("module", 0);
+    // The file stays open: dlopen takes a path that it has seen for the library that it has, so none may come twice.
+    const int file = memfd_create("module", MFD_CLOEXEC);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
     if (file < 0 || write(file, image, image_size(header)) != (ssize_t)image_size(header)) return OUT_OF_MEMORY;
     void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    close(file);
     Module module = {library, nullptr, nullptr, nullptr};
     if (!library || !find(module.launch, library, "cuda_on_cpu_launch") ||
         !find(module.kernels, library, "cuda_on_cpu_kernels") || !find(module.kernel, library, "cuda_on_cpu_kernel")) {
