@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ansor_mini.loop_steps import Int, known
 from ansor_mini.schedule import REDUCE, At, ScheduleError, Stage, State, Step
-from runtime.loop_nest import PARALLEL, SERIAL, UNROLL, VECTORIZE
+from runtime.loop_nest import PARALLEL, SERIAL, THREAD, UNROLL, VECTORIZE
 
 
 def annotate(state: State, step: Step, stage_name: str, name: str, annotation: str) -> State:
@@ -18,7 +18,7 @@ def annotate(state: State, step: Step, stage_name: str, name: str, annotation: s
     stage = state[stage_name]
     if iterator.annotation != SERIAL:
         raise ScheduleError(f"{step}: {name} is already {iterator.annotation}", state)
-    if iterator.kind == REDUCE and annotation != UNROLL:
+    if iterator.kind == REDUCE and annotation not in (UNROLL, THREAD):
         raise ScheduleError(f"{step}: iterations of the reduction {name} depend on each other", state)
     if annotation == PARALLEL:
         _check_parallel(state, step, stage)

@@ -6,6 +6,7 @@ Going from consumers to producers:
 
 1. A stage at the root computes all of its tensor. A stage attached at a loop computes the bounding box of what is read
    inside one iteration of that loop: for an affine index, `1 + Σ |coefficient| · (extent - 1)` over the loops inside.
+   One in a GPU's shared memory computes what all threads of the block read, so loops bound to threads count as inside.
 2. The extents of a stage's axes give those of its iterators through its relations, in order.
 
 Extents are combined by the generic arithmetic of `regions` only, with no branch on a value, so that split lengths may
@@ -34,9 +35,11 @@ from ansor_mini.regions import (
     union,
 )
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
+from ansor_mini.tensor_expression import MEMORY
 from runtime.expr import Expr, Load, Var
 from runtime.expr_tree import loads, substitute, transform
 from runtime.indices.simplify import Simplifier
+from runtime.loop_nest import THREAD, VTHREAD
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ class _Inference:
         region: Region = {}
         for reader, accesses in self.reads.get(stage.name, {}).items():
             axes = self._axis_spans(self.state[reader], scope)
+            if stage.tensor.attributes.get(MEMORY) == "shared":
+                axes = self._of_all_threads(self.state[reader], axes, scope)
             for indices in accesses:
                 for axis, index in zip(stage.tensor.axes, indices):
                     span = index_span(index, axes, axis)
@@ -169,6 +174,27 @@ class _Inference:
         if len(region) < len(stage.tensor.axes):
             raise ScheduleError(f"{stage.name} is not read at {scope.stage}'s {scope.iterator}", self.state)
         return region
+
+    def _of_all_threads(self, reader: Stage, axes: Region, scope: At) -> Region:
+        """What the axes of a reader run over in all threads of a block together."""
+        moving = {
+            (name, iterator)
+            for name in (scope.stage, *self._around(scope.stage))
+            for iterator in thread_iterators(self.state[name])
+        }
+        spans = {}
+        for axis in (*reader.tensor.axes, *reader.tensor.reduce_axes):
+            span = axes[axis.name]
+            start, extent = Start(span.start.const, {}), span.extent
+            for key, coefficient in span.start.terms.items():
+                if key in moving:
+                    reach = coefficient * (self.done[key[0]].extents[key[1]] - 1)
+                    start = Start(start.const + minimum(reach, 0), start.terms)
+                    extent = extent + abs(reach)
+                else:
+                    start = start.plus(Start(0, {key: coefficient}))
+            spans[axis.name] = clip(Span(start, extent), axis)
+        return spans
 
     def _axis_spans(self, reader: Stage, scope: At) -> Region:
         """What each axis of a reader runs over within one iteration of the loop `scope`."""
@@ -233,6 +259,18 @@ class _Inference:
         for axis, span in bounds.region.items():
             spans[axis] = Span(span.start.plus(spans[axis].start), spans[axis].extent)
         return spans
+
+
+def thread_iterators(stage: Stage) -> set[str]:
+    """The iterators of a stage whose values differ between the threads of a block, virtual ones included."""
+    found = {iterator.name for iterator in stage.iterators if iterator.annotation in (THREAD, VTHREAD)}
+    for relation in reversed(stage.relations):
+        if isinstance(relation, SplitRelation):
+            if not found.isdisjoint(relation.parts):
+                found.add(relation.iterator)
+        elif relation.fused in found:
+            found.update(relation.iterators)
+    return found
 
 
 def _pick(condition: Extent, then: Region, otherwise: Region) -> Region:

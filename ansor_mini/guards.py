@@ -6,11 +6,13 @@ reduction: instead of adding zero, the nest skips the tap, which also lets the g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansor_mini.bounds import StageBounds
 from ansor_mini.schedule import SplitRelation
+from ansor_mini.tensor_expression import MEMORY
 from runtime.expr import Binary, Const, Expr, Select
 from runtime.expr_tree import free_variables, loads
 from runtime.indices.affine import Affine
@@ -57,6 +59,9 @@ def axis_guards(
     spatial: dict[Expr, None] = {}
     reduce: dict[Expr, None] = {}
     splits = [relation for relation in bounds.stage.relations if isinstance(relation, SplitRelation)]
+    if MEMORY in tensor.attributes:
+        # a guard on the outer part instead leaves vectors whole
+        splits = [relation for relation in splits if not _is_exact(relation, bounds)]
     outermost = {relation.parts[0] for relation in splits}
     for relation in splits:
         name = relation.iterator
@@ -70,6 +75,11 @@ def axis_guards(
             _add(spatial, simplifier, ">=", form, 0)
             _add(spatial, simplifier, "<", form, axis.extent)
     return [Guard.of(c, loops) for c in spatial], [Guard.of(c, loops) for c in reduce]
+
+
+def _is_exact(relation: SplitRelation, bounds: StageBounds) -> bool:
+    """Whether the parts of a split make no more iterations than there were."""
+    return bounds.extents[relation.iterator] == math.prod(bounds.extents[part] for part in relation.parts)
 
 
 def _add(found: dict[Expr, None], simplifier: Simplifier, op: str, form: Affine, limit: int) -> None:

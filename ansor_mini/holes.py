@@ -22,6 +22,7 @@ KINDS = (TILE, PARALLEL, VECTORIZE, UNROLL, LOCATION)
 
 MAX_INNERMOST = 64  # longest innermost tile, in elements
 UNROLL_STEPS = (0, 16, 64, 512)
+GPU_UNROLL_STEPS = (0, 16, 64, 512, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class HoleSpec:
     A tile hole holds `parts - 1` inner lengths, outer to inner, of an axis of `extent` elements whose innermost length
     is at most `innermost`; `reduce` tells a reduction axis. Tilings are exact, or exact for one of `rounded`, larger
     (the last tile is then cut short by a guard), with an innermost length that is a multiple of `step`: whole vectors.
+    With `choices`, a tile in two parts has one of these inner lengths, whether it divides the extent or not.
     The other kinds hold an int out of `choices`: for parallel and vectorize the number of `loops` fused, counted from
     the outermost and from the innermost; for unroll the longest body to unroll; for location 0 (inline), 1 (root) or
     2 + i (at the i-th candidate loop).
@@ -76,6 +78,8 @@ class HoleSpec:
     @property
     def values(self) -> tuple[Value, ...]:
         """Every legal value, in a fixed order."""
+        if self.kind == TILE and self.choices:
+            return tuple((choice,) for choice in self.choices)
         if self.kind == TILE:
             return tilings((self.extent, *self.rounded), self.parts, self.innermost, self.step)
         return self.choices
@@ -83,6 +87,8 @@ class HoleSpec:
     @property
     def neighbours(self) -> Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]]:
         """The function from a tiling to those one move away."""
+        if self.choices:
+            return lambda lengths: tuple((choice,) for choice in self.choices if (choice,) != lengths)
         return lambda lengths: tile_neighbours((self.extent, *self.rounded), lengths, self.innermost, self.step)
 
     def __str__(self) -> str:
@@ -142,6 +148,7 @@ def tilings(
 HEIGHTS = range(5, 15)  # rows of a register tile that keep the multiply-add units busy
 WIDTHS = range(2, 5)  # vectors in such a row
 MOST_ROUNDED = 3
+WARP = 32  # threads that run together on every GPU so far
 
 
 @lru_cache(maxsize=4096)
@@ -158,6 +165,20 @@ def rounded_extents(extent: int, lanes: int) -> tuple[int, ...]:
     ((48, 56, 50), (60, 65), ())
     """
     return _whole_vectors(extent, lanes) if lanes > 1 else _whole_rows(extent)
+
+
+@lru_cache(maxsize=4096)
+def whole_warps(extent: int) -> tuple[int, ...]:
+    """Larger extents worth tiling for a GPU instead of an awkward one: few threads idle, and the tiles are regular.
+
+    >>> whole_warps(1000), whole_warps(147), whole_warps(224), whole_warps(7)
+    ((1008, 1024), (152, 160), (), (8,))
+    """
+    if extent % WARP == 0 or extent < 4:
+        return ()
+    rounded = (-(-extent // multiple) * multiple for multiple in (4, 8, 16, WARP))
+    found = [whole for whole in dict.fromkeys(rounded) if extent < whole and whole * 7 <= extent * 8]
+    return tuple(found[-MOST_ROUNDED + 1 :])
 
 
 def _whole_vectors(extent: int, lanes: int) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ from ansor_mini.regions import Start
 from ansor_mini.schedule import REDUCE, ROOT, At, FuseRelation, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values
+from ansor_mini.tensor_expression import MEMORY
 from runtime.expr import Buffer, Expr, Load, Var
 from runtime.indices.affine import Affine, Ranges
 from runtime.indices.simplify import Simplifier
@@ -65,7 +66,11 @@ class _Loop:
 
 @dataclass
 class _Nest:
-    """A stage being emitted. update_guards hold for the update of a reduction only, guards for its start too."""
+    """A stage being emitted. update_guards hold for the update of a reduction only, guards for its start too.
+
+    together: position of the innermost loop in which all threads of a block fill shared memory; no guard may keep a
+    thread from getting there.
+    """
 
     stage: Stage
     loops: list[_Loop]
@@ -73,6 +78,7 @@ class _Nest:
     guards: list[Guard] = field(default_factory=list)
     update_guards: list[Guard] = field(default_factory=list)
     inside: dict[int, list[tuple[Buffer, Stmt]]] = field(default_factory=dict)
+    together: int = -1
 
     @property
     def first_reduction(self) -> int:
@@ -88,9 +94,8 @@ class _Lowering:
         for bounds in self.bounds.values():
             tensor, attached = bounds.stage.tensor, isinstance(bounds.stage.location, At)
             shape = tuple(bounds.region[axis.name].extent for axis in tensor.axes)
-            self.buffers[tensor.name] = Buffer(
-                self._buffer_name(tensor.name), shape, tensor.dtype, "local" if attached else "global"
-            )
+            scope = str(tensor.attributes.get(MEMORY, "local")) if attached else "global"
+            self.buffers[tensor.name] = Buffer(self._buffer_name(tensor.name), shape, tensor.dtype, scope)
         self.names = {buffer.name for buffer in self.buffers.values()}
         self.values: dict[tuple[str, str], Affine] = {}
         self.starts: dict[str, dict[str, Affine]] = {}
@@ -127,17 +132,20 @@ class _Lowering:
         names = [None if loop.var is None else loop.var.name for loop in nest.loops]
         guards = axis_guards(bounds, local, everywhere, simplifier, names)
         nest.guards, nest.update_guards = ([g for g in some if g.condition not in known] for some in guards)
+        nest.together = self._together(stage)
         self._emit_attached(nest, enclosing, known)
         simplifier.values = everywhere
         target = self.buffers[stage.name]
         indices = tuple(local[axis.name].to_expr() for axis in tensor.axes)
         value = simplifier.value(bounds.body)
         if tensor.combiner is None:
+            nest.guards = _inside(nest.guards, nest.together)
             return _assemble(nest, Store(target, indices, value))
         vectors = {loop.var.name for loop in nest.loops if loop.kind == VECTORIZE and loop.var is not None}
         conditions, value = skip_identities(value, tensor.combiner, tensor.identity, vectors)
         holds = known | {guard.condition for guard in (*nest.guards, *nest.update_guards)}
         nest.update_guards += [Guard.of(condition, names) for condition in conditions if condition not in holds]
+        nest.guards, nest.update_guards = (_inside(some, nest.together) for some in (nest.guards, nest.update_guards))
         update = Store(target, indices, tensor.combine(Load(target, indices), value))
         return _assemble(nest, update, Store(target, indices, tensor.identity))
 
@@ -188,9 +196,18 @@ class _Lowering:
                 if any(inner.kind == PARALLEL and inner.var is not None for inner in nest.loops[position + 1 :]):
                     # the cores inside share it, so it cannot belong to one of them
                     buffer = self.buffers[stage.name] = Buffer(buffer.name, buffer.shape, buffer.dtype, "global")
-                holds = {guard.condition for guard in nest.guards if guard.position <= position}
+                holds = {guard.condition for guard in nest.guards if nest.together < guard.position <= position}
                 part = self._emit(self.bounds[stage.name], dict(ranges), known | holds)
                 nest.inside.setdefault(position, []).append((buffer, part))
+
+    def _together(self, stage: Stage) -> int:
+        """Position of the innermost loop of a stage in which shared memory is filled, -1 for none."""
+        places = self.state.attached_to(stage.name)
+        inside = [p for p, name in enumerate(stage.names()) if any(map(self._fills_shared, places.get(name, ())))]
+        return max(inside, default=-1)
+
+    def _fills_shared(self, stage: Stage) -> bool:
+        return self.buffers[stage.name].scope == "shared" or self._together(stage) >= 0
 
     def _rewrite_load(self, load: Load, forms: list[Affine]) -> Expr:
         """Turn a load of a tensor into one of its buffer, relative to the region that the buffer holds."""
@@ -206,9 +223,13 @@ def _assemble(nest: _Nest, store: Stmt, start: Stmt | None = None) -> Stmt:
     first = nest.first_reduction if start is not None else -1
     body = store
     for position in range(len(nest.loops) - 1, -1, -1):
+        guards = nest.guards + nest.update_guards if position >= first else nest.guards
+        if position == nest.together:
+            body = wrap(body, guards, position)
         for buffer, part in reversed(nest.inside.get(position, [])):
             body = Allocate(buffer, block(part, body))
-        body = wrap(body, nest.guards + nest.update_guards if position >= first else nest.guards, position)
+        if position != nest.together:
+            body = wrap(body, guards, position)
         body = _loop(nest.loops[position], body)
         if position == first and start is not None:
             early = [guard for guard in nest.update_guards if guard.position < first]
@@ -223,7 +244,12 @@ def _initialise(nest: _Nest, start: Stmt, first: int) -> Stmt:
         loop = nest.loops[position]
         if loop.iterator.kind != REDUCE:
             start = _loop(loop, wrap(start, nest.guards, position))
-    return start
+    return wrap(start, nest.guards, nest.together) if nest.together >= first else start
+
+
+def _inside(guards: list[Guard], together: int) -> list[Guard]:
+    """The guards, none of them around the loop in which all threads have to be."""
+    return [Guard(guard.condition, max(guard.position, together)) for guard in guards]
 
 
 def _loop(loop: _Loop, body: Stmt) -> Stmt:

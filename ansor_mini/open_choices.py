@@ -50,7 +50,7 @@ def add_open_choices(dag: ComputeDAG, derivation: Derivation) -> Sketch:
     for stage in reversed(derivation.state.stages):
         if stage.location != INLINE:
             derivation = _open_loops(derivation, stage.name, extents)
-    return Sketch(dag, derivation.steps, derivation.holes, derivation.rules, _facts(derivation.state))
+    return Sketch(dag, derivation.steps, derivation.holes, derivation.rules, stage_facts(derivation.state))
 
 
 def is_tiled(stage: Stage) -> bool:
@@ -58,7 +58,8 @@ def is_tiled(stage: Stage) -> bool:
     return bool(stage.relations)
 
 
-def _facts(state: State) -> tuple[StageFacts, ...]:
+def stage_facts(state: State) -> tuple[StageFacts, ...]:
+    """What a cost estimate needs to know about each stage that is not inlined."""
     return tuple(
         StageFacts(
             stage.name,

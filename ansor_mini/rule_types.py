@@ -15,6 +15,7 @@ from enum import Enum
 
 from ansor_mini.schedule import Stage
 from ansor_mini.sketch import Derivation
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 
@@ -41,9 +42,9 @@ SKIP, APPLY, APPLY_AND_SKIP_REST = Verdict.SKIP, Verdict.APPLY, Verdict.APPLY_AN
 
 @dataclass(frozen=True)
 class Context:
-    """What the rules may depend on besides the state: the machine and the structure of tiled loops."""
+    """What the rules may depend on besides the state: the machine (or GPU) and the structure of tiled loops."""
 
-    machine: Machine
+    machine: Machine | Gpu
     structure: str = "SSRSRS"
 
     @property

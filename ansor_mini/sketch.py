@@ -24,6 +24,7 @@ from ansor_mini.holes import TILE, Annotation, HoleSpec, Value, freeze
 from ansor_mini.lowering import lower
 from ansor_mini.schedule import State, Step, replay
 from ansor_mini.steps import fill
+from runtime.gpu import Gpu
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
 
@@ -72,11 +73,12 @@ class Sketch:
     @cached_property
     def tiled(self) -> Mapping[str, tuple[tuple[HoleSpec, ...], tuple[HoleSpec, ...]]]:
         """For each stage with spatial tiles, those and its reduction tiles, in axis order."""
-        nodes = dict.fromkeys(hole.node for hole in self.holes if hole.kind == TILE and not hole.reduce)
+        tiles = [hole for hole in self.holes if hole.kind == TILE and not hole.choices]
+        nodes = dict.fromkeys(hole.node for hole in tiles if not hole.reduce)
         return {
             node: (
-                tuple(h for h in self.holes if h.node == node and h.kind == TILE and not h.reduce),
-                tuple(h for h in self.holes if h.node == node and h.kind == TILE and h.reduce),
+                tuple(hole for hole in tiles if hole.node == node and not hole.reduce),
+                tuple(hole for hole in tiles if hole.node == node and hole.reduce),
             )
             for node in nodes
         }
@@ -156,26 +158,32 @@ class Derivation:
 def derive(
     dag: ComputeDAG,
     rules: Sequence[Rule] | None = None,
-    machine: Machine | None = None,
+    machine: Machine | Gpu | None = None,
     *,
-    structure: str = "SSRSRS",
+    structure: str = "",
 ) -> tuple[Sketch, ...]:
     """Enumerate the sketches of a DAG.
 
-    rules: tried in order at each stage (default `sketch_rules.CPU_RULES`). structure: levels of the tiled loops, S for
-    spatial and R for reduction, outer to inner. Paper: Ansor §4.1
+    rules: tried in order at each stage (default `sketch_rules.CPU_RULES`, for a GPU `gpu_rules.rules.GPU_RULES`).
+    structure: levels of the tiled loops, S for spatial and R for reduction, outer to inner; "SSRSRS" for a CPU and
+    "SSSRRSRS" for a GPU when empty. Paper: Ansor §4.1, §4.3
     Raises: ValueError: the structure has other letters than S and R, or a tensor's hint names no axis of it.
     TypeError: a hint is not what it should be.
     """
     from ansor_mini import sketch_hints
     from ansor_mini.open_choices import add_open_choices
+    from ansor_mini.gpu_rules.bindings import add_bindings
+    from ansor_mini.gpu_rules.rules import GPU_RULES
     from ansor_mini.sketch_rules import CPU_RULES, Context
 
-    if not structure or set(structure) - set("SR"):
+    target = machine or detect()
+    structure = structure or ("SSSRRSRS" if isinstance(target, Gpu) else "SSRSRS")
+    if set(structure) - set("SR"):
         raise ValueError(f"structure must be a string of S and R, got {structure!r}")
     sketch_hints.check(dag.ops)
-    context = Context(machine or detect(), structure)
-    rules = CPU_RULES if rules is None else rules
+    context = Context(target, structure)
+    if rules is None:
+        rules = GPU_RULES if isinstance(target, Gpu) else CPU_RULES
     start = Derivation(State.initial(dag))
     work = [(start, len(start.state.stages) - 1)]
     finished: list[Derivation] = []
@@ -190,4 +198,6 @@ def derive(
                 work.extend(rule.apply(context, derivation, index))
             if verdict.last:
                 break
+    if isinstance(target, Gpu):
+        return tuple(add_bindings(dag, derivation, target) for derivation in finished)
     return tuple(add_open_choices(dag, derivation) for derivation in finished)

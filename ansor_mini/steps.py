@@ -21,6 +21,7 @@ from typing import Any
 
 from ansor_mini.annotation_steps import AutoUnroll, Parallel, Unroll, Vectorize
 from ansor_mini.cache_read import CacheRead
+from ansor_mini.gpu_steps import Bind, CacheReadShared, FollowFusedSplit
 from ansor_mini.location_steps import (
     ComputeAt,
     ComputeInline,
@@ -40,6 +41,7 @@ STEPS: dict[str, type[Step]] = {
     for kind in (
         Split, FollowSplit, Fuse, Reorder, Parallel, Vectorize, Unroll, AutoUnroll, ComputeAt, ComputeInline,
         ComputeRoot, CacheRead, CacheWrite, Rfactor, ResidueClasses, FuseParallel, FuseVectorize, Locate,
+        Bind, CacheReadShared, FollowFusedSplit,
     )
 }  # fmt: skip
 

@@ -30,6 +30,10 @@ COMBINERS: dict[str, tuple[str, float]] = {"sum": ("+", 0.0), "max": ("max", LOW
 # Attribute of a tensor that only copies its cache out: inlining it would undo the cache.
 CACHE_COPY = "cache_copy"
 
+# Attribute of a tensor that does not lie in a thread's own memory when it is computed inside another's loops: the scope
+# of its buffer, "shared" for one copy for all threads of a GPU's block.
+MEMORY = "memory"
+
 _DEFAULT_AXES = "ijklmnopqrst"
 
 

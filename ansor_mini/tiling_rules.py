@@ -7,16 +7,18 @@ Paper: Ansor §4.1, Table 1, rule 5
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ansor_mini import dag_analysis as facts
 from ansor_mini import sketch_hints as hints
-from ansor_mini.holes import TILE, HoleSpec, rounded_extents
+from ansor_mini.holes import TILE, HoleSpec, rounded_extents, whole_warps
 from ansor_mini.rule_types import APPLY, APPLY_AND_SKIP_REST, SKIP, Context, Next, Verdict, index_of, stage_at
 from ansor_mini.schedule import SPATIAL, Stage
 from ansor_mini.sketch import Derivation
 from ansor_mini.steps import CacheWrite, ComputeAt, FollowSplit, Hole, Reorder, Split, Step
 from ansor_mini.tensor_expression import Axis, Tensor
+from runtime.gpu import Gpu
 
 FUSION_LEVELS = (1, 2)
 
@@ -53,6 +55,8 @@ def _tile_hole(context: Context, tensor: Tensor, axis: Axis, letter: str) -> Hol
         return replace(hole, innermost=1)
     if letter == "R":
         return hole
+    if isinstance(context.machine, Gpu):
+        return replace(hole, rounded=whole_warps(axis.extent))
     lanes = context.machine.lanes if axis == tensor.axes[-1] else 1
     return replace(hole, rounded=rounded_extents(axis.extent, lanes), step=lanes)
 
@@ -108,18 +112,26 @@ def _fusion_levels(context: Context) -> list[int]:
 
 def apply_fusion(context: Context, derivation: Derivation, index: int) -> Next:
     """Tile a stage and compute it inside its consumer's tiles, once for each level where that can be."""
-    stage, consumer_name = stage_at(derivation, index), fusible_consumer(derivation, index)
-    assert consumer_name is not None
+    consumer = fusible_consumer(derivation, index)
+    assert consumer is not None
+    return fuse_into(context, derivation, index, consumer, _fusion_levels(context))
+
+
+def fuse_into(
+    context: Context, derivation: Derivation, index: int, consumer_name: str, levels: Sequence[int]
+) -> list[tuple[Derivation, int]]:
+    """Tile a stage and compute it inside a consumer's tiles, once for each of the levels."""
+    stage = stage_at(derivation, index)
     whole = _unsplit(stage.tensor)
-    if not _fusion_levels(context) or all(name in whole for name in stage.names(SPATIAL)):
-        return apply_tiling(context, derivation, index)
+    if not levels or all(name in whole for name in stage.names(SPATIAL)):
+        return list(apply_tiling(context, derivation, index))
     steps, holes = tile(context, stage)
     pairs = list(zip(derivation.state[consumer_name].names(), stage.names(SPATIAL)))
     split = [(own, source) for own, source in pairs if source not in whole]
     outer = [own for own, source in pairs if source in hints.names(stage.tensor, hints.NO_SPLIT_AT_OUTER)]
     inner = [own for own, source in pairs if source in hints.names(stage.tensor, hints.NO_SPLIT_AT_INNER)]
     results = []
-    for level in _fusion_levels(context):
+    for level in levels:
         follow: list[Step] = [FollowSplit(consumer_name, own, (stage.name, source), level + 1) for own, source in split]
         parts = [[f"{own}.{part}" for own, _ in split] for part in range(level + 1)]
         order = (*outer, *(name for part in parts[:-1] for name in part), *inner, *parts[-1])
