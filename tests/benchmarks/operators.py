@@ -59,12 +59,14 @@ SPREAD = 0.01
 class Worker:
     """A library's process."""
 
-    def __init__(self, library: str, threads: int) -> None:
-        """Start it."""
+    def __init__(
+        self, library: str, threads: int, module: str = "operator_worker", arguments: Sequence[str] = (str(RECORDS),)
+    ) -> None:
+        """Start it: a module of this folder that is given the library, the threads and what else it wants."""
         environment = {name: value for name, value in os.environ.items() if name not in HINDRANCES}
         environment |= {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         environment |= BINDING if threads > 1 else {}
-        command = [sys.executable, "-m", "tests.benchmarks.operator_worker", library, str(threads), str(RECORDS)]
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", library, str(threads), *arguments]
         self.library = library
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

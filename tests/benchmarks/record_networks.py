@@ -65,6 +65,11 @@ class Run:
     form: str = AS_GIVEN
     latencies: Mapping[str, float] | None = None
 
+    def __str__(self) -> str:
+        times = "".join(f", {form} {1e3 * seconds:.3f} ms" for form, seconds in (self.latencies or {}).items())
+        work = f"{self.tasks} tasks, {self.trials} trials, {self.seconds:.0f} s, ended by {self.stopped or 'force'}"
+        return f"{self.network} {self.threads}t: {work}{times}"
+
     def done(self, trials_per_task: int) -> bool:
         """Whether the network was tuned with so many trials for each task, or for as long as that promised more."""
         return self.stopped in DONE_WHEN and self.trials_per_task >= trials_per_task
@@ -249,12 +254,7 @@ def record_all(
             if time.monotonic() >= deadline:
                 return
             run = recorder.record(network, count, trials_per_task, deadline)
-            times = ", ".join(f"{form} {1e3 * seconds:.3f} ms" for form, seconds in (run.latencies or {}).items())
-            print(
-                f"{network} {count}t: {run.tasks} tasks, {run.trials} trials, {run.seconds:.0f} s, {run.stopped}; {times}",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(run, file=sys.stderr, flush=True)
             recorder.publish()
 
 

@@ -1,0 +1,210 @@
+"""Whole networks, batch 1: compiled by us, against ONNX Runtime and PyTorch on the same ONNX graph.
+
+    python -m tests.benchmarks.networks [--quick] [--networks NAME ...] [--threads N ...] [--json FILE]
+
+Our kernels are the best programs in `results/networks-records.jsonl.gz`, in the form of the network that was faster
+(`record_networks` tunes and records both; what has no record runs under its default schedule, and is counted). PyTorch
+runs eagerly, in both orders of channels, and under `torch.compile` with frozen weights. All take turns, every library
+in a process of its own; times are medians, and the peer that counts is the fastest. The error is our largest difference
+from ONNX Runtime in any output, relative to the largest magnitude in that output.
+
+`--quick` compares three small networks, without `torch.compile`, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ansor_mini.network import assemble
+from ansor_mini.partition import Subgraph, partition
+from ansor_mini.records import read_records
+from runtime import executor
+from runtime.command_line import Parser
+from runtime.graph import Graph
+from taso_mini.compile_model import relative_error
+from taso_mini.kernel_tuning import recorded_nests
+from taso_mini.load_model import sample_inputs
+from taso_mini.models import NETWORKS
+from tests.benchmarks.command import main
+from tests.benchmarks.network_cases import ALL, AS_GIVEN, RECORDS, RUNS, Model, available, chosen, forms, opened
+from tests.benchmarks.network_worker import COMPILED, numbered, save_numbered
+from tests.benchmarks.operator_worker import OURS
+from tests.benchmarks.operators import SETTLE, Worker
+from tests.benchmarks.record_networks import Run, nests_of, read_runs
+
+THREADS = (1, 2)
+QUICK = ("squeezenet", "dcgan", "nasrnn")
+ROUNDS = 9
+SLOW_SECONDS, SLOW_ROUNDS = 0.5, 5  # of a network
+WANTED, LEAST = 1.25, 1.0  # geometric mean of best peer / ours, and its least
+PEERS = ("onnxruntime", "torch")
+REFERENCE = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network compiled with recorded kernels.
+
+    untuned: kernels without a record. seconds: how long it took to compile.
+    """
+
+    form: str
+    tasks: int
+    untuned: int
+    seconds: float
+
+
+def compile_recorded(graph: Graph, threads: int, run: Run | None, folder: Path) -> Built:
+    """Compile a network with the best recorded kernels, in the form that was faster, into a folder."""
+    started = time.perf_counter()
+    name = run.form if run is not None else AS_GIVEN
+    found = forms(graph)
+    form = found.get(name, found[AS_GIVEN])
+    parts = partition(form)
+    known = recorded_nests(parts, RECORDS, threads) if RECORDS.exists() else {}
+    network = assemble(form, parts, nests_of(parts, known, threads), threads=threads)
+    executor.build(network, folder, threads=threads)
+    kernels = {part.key for part in parts if part.kind == "compute"}
+    return Built(name, len(kernels), len(kernels - set(known)), time.perf_counter() - started)
+
+
+def tuned_trials(graph: Graph, threads: int) -> float:
+    """Different programs measured for each kernel of a network on average, for so many threads."""
+    from ansor_mini.operators import declare
+
+    parts: dict[str, Subgraph] = {}
+    for form in forms(graph).values():
+        parts |= {part.key: part for part in partition(form) if part.kind == "compute"}
+    keys = {declare(part.fragment).key() for part in parts.values()}
+    records = read_records(RECORDS) if RECORDS.exists() else []
+    different = {
+        (r.task, r.steps, tuple(sorted(r.annotation.items())))
+        for r in records
+        if r.threads == threads and r.task in keys
+    }
+    return len(different) / max(1, len(keys))
+
+
+def compare(model: Model, folder: Path, threads: int, quick: bool) -> tuple[dict[str, float], float]:
+    """Seconds of all programs of a network, medians over rounds; and our error."""
+    feeds = list(sample_inputs(model.graph, 0).values())
+    save_numbered(folder / "feeds.npz", feeds)
+    libraries = [OURS, *(name for name in PEERS if find_spec(name) is not None)]
+    with ExitStack() as stack:
+        programs: dict[str, Worker] = {}
+        for library in libraries:
+            worker = stack.enter_context(Worker(library, threads, "network_worker", ()))
+            path = folder / "ours" if library == OURS else model.path
+            names = worker.ask(load=str(path), feeds=str(folder / "feeds.npz"))["programs"]
+            programs |= {name: worker for name in names if not (quick and name == COMPILED)}
+        seconds = _turns(programs, threads, quick)
+        return seconds, _error(programs, list(model.graph.outputs), folder)
+
+
+def _turns(programs: Mapping[str, Worker], threads: int, quick: bool) -> dict[str, float]:
+    length = {"seconds": 0.05 if quick else 0.2, "warm": 0.02, "calls": 1 if quick else 2}
+    turns: dict[str, list[float]] = {name: [] for name in programs}
+    names = list(programs)
+    for start in range(3 if quick else ROUNDS):
+        if start >= SLOW_ROUNDS and turns[OURS][0] > SLOW_SECONDS:
+            break
+        for name in names[start % len(names) :] + names[: start % len(names)]:
+            turns[name].append(programs[name].ask(turn=name, **length)["seconds"])
+            time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
+    return {name: statistics.median(times) for name, times in turns.items()}
+
+
+def _error(programs: Mapping[str, Worker], outputs: Sequence[str], folder: Path) -> float:
+    """Of our outputs against ONNX Runtime's, or the last peer's without it; nothing to compare is an error of 0."""
+    reference = REFERENCE if REFERENCE in programs else list(programs)[-1]
+    answers = []
+    for name in (OURS, reference):
+        file = folder / f"answer{len(answers)}.npz"
+        programs[name].ask(answer=name, file=str(file))
+        answers.append(dict(zip(outputs, numbered(str(file)), strict=True)))
+    return relative_error(*answers)
+
+
+def row_of(seconds: Mapping[str, float], error: float, built: Built, run: Run | None, trials: float) -> dict[str, Any]:
+    """What is reported of a network."""
+    peer = min((name for name in seconds if name != OURS), key=seconds.__getitem__, default=OURS)
+    return {
+        "ours_ms": round(1e3 * seconds[OURS], 4),
+        "best_peer": peer,
+        "best_peer_ms": round(1e3 * seconds[peer], 4),
+        "ratio": round(seconds[peer] / seconds[OURS], 3),
+        "all_ms": {name: round(1e3 * value, 4) for name, value in seconds.items()},
+        "max_relative_error": error,
+        "form": built.form,
+        "tasks": built.tasks,
+        "untuned": built.untuned,
+        "trials_per_task": round(trials, 1),
+        "tuning_seconds": run.seconds if run is not None else 0.0,
+        "compile_seconds": round(built.seconds, 2),
+    }
+
+
+HEAD = f"{'':20}{'ours ms':>10}{'peer ms':>10} {'best peer':20}{'ratio':>7}{'error':>10}"
+HEAD += f"{'trials/task':>12}{'tuned s':>9}{'untuned':>8}"
+
+
+def print_row(name: str, row: Mapping[str, Any]) -> None:
+    """One line of the table."""
+    print(
+        f"{name:20}{row['ours_ms']:10.3f}{row['best_peer_ms']:10.3f} {row['best_peer']:20}{row['ratio']:7.2f}"
+        f"{row['max_relative_error']:10.1e}{row['trials_per_task']:12.1f}{row['tuning_seconds']:9.0f}{row['untuned']:8d}",
+        flush=True,
+    )
+
+
+def one_network(name: str, threads: int, quick: bool, runs: Mapping[tuple[str, int], Run]) -> dict[str, Any]:
+    """Compile a network and compare it."""
+    run = runs.get((name, threads))
+    with opened(name) as model, tempfile.TemporaryDirectory(prefix="mini-compilers-networks-") as scratch:
+        folder = Path(scratch)
+        built = compile_recorded(model.graph, threads, run, folder / "ours")
+        seconds, error = compare(model, folder, threads, quick)
+        return row_of(seconds, error, built, run, tuned_trials(model.graph, threads))
+
+
+def networks(quick: bool, options: argparse.Namespace) -> dict[str, Any]:
+    """All networks with each number of threads."""
+    names = chosen(options.networks or (QUICK if quick else ["all"]))
+    runs, figures = read_runs(RUNS), {}
+    rows: dict[str, dict[str, Any]] = {}
+    for threads in options.threads:
+        print(f"\n{threads} thread{'s' if threads > 1 else ''}\n{HEAD}", flush=True)
+        for name in names:
+            if not available(name):
+                print(f"{name:20} the package that it comes from is not installed")
+                continue
+            row = rows.setdefault(name, {})[f"{threads}t"] = one_network(name, threads, quick, runs)
+            print_row(name, row)
+        for group, members in (("", NETWORKS), ("light_", [name for name in ALL if name not in NETWORKS])):
+            ratios = [rows[name][f"{threads}t"]["ratio"] for name in members if name in rows]
+            if ratios:
+                mean = figures[f"{group}geomean_{threads}t"] = round(statistics.geometric_mean(ratios), 3)
+                least = figures[f"{group}min_{threads}t"] = min(ratios)
+                print(f"geometric mean {mean} (wanted: {WANTED}), least {least} (wanted: {LEAST})")
+    return {**figures, "networks": rows}
+
+
+def add_arguments(parser: Parser) -> None:
+    """What this benchmark can be told besides."""
+    names = f"papers, light, all, or some of {', '.join(ALL)}"
+    parser.add_argument("--networks", nargs="+", metavar="NAME", help=f"{names} (default: all)")
+    parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS), help="numbers of threads")
+
+
+if __name__ == "__main__":
+    sys.exit(main("networks", networks, __doc__ or "", add_arguments))

@@ -1,0 +1,150 @@
+"""The benchmark of whole networks at toy size: what is recorded, what is taken up again, and what peers compute."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, note
+
+from ansor_mini.records import read_records
+from taso_mini.models import MODELS
+from tests.benchmarks import networks
+from tests.benchmarks.network_cases import AS_GIVEN, SUBSTITUTED, chosen, forms, graph_of
+from tests.benchmarks.network_worker import numbered, save_numbered
+from tests.benchmarks.operator_worker import OURS
+from tests.benchmarks.record_networks import Recorder, Run, read_runs, record_all
+from tests.strategies.graphs import ALL, feeds, graphs
+
+SMALL = {"cell": partial(MODELS["nasrnn"], hidden=128, steps=2), "twin": partial(MODELS["nasrnn"], hidden=128, steps=3)}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, make in SMALL.items():
+        monkeypatch.setitem(MODELS, name, make)
+
+
+def recorder(folder) -> Recorder:
+    return Recorder(folder / "store.jsonl", folder / "records.jsonl.gz", folder / "runs.json")
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+def test_recording_is_shared_and_taken_up_again(small, tmp_path, capsys):
+    first = recorder(tmp_path)
+    record_all(first, ["cell"], [1], 2, math.inf)
+    (run,) = first.runs.values()
+    assert run.stopped == "trials" and run.trials == 2 * run.tasks
+    assert set(run.latencies) == {AS_GIVEN, SUBSTITUTED} and run.latencies[run.form] == min(run.latencies.values())
+    written = (tmp_path / "store.jsonl").read_bytes()
+
+    again = recorder(tmp_path)
+    record_all(again, ["cell"], [1], 2, math.inf)
+    assert (tmp_path / "store.jsonl").read_bytes() == written, "what is done is not done again"
+    assert again.runs == first.runs
+
+    (tmp_path / "store.jsonl").unlink()
+    last = recorder(tmp_path)
+    known = {record.task for record in last.earlier()}
+    record_all(last, ["twin"], [1], 2, math.inf)
+    shared = [record for record in read_records(tmp_path / "store.jsonl") if record.task in known]
+    twin = last.runs["twin", 1]
+    assert twin.trials <= 2 * twin.tasks + len(known), "records of another network count"
+    assert len(shared) <= 4 * len(known), "beside the last comparison"
+    assert set(read_runs(tmp_path / "runs.json")) == {("cell", 1), ("twin", 1)}
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+def test_no_time_means_no_trials_and_an_unfinished_run(small, tmp_path, capsys):
+    idle = recorder(tmp_path)
+    record_all(idle, ["cell"], [1], 2, 0.0)
+    assert not idle.runs
+    run = idle.record("cell", 1, 2, -math.inf)
+    assert (run.trials, run.stopped) == (0, "budget")
+    assert not run.done(2)
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+def test_programs_of_one_thread_seed_those_of_two(small, tmp_path):
+    one = recorder(tmp_path)
+    one.record("cell", 1, 3, math.inf)
+    two = one.record("cell", 2, 3, math.inf)
+    assert two.trials > two.tasks
+    annotated = [record for record in one.earlier() if record.annotation]
+    of_one = {(r.task, r.steps) for r in annotated if r.threads == 1}
+    assert of_one & {(r.task, r.steps) for r in annotated if r.threads == 2}
+
+
+def test_a_run_is_done_with_enough_trials_only():
+    run = Run("cell", 1, 20, stopped="trials")
+    assert run.done(20) and run.done(10) and not run.done(30)
+    assert not Run("cell", 1, 20, stopped="budget").done(20)
+
+
+def test_groups_stand_for_their_networks():
+    assert len(chosen(["papers"])) == 10 and len(chosen(["light"])) == 10
+    assert chosen(["squeezenet", "papers"])[0] == "squeezenet" and len(chosen(["squeezenet", "papers"])) == 10
+    with pytest.raises(ValueError, match="'lenet'"):
+        chosen(["lenet"])
+
+
+def test_forms_compute_the_same(small):
+    graph = graph_of("cell")
+    found = forms(graph)
+    assert list(found) == [AS_GIVEN, SUBSTITUTED]
+    rng = np.random.default_rng(0)
+    given = {name: rng.standard_normal(kind.shape).astype(np.float32) for name, kind in graph.inputs.items()}
+    for form in found.values():
+        for name, wanted in graph.evaluate(given).items():
+            np.testing.assert_allclose(form.evaluate(given)[name], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_arrays_keep_their_order(tmp_path):
+    arrays = [np.full((i + 1,), i, np.float32) for i in range(12)]
+    save_numbered(tmp_path / "a.npz", arrays)
+    for found, wanted in zip(numbered(str(tmp_path / "a.npz")), arrays, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_row_names_the_fastest_peer():
+    built = networks.Built(AS_GIVEN, 7, 1, 2.0)
+    row = networks.row_of({OURS: 0.002, "torch": 0.006, "onnxruntime": 0.003}, 1e-6, built, None, 12.34)
+    assert (row["best_peer"], row["ratio"], row["ours_ms"], row["trials_per_task"]) == ("onnxruntime", 1.5, 2.0, 12.3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@given(graphs(tuple(operator for operator in ALL if operator not in ("lrn", "conv_transpose"))))
+def test_pytorch_computes_what_the_reference_computes(graph):
+    import torch
+
+    from tests.benchmarks.torch_graph import torch_module
+
+    note(str(graph))
+    given = feeds(graph)
+    module = torch_module(graph)
+    found = module(*(torch.from_numpy(given[name]) for name in graph.inputs))
+    for (name, wanted), value in zip(graph.evaluate(given).items(), found, strict=True):
+        scale = max(1.0, float(np.nanmax(np.abs(wanted), initial=0.0)))
+        np.testing.assert_allclose(value.numpy(), wanted, rtol=1e-4, atol=1e-4 * scale, err_msg=name)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.parametrize("name", ["dcgan", "resnet3d_18"])
+def test_pytorch_computes_the_networks_with_operators_of_their_own(name):
+    import torch
+
+    from taso_mini.load_model import sample_inputs
+    from tests.benchmarks.torch_graph import torch_module
+
+    sizes = {"dcgan": {"channels": 16}, "resnet3d_18": {"frames": 4, "image": 16, "channels": (4, 4, 8, 8)}}[name]
+    graph = MODELS[name](np.random.default_rng(0), **sizes)
+    given = sample_inputs(graph, 0)
+    (found,) = torch_module(graph)(*map(torch.from_numpy, given.values()))
+    (wanted,) = graph.evaluate(given).values()
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-3, atol=1e-5)
