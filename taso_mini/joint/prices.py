@@ -149,15 +149,20 @@ class KernelPrices:
         """Forget what the model said before it learned more."""
         self.predictions.clear()
 
-    def of_node(self, node: Node, types: Types) -> Price | None:
-        """The price of one operator; None when it is to be priced alone, under its default schedule.
+    def tuned_node(self, node: Node, types: Types) -> Price | None:
+        """The price of one operator that begins a tuned kernel, None for others.
 
-        What begins a kernel that is tuned costs what the fastest such kernel does: what is fused behind it comes cheap.
+        It costs what the fastest such kernel does: what is fused behind it comes cheap.
         """
         known = self._anchored.get(full_configuration(node, types), ())
         found = [seconds for kernel in known if (seconds := tuned_seconds(self, kernel)) is not None]
-        if found:
-            return Price(min(found), TUNED)
+        return Price(min(found), TUNED) if found else None
+
+    def of_node(self, node: Node, types: Types) -> Price | None:
+        """The price of one operator; None when it is to be priced alone, under its default schedule."""
+        tuned = self.tuned_node(node, types)
+        if tuned is not None:
+            return tuned
         kernel = self._alone(node, types)
         if kernel is None:
             return None

@@ -27,7 +27,7 @@ from taso_mini.terms import Substitution
 class Beliefs:
     """What a proposal may look at.
 
-    defaults: prices operators under default schedules. known: prices them by the best that is known (`known_costs`).
+    defaults: prices operators under default schedules. known: prices them by the best that is known (`KnownCosts`).
     search: looks for a cheaper graph under a cost source.
     """
 
@@ -41,18 +41,30 @@ class Beliefs:
 Propose = Callable[[Beliefs], Iterator[Alternative]]
 
 
-def known_costs(prices: KernelPrices, defaults: MeasuredCost) -> MeasuredCost:
+class KnownCosts:
     """Operators by their tuned or predicted seconds where there are any, else as measured under default schedules.
 
-    Until an operator is asked for exactly it is estimated at its default price, corrected by what exact prices of that
-    operator have shown so far.
+    Until an operator that is not tuned is asked for exactly it is estimated at its default price, corrected by what
+    exact prices of that operator have shown so far.
     """
 
-    def seconds(node: Node, types: Types) -> float:
-        price = prices.of_node(node, types)
-        return defaults.cost(node, types) if price is None else price.seconds
+    def __init__(self, prices: KernelPrices, defaults: MeasuredCost) -> None:
+        """Ask `prices` first, then `defaults`."""
+        self.prices, self.defaults = prices, defaults
+        self._settled = MeasuredCost(self._seconds, estimates=defaults)
 
-    return MeasuredCost(seconds, estimates=defaults)
+    def estimate(self, node: Node, types: Types) -> float:
+        """Return the tuned seconds, or an estimate."""
+        tuned = self.prices.tuned_node(node, types)
+        return self._settled.estimate(node, types) if tuned is None else tuned.seconds
+
+    def cost(self, node: Node, types: Types) -> float:
+        """Return the best known seconds, measuring a default schedule if there are none."""
+        return self._settled.cost(node, types)
+
+    def _seconds(self, node: Node, types: Types) -> float:
+        price = self.prices.of_node(node, types)
+        return self.defaults.cost(node, types) if price is None else price.seconds
 
 
 def as_given(beliefs: Beliefs) -> Iterator[Alternative]:

@@ -30,7 +30,7 @@ from taso_mini.joint.finals import Joined, Round, best_nests, network_of, time_n
 from taso_mini.joint.graph_choice import GraphChoice
 from taso_mini.joint.latency_model import LatencyModel
 from taso_mini.joint.prices import KernelPrices
-from taso_mini.joint.proposals import PROPOSALS, Beliefs, different, fused, known_costs
+from taso_mini.joint.proposals import PROPOSALS, Beliefs, KnownCosts, different, fused
 from taso_mini.joint.store import Store
 from taso_mini.layouts.joint import Search
 from taso_mini.load_model import sample_inputs
@@ -121,7 +121,7 @@ class JointSearch:
     def _candidates(self, kept: Sequence[Alternative], number: int) -> dict[Alternative, Bill]:
         """The graphs to decide between, with their bills, the least first."""
         beliefs = Beliefs(
-            self.graph, self.rules, self.defaults, known_costs(self.prices, self.defaults), self.options.search
+            self.graph, self.rules, self.defaults, KnownCosts(self.prices, self.defaults), self.options.search
         )
         found = list(kept)
         for name in self.options.proposals:
