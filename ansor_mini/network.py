@@ -2,8 +2,8 @@
 
 Paper: Ansor §3
 
-`plain_nests`, `default_nests` and the best records of a search each give a loop nest per subgraph key; `assemble` turns
-a graph and such a choice into a `runtime.network.Network`, which `runtime.executor` compiles.
+`plain_nest`, `unsearched_nest` and the best records of a search each give a loop nest per subgraph key; `assemble`
+turns a graph and such a choice into a `runtime.network.Network`, which `runtime.executor` compiles.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 
 from ansor_mini.concat_fusion import join_concats
 from ansor_mini.data_movement import concat_nest, split_nest
-from ansor_mini.default_schedule import default_nest
+from ansor_mini.gpu_movement import gpu_movement_nest
 from ansor_mini.layout_rewrite import rewrite_layout
 from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph, partition
-from ansor_mini.schedule import initial_state
+from ansor_mini.schedule import initial_state, replay
+from ansor_mini.target import Device, target_of
+from runtime.gpu import Gpu
 from runtime.graph import Graph, Node
 from runtime.layout import is_view
 from runtime.loop_nest import LoopNest
-from runtime.machine import Machine
 from runtime.network import KernelCall, Network
 
 Nests = Mapping[str, LoopNest]
@@ -50,19 +51,33 @@ def plain_network(graph: Graph) -> Network:
     return assemble(graph, parts, nests_for(parts, plain_nest), threads=1, optimize=False)
 
 
-def default_network(graph: Graph, machine: Machine, threads: int) -> Network:
-    """Fused subgraphs under the heuristic schedule, without search."""
+def default_network(graph: Graph, device: Device, threads: int = 1) -> Network:
+    """Fused subgraphs under the heuristic schedule of a machine's cores or a GPU, without search."""
     parts = partition(graph)
-    return assemble(graph, parts, nests_for(parts, lambda part: default_nest(part, machine, threads)), threads=threads)
+    nests = nests_for(parts, lambda part: unsearched_nest(part, device, threads))
+    return assemble(graph, parts, nests, threads=threads, gpu=device if isinstance(device, Gpu) else None)
+
+
+def unsearched_nest(part: Subgraph, device: Device, threads: int = 1) -> LoopNest:
+    """The default schedule of a fused subgraph on a machine's cores or a GPU, lowered."""
+    dag = declare(part.fragment)
+    return lower(replay(dag, target_of(device, threads).default(dag)))
 
 
 def assemble(
-    graph: Graph, parts: Sequence[Subgraph], nests: Nests, *, threads: int, optimize: bool = True
+    graph: Graph,
+    parts: Sequence[Subgraph],
+    nests: Nests,
+    *,
+    threads: int = 1,
+    optimize: bool = True,
+    gpu: Gpu | None = None,
 ) -> Network:
     """Put the kernels of a partitioned graph together.
 
     optimize: store weights as their kernels read them, let kernels write straight into concatenated tensors, and read
         the pieces of a split where they are, if they are whole.
+    gpu: what the nests are for, when that is a GPU; weights stay as they are there.
     Raises: KeyError: a compute subgraph has no loop nest.
     """
     calls: list[KernelCall] = []
@@ -72,14 +87,16 @@ def assemble(
     for part in parts:
         if part.kind == "compute":
             call = KernelCall(nests[part.key], part.inputs, part.outputs)
-            calls.append(_packed(call, weights) if optimize else call)
+            calls.append(_packed(call, weights) if optimize and gpu is None else call)
         elif optimize and part.anchor.operator == "split" and is_view(part.anchor, [graph.types[part.inputs[0]]]):
             start = 0
             for value in part.outputs:
                 aliases[value], starts[value] = part.inputs[0], start
                 start += graph.types[value].nbytes
         elif part.kind == "movement":
-            nest = movement_nest(graph, part.anchor, threads, f"{part.anchor.operator}_{len(calls)}")
+            name = f"{part.anchor.operator}_{len(calls)}"
+            nest = gpu_movement_nest(graph, part.anchor, gpu, name) if gpu else None
+            nest = nest or movement_nest(graph, part.anchor, threads, name)
             # A concat may read one value several times; a subgraph names it once.
             calls.append(KernelCall(nest, part.anchor.inputs, part.outputs))
         else:

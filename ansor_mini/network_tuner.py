@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ansor_mini.cost_model import CostModel
-from ansor_mini.default_schedule import default_steps
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.network_task import NetworkTask, Part, case_of, constant_inputs, distinct_parts
 from ansor_mini.objectives import Make, TotalLatency, network_latencies
@@ -28,11 +27,12 @@ from ansor_mini.partition import Subgraph
 from ansor_mini.records import Record
 from ansor_mini.similarity import Similarity, structure
 from ansor_mini.sketch import Program, Sketch
+from ansor_mini.target import Device, target_of
 from ansor_mini.task_scheduler import Candidate, SchedulerOptions, Strategy, TaskScheduler
-from ansor_mini.task_tuner import RecordSink, SearchOptions, Task, TaskTuner, default_model
+from ansor_mini.task_tuner import Measurer, RecordSink, SearchOptions, Task, TaskTuner, default_model
 from runtime import debug
 from runtime.loop_nest import LoopNest
-from runtime.machine import Machine
+from runtime.measure_case import MeasureCase
 from runtime.runner import Runner
 
 __all__ = ["FINALISTS", "ROUND", "NetworkTask", "NetworkTuner", "Scheduling"]
@@ -41,6 +41,8 @@ ROUND = 8  # programs measured before the next task is chosen
 FINALISTS = 3  # programs of each task that are measured again in the end
 
 Observer = Callable[["NetworkTask", Record], None]
+MakeCase = Callable[[], MeasureCase]
+MakeMeasurer = Callable[[Task, MakeCase], Measurer]
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class NetworkTuner:
         *,
         weights: Collection[str] = (),
         others: Sequence[Part] = (),
-        machine: Machine,
-        threads: int,
+        machine: Device,
+        threads: int = 1,
         seed: int = 0,
         records: RecordSink | None = None,
         resume: Iterable[Record] = (),
@@ -90,12 +92,14 @@ class NetworkTuner:
         options: SearchOptions | None = None,
         scheduling: Scheduling | None = None,
         observer: Observer | None = None,
+        measurer: MakeMeasurer | None = None,
     ) -> None:
         """Declare the tasks; nothing is measured yet.
 
         weights: names of the graph's constants, whose layout the kernels may choose. others: further networks, each
         its subgraphs and the names of its constants. model: of all tasks; by default `default_model`,
-        shared or not as `scheduling` says. The rest as for `TaskTuner`.
+        shared or not as `scheduling` says. measurer: makes each task's, given the task and what makes inputs with the
+        outputs they must give; by default one that runs programs on this machine. The rest as for `TaskTuner`.
         """
         networks = ((parts, weights), *others)
         distinct, self.weights = distinct_parts([subgraphs for subgraphs, _ in networks])
@@ -106,8 +110,10 @@ class NetworkTuner:
         if model is None and self.scheduling.share_model:
             model = default_model(machine, threads, np.random.default_rng(seed))
         self._model = model
-        self._options = replace(options or SearchOptions(), round_size=self.scheduling.round_size)
-        self._runner = Runner()
+        self._target = target_of(machine, threads)
+        self._options = replace(options or self._target.options, round_size=self.scheduling.round_size)
+        self._runner = Runner() if measurer is None else None
+        self._measurer = measurer or self._local_measurer
         self.tasks: dict[str, NetworkTask] = {}
         for part, weight in zip(distinct, self.weights.sum(axis=0).tolist(), strict=True):
             self.tasks[part.key] = self._task(part, weight, constants[part.key], earlier)
@@ -122,12 +128,12 @@ class NetworkTuner:
 
     def _task(self, part: Subgraph, weight: int, constants: Collection[str], resume: Sequence[Record]) -> NetworkTask:
         dag = declare(part.fragment)
-        case = case_of(part, dag, np.random.default_rng(self._seed))
-        default = Program(Sketch(dag, default_steps(dag, self._machine, self._threads)))
+        task = Task(dag.key(), dag, weight, self._threads, constants)
+        default = Program(Sketch(dag, self._target.default(dag)))
         tuner = TaskTuner(
-            Task(dag.key(), dag, weight, self._threads, constants),
+            task,
             rng=np.random.default_rng(self._seed),
-            measurer=LocalMeasurer(dag, threads=self._threads, case=case, constants=constants, runner=self._runner),
+            measurer=self._measurer(task, lambda: case_of(part, dag, np.random.default_rng(self._seed))),
             records=self._records,
             resume=resume,
             seeds=[default] if self.scheduling.default_first else [],
@@ -135,10 +141,15 @@ class NetworkTuner:
             machine=self._machine,
             options=self._options,
         )
-        task, observer = NetworkTask(part, tuner), self._observer
+        network_task, observer = NetworkTask(part, tuner), self._observer
         if observer is not None:
-            tuner.observer = lambda _, record: observer(task, record)
-        return task
+            tuner.observer = lambda _, record: observer(network_task, record)
+        return network_task
+
+    def _local_measurer(self, task: Task, case: MakeCase) -> Measurer:
+        return LocalMeasurer(
+            task.dag, threads=self._threads, case=case(), constants=task.constants, runner=self._runner
+        )
 
     def _candidate(self, task: NetworkTask) -> Candidate:
         """The task as the scheduler sees it, with what earlier records tell."""
@@ -202,7 +213,8 @@ class NetworkTuner:
 
     def close(self) -> None:
         """Stop the runner."""
-        self._runner.close()
+        if self._runner is not None:
+            self._runner.close()
 
     def __enter__(self) -> NetworkTuner:
         return self
