@@ -111,7 +111,7 @@ def measure_cuda(
     builder = builder or default_builder()
     cases = [case] * len(programs) if isinstance(case, MeasureCase) else list(case)
     jobs = [
-        (program, _signature(own), gpu, builder, build_timeout) for program, own in zip(programs, cases, strict=True)
+        (program, signature_of(own), gpu, builder, build_timeout) for program, own in zip(programs, cases, strict=True)
     ]
     results = []
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ def measure_cuda(
             else:
                 runner = runner or stack.enter_context(cuda_runner())
                 runner.load(own)
-                result = replace(runner.request(_request(built, options)), facts=built.facts)
+                result = replace(runner.request(request_of(built, options)), facts=built.facts)
             results.append(result)
             if on_result is not None:
                 on_result(number, result)
@@ -169,7 +169,8 @@ def cuda_runner() -> Runner:
     return Runner(CHILD_MODULE)
 
 
-def _signature(case: MeasureCase) -> Signature:
+def signature_of(case: MeasureCase) -> Signature:
+    """Shape and dtype of a case's inputs and outputs."""
     return tuple((array.shape, str(array.dtype)) for array in (*case.inputs, *case.expected))
 
 
@@ -231,7 +232,7 @@ def _module(program: Measurable, signature: Signature) -> CudaModule:
     return module
 
 
-def _request(built: BuiltModule, timing: Timing) -> dict[str, Any]:
+def request_of(built: BuiltModule, timing: Timing) -> dict[str, Any]:
     """What `runtime.cuda_child` is told."""
     module = built.module
     return {

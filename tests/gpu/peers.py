@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+Call = Callable[[], Any]
 Request = dict[str, Any]  # name, kind (one of KINDS), and the kind's own sizes
 GRAPH_SECONDS, GRAPH_CALLS, WARM_UPS = 50e-6, 64, 3
 
@@ -65,13 +66,11 @@ def _answer(line: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def seconds(
-    torch: Any, call: Callable[[], Any], cold: int, repeats: int = 10, min_seconds: float = 2e-3
-) -> list[float]:
+def seconds(torch: Any, call: Call, cold: int, repeats: int = 10, min_seconds: float = 2e-3) -> list[float]:
     """Seconds per call in groups, as `runtime.cuda_timing.sample`; `cold` bytes are written before each call."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
-    def timed(function: Callable[[], Any], times: int = 1) -> float:
+    def timed(function: Call, times: int = 1) -> float:
         start.record()
         for _ in range(times):
             function()
@@ -92,7 +91,7 @@ def seconds(
     return [timed(call, calls) / calls / per_group for _ in range(repeats)]
 
 
-def _graph(torch: Any, call: Callable[[], Any]) -> Callable[[], Any]:
+def _graph(torch: Any, call: Call) -> Call:
     """So many calls as one, which hides the time that Python needs for a launch."""
     graph = torch.cuda.CUDAGraph()
     side = torch.cuda.Stream()
@@ -109,13 +108,13 @@ def _random(torch: Any, shape: Iterable[int], dtype: str = "float32") -> Any:
     return torch.randn(*shape, device="cuda", dtype=torch.float32).to(getattr(torch, dtype))
 
 
-def _copy(torch: Any, request: Request) -> Callable[[], Any]:
+def _copy(torch: Any, request: Request) -> Call:
     source = _random(torch, (request["elements"],))
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
 
-def _matmul(torch: Any, request: Request) -> Callable[[], Any]:
+def _matmul(torch: Any, request: Request) -> Call:
     m, n, k = request["shape"]
     dtype = request.get("dtype", "float32")
     torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
@@ -125,40 +124,45 @@ def _matmul(torch: Any, request: Request) -> Callable[[], Any]:
     return lambda: torch.mm(a, b, out=c)
 
 
-def _batch_matmul(torch: Any, request: Request) -> Callable[[], Any]:
+def _batch_matmul(torch: Any, request: Request) -> Call:
     batch, m, n, k = request["shape"]
     a, b = _random(torch, (batch, m, k)), _random(torch, (batch, k, n))
     return lambda: torch.bmm(a, b)
 
 
-def _conv(torch: Any, request: Request) -> Callable[[], Any]:
+def _conv(torch: Any, request: Request) -> Call:
     x, w = _random(torch, request["input"]), _random(torch, request["weight"])
     function = getattr(torch.nn.functional, request.get("function", "conv2d"))
     return lambda: function(x, w, **request.get("options", {}))
 
 
-def _softmax(torch: Any, request: Request) -> Callable[[], Any]:
+def _softmax(torch: Any, request: Request) -> Call:
     x = _random(torch, request["shape"])
     return lambda: torch.softmax(x, -1)
 
 
-def _norm(torch: Any, request: Request) -> Callable[[], Any]:
+def _norm(torch: Any, request: Request) -> Call:
     x = _random(torch, request["shape"])
     return lambda: torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())))
 
 
-def _add(torch: Any, request: Request) -> Callable[[], Any]:
+def _add(torch: Any, request: Request) -> Call:
     x, y = (_random(torch, request["shape"]) for _ in range(2))
     out = torch.empty_like(x)
     return lambda: torch.add(x, y, out=out)
 
 
-def _reduce(torch: Any, request: Request) -> Callable[[], Any]:
+def _reduce(torch: Any, request: Request) -> Call:
     x = _random(torch, request["shape"])
     return lambda: torch.sum(x, -1)
 
 
-KINDS: dict[str, Callable[[Any, Request], Callable[[], Any]]] = {
+def _min(torch: Any, request: Request) -> Call:
+    x = _random(torch, request["shape"])
+    return lambda: torch.amin(x, -1)
+
+
+KINDS: dict[str, Callable[[Any, Request], Call]] = {
     "copy": _copy,
     "matmul": _matmul,
     "batch_matmul": _batch_matmul,
@@ -167,6 +171,7 @@ KINDS: dict[str, Callable[[Any, Request], Callable[[], Any]]] = {
     "norm": _norm,
     "add": _add,
     "sum": _reduce,
+    "min": _min,
 }
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from runtime.command_line import DONE, NOTHING_FOUND, Parser, exit_status
 from runtime.cuda_library import NoGpu, open_driver
 from tests.gpu.environment import describe
 from tests.gpu.report import Row, table, write
-from tests.gpu.sections import SECTIONS, Session
+from tests.gpu.sections import SECTIONS
+from tests.gpu.session import Session
 
 REHEARSAL = "REHEARSED on the stand-in driver, on a CPU: the times below are the host's, nothing was measured."
 

@@ -1,0 +1,58 @@
+"""Sections of kernels written by hand: a copy, a matrix product, Tensor Cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from runtime.expr import Buffer
+from runtime.measure_case import MeasureCase
+from tests.gpu import hand_written
+from tests.gpu.hand_written import HandLaunch, HandModule
+from tests.gpu.report import Row, row_of
+from tests.gpu.session import Session, with_peer
+from tests.gpu.tensor_kernels import TensorKernel, tensor_kernels
+
+
+def copies(session: Session) -> Iterator[Row]:
+    """A copy far larger than the L2 cache: the bandwidth that memory-bound operators can have."""
+    elements = session.size(1 << 26, 1 << 14)
+    module = hand_written.copy(elements)
+    result = session.measure(module, module.case)
+    answers = session.peers([{"name": "copy", "kind": "copy", "elements": elements}])
+    row = row_of("copy", f"copy of {4 * elements >> 10} KiB", result, nbytes=module.nbytes)
+    yield with_peer(row, "torch", answers, "copy")
+
+
+def matmuls(session: Session) -> Iterator[Row]:
+    """Single precision by hand against cuBLAS: what the emitted programs aim at."""
+    size = session.size(4096, 128)
+    module = hand_written.matmul(size)
+    answers = session.peers([{"name": "matmul", "kind": "matmul", "shape": [size] * 3}])
+    result = session.measure(module, module.case, min_repeat_seconds=0.02)
+    row = row_of("matmul by hand", f"float32 {size}", result, flops=module.flops)
+    yield with_peer(row, "cuBLAS", answers, "matmul")
+
+
+def tensor_cores(session: Session) -> Iterator[Row]:
+    """Half precision by hand on Tensor Cores, WMMA and mma.sync, against cuBLAS."""
+    size = session.size(4096, 256)
+    request = {"name": "half", "kind": "matmul", "shape": [size] * 3, "dtype": "float16"}
+    answers = session.peers([request])
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-3, 4, (size, size)).astype(np.float16) for _ in range(2))
+    case = MeasureCase([a, b], [a.astype(np.float32) @ b.astype(np.float32)])
+    kernels = tensor_kernels(size)
+    for kernel in kernels[:2] if session.rehearsal else kernels:
+        result = session.measure(_tensor_module(kernel, case), case, min_repeat_seconds=0.01)
+        row = row_of("Tensor Cores by hand", f"{kernel.name} {size}", result, flops=float(kernel.flops))
+        yield with_peer(row, "cuBLAS", answers, "half")
+
+
+def _tensor_module(kernel: TensorKernel, case: MeasureCase) -> HandModule:
+    """A kernel of `tensor_kernels` with its launch."""
+    inputs = tuple(Buffer(name, (kernel.size, kernel.size), "float16") for name in "AB")
+    outputs = (Buffer("C", (kernel.size, kernel.size)),)
+    launch = HandLaunch(kernel.name, kernel.grid, kernel.block, ("A", "B", "C"), kernel.dynamic_bytes)
+    return HandModule(kernel.name, kernel.text, (launch,), inputs, outputs, case)
