@@ -25,7 +25,7 @@ from ansor_mini.schedule import Step
 from ansor_mini.sketch_rules import Rule
 from ansor_mini.task import SearchOptions
 from runtime.gpu import Gpu
-from runtime.gpu_model import predict
+from runtime.gpu_model import refusal
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 
@@ -95,7 +95,7 @@ def not_worth_launching(nest: LoopNest, gpu: Gpu) -> str:
     """Why a program for a GPU is dropped: what could not be launched, and what has no CUDA text."""
     from runtime.emit_cuda import EmitError, emit_cuda
 
-    reason = predict(nest, gpu).reason
+    reason = refusal(nest, gpu)
     if reason:
         return f"infeasible: {reason}"
     try:

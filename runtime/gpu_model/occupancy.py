@@ -41,12 +41,12 @@ def infeasible(gpu: Gpu, threads: int, registers: int, shared: int) -> str:
 
     >>> from runtime.gpu import gpu
     >>> infeasible(gpu("h100"), 2048, 32, 0)
-    '2048 threads a block, at most 1024'
+    'more than 1024 threads a block'
     """
     if threads > gpu.threads_per_block:
-        return f"{threads} threads a block, at most {gpu.threads_per_block}"
+        return f"more than {gpu.threads_per_block} threads a block"
     if shared > gpu.shared_per_block:
-        return f"{shared} bytes of shared memory a block, at most {gpu.shared_per_block}"
+        return f"more than {gpu.shared_per_block} bytes of shared memory a block"
     if not resident_blocks(gpu, threads, registers, shared):
-        return f"{threads} threads of {registers} registers fit no multiprocessor"
+        return "too many registers for a multiprocessor"
     return ""

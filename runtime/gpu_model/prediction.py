@@ -90,6 +90,20 @@ def predict(nest: LoopNest, gpu: Gpu, registers_of: Sequence[int] = ()) -> Predi
     return Prediction(sum(one.seconds for one in found), limits, slowest.occupancy)
 
 
+def refusal(nest: LoopNest, gpu: Gpu) -> str:
+    """Why a nest cannot be launched on a GPU; empty when it can.  Quicker than a prediction."""
+    return next(filter(None, (_resources(kernel, gpu, None)[2] for kernel in kernels(nest))), "")
+
+
+def _resources(kernel: Kernel, gpu: Gpu, known: int | None) -> tuple[int, int, str]:
+    """Registers that a thread gets, those that it lacks, and why the kernel cannot be launched."""
+    wanted = known if known is not None else registers(kernel)
+    warps = -(-kernel.threads // WARP)
+    most = min(gpu.registers_per_thread, gpu.registers_per_multiprocessor // (warps * WARP) // 8 * 8)
+    used = min(wanted, most)
+    return used, wanted - used, infeasible(gpu, kernel.threads, used, kernel.shared_bytes)
+
+
 @dataclass
 class _Work:
     """What one block asks of its multiprocessor, in cycles where nothing else is said; latency is that of one warp."""
@@ -104,13 +118,10 @@ class _Work:
 
 
 def _predict_kernel(kernel: Kernel, gpu: Gpu, known: int | None) -> Prediction:
-    wanted = known if known is not None else registers(kernel)
-    warps = -(-kernel.threads // WARP)
-    most = min(gpu.registers_per_thread, gpu.registers_per_multiprocessor // (warps * WARP) // 8 * 8)
-    used, spilled = min(wanted, most), max(0, wanted - most)
-    reason = infeasible(gpu, kernel.threads, used, kernel.shared_bytes)
+    used, spilled, reason = _resources(kernel, gpu, known)
     if reason:
         return Prediction(math.inf, reason=reason)
+    warps = -(-kernel.threads // WARP)
     resident = resident_blocks(gpu, kernel.threads, used, kernel.shared_bytes)
     at_once = min(resident, -(-kernel.grid // gpu.multiprocessors))
     accesses, work = _work(kernel, spilled)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.expr import ITEM_SIZE, Buffer, Expr, Load
+from runtime.expr import ITEM_SIZE, Buffer, Expr
 from runtime.expr_tree import free_variables
 from runtime.gpu_model.sites import Site
 from runtime.indices.index_grid import Grid
@@ -25,7 +25,7 @@ from runtime.loop_nest import VECTORIZE
 WARP = 32
 SECTOR, LINE, BANKS, WORD, WIDEST = 32, 128, 32, 4, 16  # bytes, but for the number of banks
 SAMPLES = (0.0, 0.55)  # where in their ranges the loops around a group are looked at
-MOST_POINTS = 512  # iterations of a group that are looked at
+MOST_POINTS = 256  # iterations of a group that are looked at
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,9 @@ def _at(site: Site, buffer: Buffer, indices: Sequence[Expr], where: float) -> Re
     # Accesses that differ by whole lines cost the same.
     rows, counts = np.unique(rows - rows.min(axis=1, keepdims=True) // LINE * LINE, axis=0, return_counts=True)
     if buffer.scope == "shared":
-        return Requests(counts.sum(), sum(n * _shared_cycles(row, item) for n, row in zip(counts, rows)), 0.0)
-    sectors = np.array([np.unique(row // SECTOR).size for row in rows])
-    lines = np.array([np.unique(row // LINE).size for row in rows])
-    cycles = np.maximum(np.maximum(sectors / 4, lines), 1.0)
+        return Requests(counts.sum(), float(counts @ _shared_cycles(rows, item)), 0.0)
+    sectors, lines = _different(rows // SECTOR), _different(rows // LINE)
+    cycles = np.maximum(sectors / 4, lines)
     return Requests(counts.sum(), float(counts @ cycles), float(counts @ sectors) * SECTOR)
 
 
@@ -115,12 +114,25 @@ def _joined(rows: np.ndarray, item: int, buffer: Buffer, site: Site, indices: Se
     return rows, item
 
 
-def _shared_cycles(row: np.ndarray, item: int) -> float:
-    """Cycles of one request to shared memory."""
-    words = np.unique((np.unique(row)[:, None] + np.arange(0, max(item, WORD), WORD)[None, :]) // WORD)
-    return max(np.bincount(words % BANKS).max(), item / (2 * WORD), 1.0)
+def _different(rows: np.ndarray) -> np.ndarray:
+    """How many different numbers each row holds.
+
+    >>> _different(np.array([[3, 1, 3], [2, 2, 2]])).tolist()
+    [2, 1]
+    """
+    return 1 + (np.diff(np.sort(rows, axis=1), axis=1) != 0).sum(axis=1)
 
 
-def is_register(load: Load) -> bool:
-    """Whether a load reads a register."""
-    return load.buffer.scope in ("local", "register", "fragment")
+def _shared_cycles(rows: np.ndarray, item: int) -> np.ndarray:
+    """Cycles of requests to shared memory: as many as words meet in one bank, half as many as a lane has.
+
+    >>> lanes = np.arange(32)
+    >>> _shared_cycles(np.array([lanes * 4, lanes * 8, lanes * 128]), 4).tolist()
+    [1.0, 2.0, 32.0]
+    """
+    words = (rows[:, :, None] + np.arange(0, max(item, WORD), WORD)).reshape(len(rows), -1) // WORD
+    words.sort(axis=1)
+    first = np.diff(words, axis=1, prepend=-1) != 0  # of equal words one is read, for all lanes
+    cells = np.arange(len(rows))[:, None] * BANKS + words % BANKS
+    degree = np.bincount(cells[first], minlength=len(rows) * BANKS).reshape(-1, BANKS).max(axis=1)
+    return np.maximum(degree, item / (2 * WORD)).astype(np.float64)
