@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cost", choices=("measured", "flops"), default="measured", help="how operators are priced for substitution"
     )
+    parser.add_argument("--joint", action="store_true", help="choose the graph while its kernels are tuned, not before")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         emit_c=arguments.emit_c,
         resume=arguments.resume,
         cost=arguments.cost,
+        joint=arguments.joint,
     )
     compiled = compile_model(arguments.model, options, log)
     if not compiled.network.temporary:

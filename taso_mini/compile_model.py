@@ -1,8 +1,9 @@
 """The main job: a model goes in; an equal, faster one comes out, and is checked.
 
 1. Load the model and compute its outputs with the operators' NumPy references.
-2. Substitute: search for a cheaper equal graph (Paper: TASO §5).
-3. Partition it into fused subgraphs and tune a kernel for each (Paper: Ansor §3).
+2. Substitute: search for a cheaper equal graph and its layouts (Paper: TASO §5).
+3. Partition it into fused subgraphs and tune a kernel for each (Paper: Ansor §3). Or do 2 and 3 at once, so that tuned
+   kernels decide between graphs (`joint`).
 4. Compile the network and compare its outputs with step 1's.
 5. Time it against the model as imported in plain loops, under default schedules, after substitution alone, and against
    ONNX Runtime when that is installed, all interleaved.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,16 @@ from runtime.staging import check_writable
 from runtime.timing import interleaved
 from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
 from taso_mini.compile_options import CompileOptions
-from taso_mini.costs import FlopCost, MeasuredCost, Shares
+from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
 from taso_mini.derived_rules import completed
-from taso_mini.kernel_tuning import Log, TunedTask, tune
+from taso_mini.joint.compiling import compile_jointly
+from taso_mini.kernel_tuning import Log, Tuned, TunedTask, tune
+from taso_mini.layouts.joint import JOINT, LAYOUTS, optimize_jointly
 from taso_mini.load_model import load_model, sample_inputs
 from taso_mini.optimizer import Optimized, optimize
 from taso_mini.rules_text import load_rules
+from taso_mini.terms import Substitution
+from taso_mini.trace import Trace
 
 VARIANTS = PLAIN, DEFAULT, TASO, TUNED = "plain loops", "default schedules", "TASO", "TASO + Ansor"
 PEER = "ONNX Runtime"
@@ -109,11 +114,9 @@ def compile_model(
     feeds = sample_inputs(graph, options.seed)
     reference = graph.evaluate(feeds)
 
-    optimized = substitute(graph, machine, threads, options)
-    log(f"{len(optimized.trace.steps)} substitutions, {optimized.trace.expanded} graphs looked at")
-    better = to_channels_last(optimized.graph)
+    optimized, tuned = choose(graph, machine, threads, options, log)
+    better = optimized.graph
     parts = partition(better)
-    tuned = tune(parts, better.weights, machine, threads, options, log)
     nests = nests_for(parts, lambda part: tuned.nests.get(part.key) or default_nest(part, machine, threads))
     assembled = assemble(better, parts, nests, threads=threads)
     log(f"memory: {plan(assembled)}")
@@ -151,9 +154,7 @@ def compile_model(
     )
 
 
-def compile(
-    model: str | Path | Graph, *, log: Log = lambda _: None, **options: Any
-) -> CompiledNetwork:
+def compile(model: str | Path | Graph, *, log: Log = lambda _: None, **options: Any) -> CompiledNetwork:
     """Compile a model into a function of arrays; `from taso_mini import compile, load`.
 
     options: the fields of `CompileOptions` (trials=, threads=, shapes=, out=, …). Without `out` the files are
@@ -166,9 +167,7 @@ def compile(
 load = CompiledNetwork.load
 
 
-def _checked(
-    model: str, variants: Mapping[str, CompiledNetwork], feeds: Arrays, wanted: Arrays
-) -> dict[str, float]:
+def _checked(model: str, variants: Mapping[str, CompiledNetwork], feeds: Arrays, wanted: Arrays) -> dict[str, float]:
     """The error of each variant.  Raises: WrongOutput: one is too large."""
     errors = {name: relative_error(variant.run(**feeds), wanted) for name, variant in variants.items()}
     for name, error in errors.items():
@@ -185,15 +184,46 @@ def _latency(
     return interleaved(programs | ({PEER: peer} if peer is not None else {}))
 
 
-def substitute(graph: Graph, machine: Machine, threads: int, options: CompileOptions) -> Optimized:
-    """Search for a cheaper equal graph with the shipped rules."""
-    rules = completed(load_rules())
+def choose(graph: Graph, machine: Machine, threads: int, options: CompileOptions, log: Log) -> tuple[Optimized, Tuned]:
+    """The graph to compile, in its layouts, and its kernels as tuned: one after the other, or both at once."""
+    if options.joint:
+        prices = options.cost_file or _prices()
+        return compile_jointly(graph, machine, threads, options, prices, _price_list(machine, threads), log)
     if options.cost == "flops":
-        return optimize(graph, rules, Shares(FlopCost(), FUSED_SHARES))
-    with MeasuredKernels(machine, threads) as measure:
-        path = options.cost_file or cache_directory() / "operator-costs.jsonl"
-        costs = MeasuredCost(measure, path, _price_list(machine, threads))
-        return optimize(graph, rules, Shares(costs, FUSED_SHARES))
+        optimized = substitute(graph)
+        optimized = replace(optimized, graph=to_channels_last(optimized.graph))
+    else:
+        optimized = lay_out(graph, machine, threads, options)
+    log(f"{len(optimized.trace.steps)} substitutions, {optimized.trace.expanded} graphs looked at")
+    return optimized, tune(partition(optimized.graph), optimized.graph.weights, machine, threads, options, log)
+
+
+def substitute(graph: Graph) -> Optimized:
+    """Search for a cheaper equal graph with the shipped rules, prices by a formula; layouts stay as they are."""
+    return optimize(graph, completed(load_rules()), Shares(FlopCost(), FUSED_SHARES))
+
+
+def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOptions) -> Optimized:
+    """Search for a cheaper equal graph and its layouts with the shipped rules, prices measured under default schedules.
+
+    The costs are those of the given graph in its best layouts, and of the result.
+    """
+    looked_at: list[int] = []
+
+    def search(graph: Graph, rules: Sequence[Substitution], costs: CostSource) -> Optimized:
+        found = optimize(graph, rules, costs)
+        looked_at.append(found.trace.expanded)
+        return found
+
+    with MeasuredKernels(machine, threads, channels_last=False) as measure:
+        costs = MeasuredCost(measure, options.cost_file or _prices(), _price_list(machine, threads))
+        found = optimize_jointly(graph, completed(load_rules()), Views(Shares(costs, FUSED_SHARES)), search=search)
+    return Optimized(found.graph, found.costs[LAYOUTS], found.costs[JOINT], Trace(found.steps, sum(looked_at)))
+
+
+def _prices() -> Path:
+    """Where measured operator prices are kept unless a file is named."""
+    return cache_directory() / "layout-costs.jsonl"
 
 
 def _price_list(machine: Machine, threads: int) -> str:

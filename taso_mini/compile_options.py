@@ -14,7 +14,9 @@ class CompileOptions:
     """What `compile_model` may be told.
 
     trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 80 seconds.
-    cost: "measured" (operators timed on this machine, once each, kept in `cost_file`) or "flops" (a model).
+    cost: "measured" (operators timed on this machine in every layout, once each, kept in `cost_file`; layouts are then
+        chosen with the substitutions) or "flops" (a formula that knows no layouts; images are put channels last).
+    joint: choose the graph while its kernels are tuned (`taso_mini.joint`), rather than before.
     out: directory for the compiled network, the records and the report; without it the network is temporary.
     resume: go on from the records in `out`. emit_c: directory for a stand-alone C program.
     records: a file with earlier records; with no trials, the best programs in it are used as they are.
@@ -31,6 +33,7 @@ class CompileOptions:
     records: Path | None = None
     cost: str = "measured"
     cost_file: Path | None = None
+    joint: bool = False
     compare: bool = True
     emit_c: Path | None = None
 
@@ -45,5 +48,7 @@ class CompileOptions:
             raise ValueError(f"budget_seconds must not be negative, got {self.budget_seconds}")
         if self.cost not in ("measured", "flops"):
             raise ValueError(f'cost must be "measured" or "flops", got {self.cost!r}')
+        if self.joint and self.cost != "measured":
+            raise ValueError('joint needs cost="measured": it compares measured kernels')
         if self.resume and self.out is None:
             raise ValueError("--resume needs --out DIR, where the records are")

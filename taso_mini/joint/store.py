@@ -1,15 +1,18 @@
 """All that has been measured so far, by task: earlier files, and one that what is measured now goes to.
 
 A search asks for the best record of a task hundreds of times, and networks share tasks; so records are indexed as they
-come. Those of another machine or another number of threads are left alone.
+come. Those of another machine or another number of threads, and what a model said, are left alone.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from ansor_mini.record import MEASURED
 from ansor_mini.records import OK, Record, RecordFile, read_records
 from runtime.machine import Machine
 
@@ -25,17 +28,19 @@ class Store:
     2 2e-06 None
     """
 
-    def __init__(self, path: Path | None, *, machine: Machine, threads: int = 1, earlier: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path | None, *, machine: Machine, threads: int = 1, earlier: Sequence[Path] = (),
+                 resume: bool = True) -> None:  # fmt: skip
         """Read the files.
 
-        path: where new records go, which need not exist yet; None keeps them in memory. earlier: files to read only.
+        path: where new records go, which need not exist yet; None keeps them in memory. resume: read it too. earlier:
+            files to read only.
         Raises: ValueError: a file holds something other than records; OSError: it cannot be read or written.
         """
         self.machine, self.threads = machine, threads
         self.records: list[Record] = []
         self._best: dict[str, Record] = {}
         self._tried: dict[str, set[str]] = {}
-        for file in (*earlier, *([path] if path is not None and path.exists() else [])):
+        for file in (*earlier, *([path] if resume and path is not None and path.exists() else [])):
             for record in read_records(file):
                 self._index(record)
         self._file = RecordFile(path) if path is not None else None
@@ -50,6 +55,15 @@ class Store:
         """The fastest correct record of a task; None when there is none."""
         return self._best.get(task)
 
+    def seconds(self, task: str, steps: tuple[str, ...]) -> float:
+        """The least seconds recorded of one sketch of a task; infinite without any."""
+        costs = [record.cost for record in self.records if record.task == task and record.steps == steps]
+        return min(costs, default=math.inf)
+
+    def failures(self, task: str) -> Counter[str]:
+        """Records of a task that failed, by kind."""
+        return Counter(record.kind for record in self.records if record.task == task and record.kind != OK)
+
     def tried(self, task: str) -> int:
         """How many different programs of a task have been measured."""
         return len(self._tried.get(task, ()))
@@ -60,7 +74,7 @@ class Store:
         return sum(map(len, self._tried.values()))
 
     def _index(self, record: Record) -> None:
-        if (record.machine, record.threads) != (self.machine.line, self.threads):
+        if (record.machine, record.threads, record.source) != (self.machine.line, self.threads, MEASURED):
             return
         self.records.append(record)
         self._tried.setdefault(record.task, set()).add(f"{record.steps} {record.annotation}")

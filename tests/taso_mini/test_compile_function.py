@@ -16,6 +16,8 @@ from runtime.compiled_network import CompiledNetwork
 from runtime.executor import build
 from runtime.graph import Graph, GraphBuilder
 from taso_mini import compile, load
+from taso_mini.compile_model import compile_model
+from taso_mini.compile_options import CompileOptions
 from taso_mini.load_model import sample_inputs
 from taso_mini.models.bert import bert
 from taso_mini.models.squeezenet import squeezenet
@@ -182,3 +184,34 @@ def test_clangs_program_gives_the_bits_of_clangs_library(tmp_path: Path, monkeyp
     feeds = sample_inputs(graph)
     found = outputs_of(network, program(tmp_path, STRICT, clang() or ()), feeds)
     assert all(found[name].tobytes() == array.tobytes() for name, array in network.run(**feeds).items())
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+@pytest.mark.parametrize("joint", [False, True])
+def test_layouts_and_kernels_are_chosen_with_the_graph(joint: bool, tmp_path: Path) -> None:
+    """Prices are measured; the graph that wins computes the same, and its records are kept."""
+    make, rng = GraphBuilder("convs"), np.random.default_rng(0)
+    x = make.input("x", (1, 8, 8, 8))
+    for number in range(2):
+        weight = make.weight(f"w{number}", rng.integers(-1, 2, (8, 8, 3, 3)).astype(np.float32))
+        x = make.add("relu", make.add("conv", x, weight, padding=(1, 1, 1, 1)))
+    graph = make.finish(x)
+    options = CompileOptions(
+        trials=6, threads=1, joint=joint, out=tmp_path / "out", cost_file=tmp_path / "costs.jsonl", compare=False
+    )
+    said: list[str] = []
+    compiled = compile_model(graph, options, said.append)
+    feeds = {"x": rng.integers(-2, 3, (1, 8, 8, 8)).astype(np.float32)}
+    (name,) = graph.outputs
+    assert np.array_equal(compiled.network.run(**feeds)[name], graph.evaluate(feeds)[name])
+    assert (
+        compiled.trials == 6 and (tmp_path / "costs.jsonl").exists() and (tmp_path / "out" / "records.jsonl").exists()
+    )
+    assert compiled.tasks and all(task.best_seconds <= task.default_seconds for task in compiled.tasks)
+    assert any("chosen: " in line for line in said) == joint
+
+
+def test_the_joint_search_needs_measured_prices() -> None:
+    with pytest.raises(ValueError, match='joint needs cost="measured"'):
+        CompileOptions(joint=True, cost="flops")
