@@ -17,6 +17,7 @@ from ansor_mini.evaluate import evaluate_tensor
 from ansor_mini.tensor_expression import Tensor
 from runtime.expr import Binary, Call, Cast, Expr, Select
 from runtime.expr_tree import walk
+from runtime.narrow_floats import storage
 
 
 class ComputeDAG:
@@ -90,7 +91,7 @@ class ComputeDAG:
             raise ValueError(f"inputs: expected {len(self.inputs)} arrays, got {len(inputs)}")
         values: dict[str, np.ndarray] = {}
         for tensor, array in zip(self.inputs, inputs):
-            if array.shape != tensor.shape or array.dtype != tensor.dtype:
+            if array.shape != tensor.shape or array.dtype != storage(tensor.dtype):
                 raise ValueError(
                     f"input {tensor.name}: expected {tensor.dtype}{tensor.shape}, got {array.dtype}{array.shape}"
                 )

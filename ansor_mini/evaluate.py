@@ -15,6 +15,7 @@ import numpy as np
 
 from ansor_mini.tensor_expression import Tensor
 from runtime.expr import Binary, Call, Cast, Const, Expr, Load, Select, Var
+from runtime.narrow_floats import from_bfloat16, to_bfloat16, unpack
 
 # Elements evaluated in one NumPy expression while reducing: enough to hide the interpreter, small enough for a cache.
 _CHUNK_ELEMENTS = 1 << 15
@@ -47,6 +48,8 @@ def evaluate_tensor(tensor: Tensor, values: Mapping[str, np.ndarray]) -> np.ndar
             result = _evaluate(tensor.expression, grid, values, False)
         else:
             result = _reduce(tensor, grid, values)
+    if tensor.dtype == "bfloat16":
+        return to_bfloat16(np.broadcast_to(result, tensor.shape))
     return np.array(np.broadcast_to(result, tensor.shape), dtype=tensor.dtype)
 
 
@@ -83,7 +86,7 @@ def _evaluate(expr: Expr, grid: Mapping[str, Any], values: Mapping[str, np.ndarr
     if isinstance(expr, Var):
         return grid[expr.name]
     if isinstance(expr, Const):
-        return np.dtype(expr.dtype).type(expr.value) if expr.dtype != "int32" else expr.value
+        return expr.value if expr.dtype in ("int32", "bfloat16") else np.dtype(expr.dtype).type(expr.value)
     if isinstance(expr, Select):
         condition = _evaluate(expr.condition, grid, values, guarded)
         then, otherwise = (_evaluate(e, grid, values, True) for e in (expr.then, expr.otherwise))
@@ -92,7 +95,8 @@ def _evaluate(expr: Expr, grid: Mapping[str, Any], values: Mapping[str, np.ndarr
         result = _CALLS[expr.name](*(_evaluate(arg, grid, values, guarded) for arg in expr.args))
         return np.asarray(result, dtype=expr.dtype)
     if isinstance(expr, Cast):
-        return np.asarray(_evaluate(expr.value, grid, values, guarded)).astype(expr.dtype)
+        value = np.asarray(_evaluate(expr.value, grid, values, guarded))
+        return from_bfloat16(to_bfloat16(value)) if expr.dtype == "bfloat16" else value.astype(expr.dtype)
     raise TypeError(f"not an expression: {expr!r}")
 
 
@@ -104,4 +108,4 @@ def _load(expr: Load, array: np.ndarray, indices: list[Any], guarded: bool) -> A
         if not guarded:
             raise IndexError(f"{expr} reads index {low if low < 0 else high} of dimension {dimension}, extent {extent}")
         indices[dimension] = np.clip(index, 0, extent - 1)
-    return array[tuple(indices)]
+    return unpack(array[tuple(indices)], expr.dtype)

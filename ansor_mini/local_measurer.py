@@ -17,6 +17,7 @@ from ansor_mini.layout_rewrite import pack_case
 from runtime.loop_nest import LoopNest
 from runtime.measure import measure
 from runtime.measure_case import MeasureCase, MeasureResult
+from runtime.narrow_floats import pack
 from runtime.runner import Runner
 
 PACKED_BYTES = 512 << 20  # weights in the layouts of programs that wait to be measured
@@ -30,10 +31,10 @@ def case_of(dag: ComputeDAG, rng: np.random.Generator) -> MeasureCase:
     """
     inputs: list[np.ndarray] = []
     for tensor in dag.inputs:
-        if dag.exact or not tensor.dtype.startswith("float"):
-            inputs.append(rng.integers(-3, 4, tensor.shape).astype(tensor.dtype))
+        if dag.exact or "float" not in tensor.dtype:
+            inputs.append(pack(rng.integers(-3, 4, tensor.shape), tensor.dtype))
         else:
-            inputs.append(rng.uniform(0.5, 1.5, tensor.shape).astype(tensor.dtype))
+            inputs.append(pack(rng.uniform(0.5, 1.5, tensor.shape), tensor.dtype))
     return MeasureCase(inputs, dag.evaluate(*inputs), exact=dag.exact)
 
 

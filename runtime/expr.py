@@ -15,8 +15,9 @@ from typing import Union
 Number = Union[int, float, bool]
 ExprLike = Union["Expr", Number]
 
-DTYPES = ("float32", "float64", "int32", "int64", "bool")
-ITEM_SIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1}
+DTYPES = ("float32", "float64", "int32", "int64", "bool", "float16", "bfloat16")
+ITEM_SIZE = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "bool": 1, "float16": 2, "bfloat16": 2}
+NARROW_FLOATS = ("float16", "bfloat16")  # for the operands of tensor cores; see `narrow_floats`
 SCOPES = ("global", "local", "register", "shared", "fragment")
 
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
@@ -227,7 +228,7 @@ def as_expr(value: ExprLike, dtype: str | None = None) -> Expr:
         raise TypeError(f"expected an expression or a number, got {type(value).__name__}: {value!r}")
     if dtype is None:
         dtype = "bool" if isinstance(value, bool) else "int32" if isinstance(value, int) else "float32"
-    return Const(float(value) if dtype.startswith("float") else bool(value) if dtype == "bool" else int(value), dtype)
+    return Const(float(value) if "float" in dtype else bool(value) if dtype == "bool" else int(value), dtype)
 
 
 def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
@@ -241,7 +242,7 @@ def binary(op: str, a: ExprLike, b: ExprLike) -> Expr:
         b = as_expr(b, a.dtype)
     if a.dtype != b.dtype:
         raise TypeError(f"`{op}` needs operands of one dtype, got {a.dtype} in `{a}` and {b.dtype} in `{b}`; use cast")
-    if op == "/" and not a.dtype.startswith("float"):
+    if op == "/" and "float" not in a.dtype:
         raise TypeError(f"`/` needs floats, got {a.dtype} in `{a}`; use `//`")
     return Binary(op, a, b)
 
@@ -299,8 +300,8 @@ def show(expr: Expr, precedence: int = 0) -> str:
     if isinstance(expr, Var):
         return expr.name
     if isinstance(expr, Const):
-        text = repr(float(expr.value) if expr.dtype.startswith("float") else expr.value)
-        if expr.dtype in ("int64", "float64"):
+        text = repr(float(expr.value) if "float" in expr.dtype else expr.value)
+        if expr.dtype in ("int64", "float64", "float16", "bfloat16"):
             return f"{expr.dtype}({text})"
         return f"({text})" if precedence and text.startswith("-") else text
     if isinstance(expr, Load):

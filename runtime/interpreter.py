@@ -14,6 +14,7 @@ import numpy as np
 
 from runtime.expr import Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var, show
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.narrow_floats import from_bfloat16, storage, to_bfloat16
 
 POISON = -(2**31) + 12345
 Value = object  # np.float32, np.float64, int or bool
@@ -40,7 +41,7 @@ def interpret(nest: LoopNest, *inputs: np.ndarray, on_store: OnStore | None = No
         raise TypeError(f"{nest.name} takes {len(nest.inputs)} inputs, got {len(inputs)}")
     machine = _Machine(on_store)
     for buffer, array in zip(nest.inputs, inputs):
-        if array.dtype != np.dtype(buffer.dtype):
+        if array.dtype != storage(buffer.dtype):
             raise TypeError(f"`{buffer.name}` must be {buffer.dtype}, got {array.dtype}")
         if array.shape != buffer.shape:
             raise ValueError(f"`{buffer.name}` must have shape {buffer.shape}, got {array.shape}")
@@ -55,6 +56,8 @@ def interpret(nest: LoopNest, *inputs: np.ndarray, on_store: OnStore | None = No
 def uninitialised(buffer: Buffer) -> np.ndarray:
     """Memory in which a read before the first write shows."""
     poison = {"bool": True, "int32": POISON, "int64": POISON}.get(buffer.dtype, math.nan)
+    if buffer.dtype == "bfloat16":
+        return to_bfloat16(np.full(buffer.shape, poison))
     return np.full(buffer.shape, poison, dtype=buffer.dtype)
 
 
@@ -77,7 +80,13 @@ class _Machine:
             self.variables.pop(stmt.var.name, None)
         elif isinstance(stmt, Store):
             where = self.position(stmt.buffer, stmt.indices)
-            self.memory[stmt.buffer.name][where] = self.value(stmt.value)
+            self.memory[stmt.buffer.name][where] = (
+                self.value(stmt.value)
+                if stmt.buffer.dtype != "bfloat16"
+                else (
+                    to_bfloat16(self.value(stmt.value))  # type: ignore[arg-type]
+                )
+            )
             if self.on_store is not None:
                 self.on_store(stmt.buffer.name, where)
         elif isinstance(stmt, If):
@@ -107,6 +116,8 @@ class _Machine:
             return self.variables[expr.name]
         if isinstance(expr, Load):
             element = self.memory[expr.buffer.name][self.position(expr.buffer, expr.indices)]
+            if expr.dtype == "bfloat16":
+                return np.float32(from_bfloat16(element))
             return element if expr.dtype.startswith("float") else element.item()
         if isinstance(expr, Select):
             return self.value(expr.then if self.value(expr.condition) else expr.otherwise)
@@ -131,6 +142,8 @@ def _typed(value: Value, dtype: str) -> Value:
     """Hold a value in its dtype: NumPy scalars for floats, Python's int and bool for the others."""
     if dtype.startswith("float"):
         return np.dtype(dtype).type(value)
+    if dtype == "bfloat16":
+        return np.float32(from_bfloat16(to_bfloat16(value)))  # type: ignore[arg-type]
     if dtype == "bool":
         return bool(value)
     whole = int(value)  # type: ignore[call-overload]

@@ -14,8 +14,10 @@ statement), `unroll(n)` (copied n times). All run from 0 to extent - 1 and mean 
 
 Kinds for GPUs, which mean the same as a serial loop too: `block(n)` (iterations are thread blocks), `thread(n)`
 (iterations are the threads of one block), `vthread(n)` (virtual threads: iterations run interleaved in each thread),
-`tensor(n)` (the loops of one matrix product of a tensor core). A `thread` loop inside another names the same threads
-again: serially each outer thread repeats the whole inner loop, which gives the same values.
+`warp(n)` (iterations are the warps of one block: 32 threads together, for what a tensor core does), `tensor(n)` (the
+loops of one operation of a tensor core, see `cuda_text.tensor_operations`). A `thread` loop inside another, or in a
+`warp` loop, names the same threads again: serially each outer thread repeats the whole inner loop, which gives the same
+values.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from operator import is_
 from runtime.expr import Buffer, Expr, Var
 
 SERIAL, PARALLEL, VECTORIZE, UNROLL = "serial", "parallel", "vectorize", "unroll"
-BLOCK, THREAD, VTHREAD, TENSOR = "block", "thread", "vthread", "tensor"
-GPU_KINDS = (BLOCK, THREAD, VTHREAD, TENSOR)
+BLOCK, THREAD, VTHREAD, WARP, TENSOR = "block", "thread", "vthread", "warp", "tensor"
+GPU_KINDS = (BLOCK, THREAD, VTHREAD, WARP, TENSOR)
 LOOP_KINDS = (SERIAL, PARALLEL, VECTORIZE, UNROLL, *GPU_KINDS)
 
 

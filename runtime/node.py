@@ -8,7 +8,9 @@ from typing import Any, Union
 
 import numpy as np
 
-from runtime.expr import DTYPES, ITEM_SIZE
+from runtime.expr import DTYPES, ITEM_SIZE, NARROW_FLOATS
+
+GRAPH_DTYPES = tuple(dtype for dtype in DTYPES if dtype not in NARROW_FLOATS)
 
 ParamValue = Union[bool, int, float, str, tuple["ParamValue", ...]]
 
@@ -25,8 +27,8 @@ class TensorType:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.dtype not in GRAPH_DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(GRAPH_DTYPES)}, got {self.dtype!r}")
         if any(isinstance(extent, bool) or not isinstance(extent, int) or extent < 1 for extent in self.shape):
             raise ValueError(f"shape: expected positive integers, got {self.shape!r}")
 
