@@ -136,8 +136,9 @@ class Device:
     def __enter__(self) -> Device:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if not isinstance(error, CudaError):  # else the context may be poisoned, and closing would hide the reason
+            self.close()
 
 
 class Module:

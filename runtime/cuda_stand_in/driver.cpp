@@ -91,6 +91,7 @@ Result cuInit(unsigned flags) {
     if (flags) return INVALID_VALUE;
     if (asked("no_device")) return NO_DEVICE;
     initialized = 1;
+    poisoned = 0; // so that one process can test several failures; a GPU's driver would need a new process
     return SUCCESS;
 }
 

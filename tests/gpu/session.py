@@ -14,7 +14,7 @@ from runtime.runner import Runner
 from tests.gpu.peers import Request, peer_seconds
 from tests.gpu.report import Row
 
-PEER_TIMEOUT = 120.0
+PEER_TIMEOUT, RUN_TIMEOUT = 120.0, 30.0
 Answers = dict[str, "list[float] | str"]
 
 
@@ -34,6 +34,7 @@ class Session:
 
     def measure(self, module: Any, case: MeasureCase, **timing: Any) -> MeasureResult:
         """Check and time one module or nest."""
+        timing = {"run_timeout": RUN_TIMEOUT, **timing}
         return measure_cuda([module], case, self.gpu, builder=self.builder, runner=self.runner, **timing)[0]
 
     def peers(self, requests: Sequence[Request]) -> Answers:
