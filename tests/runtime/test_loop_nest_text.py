@@ -49,7 +49,7 @@ def test_no_inputs_and_rank_zero() -> None:
         ("    B[0] = A[0] ** 2.0", "expected one of"),
         ("    B[0] = sin(A[0])", "expected min, max, select, cast"),
         ("    print(A)", "expected a store, for, if, with or pass"),
-        ("    with local(float16[2]) as T:\n        pass", "expected a type"),
+        ("    with local(float8[2]) as T:\n        pass", "expected a type"),
     ],
 )
 def test_bad_text_is_one_clear_error(body: str, message: str) -> None:
