@@ -24,9 +24,9 @@ from runtime.compile_c import LINK_FLAGS, Compiler, cache_directory, find_compil
 from runtime.compiled_network import FILES, FORMAT, CompiledNetwork
 from runtime.compiler_process import run_compiler, stop_compilers
 from runtime.machine import detect, instruction_sets, usable_cores
-from runtime.memory_plan import plan
+from runtime.memory_plan import MemoryPlan
 from runtime.network import Network
-from runtime.network_c import emit_network, emit_units, entry_name, write_weights
+from runtime.network_c import NetworkText, entry_name, write_weights
 from runtime.scratch import ScratchFolder
 from runtime.staging import staged
 
@@ -66,11 +66,12 @@ def build(
 
 def _write(network: Network, directory: Path, threads: int, timeout: float | None) -> None:
     with staged(directory, last="network.json") as folder:
-        (folder / "model.c").write_text(emit_network(network, threads=threads))
+        text = NetworkText(network, threads=threads)
+        (folder / "model.c").write_text(text.whole())
         count = max(1, min(2 * usable_cores(), -(-len(network.calls) // KERNELS_PER_UNIT)))
-        _compile_units(emit_units(network, threads=threads, count=count), folder / "model.so", timeout)
+        _compile_units(text.units(count), folder / "model.so", timeout)
         write_weights(network, folder / "weights.bin")
-        description = _description(network, threads) | {"content": _content(folder)}
+        description = _description(network, text.memory, threads) | {"content": _content(folder)}
         (folder / "network.json").write_text(json.dumps(description, indent=2) + "\n")
 
 
@@ -84,8 +85,7 @@ def _content(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _description(network: Network, threads: int) -> dict[str, Any]:
-    memory = plan(network)
+def _description(network: Network, memory: MemoryPlan, threads: int) -> dict[str, Any]:
     compiler = find_compiler()
     return {
         "format": FORMAT,

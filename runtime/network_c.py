@@ -11,15 +11,16 @@ between calls: threads may run the function at the same time with a workspace ea
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from runtime.c_text.expressions import c_name
+from runtime.c_text.prelude import prelude
 from runtime.compile_c import declaration
-from runtime.emit_c import emit_library, workspace_bytes
+from runtime.emit_c import emit_kernel, workspace_bytes
 from runtime.expr import Expr, Load, Var
 from runtime.expr_tree import transform
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
@@ -136,19 +137,35 @@ GCC_OPTIONS = """#if defined(__GNUC__) && !defined(__clang__)
 """
 
 
+class NetworkText:
+    """The C text of a network; every kernel is emitted once, in however many files it stands."""
+
+    def __init__(self, network: Network, *, threads: int = 1) -> None:
+        """Emit the kernels.  Raises: EmitError: one cannot be printed."""
+        self.kernels, per_call = unique_kernels(network)
+        self._bodies = [emit_kernel(kernel, threads=threads) for kernel in self.kernels]
+        self.memory = plan(network)
+        self._entry = entry_point(network, self.memory, per_call)
+
+    def whole(self) -> str:
+        """The whole network as one C file."""
+        return f"{GCC_OPTIONS}{_library(self._bodies)}\n{self._entry}"
+
+    def units(self, count: int = 1) -> list[str]:
+        """The same as several C files to be compiled side by side: at most `count` with kernels, one that calls."""
+        units = [_library(self._bodies[start::count]) for start in range(min(count, len(self._bodies)))]
+        declarations = "\n".join(declaration(kernel) for kernel in self.kernels)
+        return [*units, f"#include <stdint.h>\n{declarations}\n\n{self._entry}"]
+
+
 def emit_network(network: Network, *, threads: int = 1) -> str:
     """The whole network as one C file."""
-    kernels, per_call = unique_kernels(network)
-    library = emit_library(kernels, threads=threads)
-    return f"{GCC_OPTIONS}{library}\n{entry_point(network, plan(network), per_call)}"
+    return NetworkText(network, threads=threads).whole()
 
 
-def emit_units(network: Network, *, threads: int = 1, count: int = 1) -> list[str]:
-    """The same text as several C files to be compiled side by side: at most `count` with kernels, one that calls."""
-    kernels, per_call = unique_kernels(network)
-    units = [emit_library(kernels[start::count], threads=threads) for start in range(min(count, len(kernels)))]
-    declarations = "\n".join(declaration(kernel) for kernel in kernels)
-    return [*units, f"#include <stdint.h>\n{declarations}\n\n{entry_point(network, plan(network), per_call)}"]
+def _library(bodies: Sequence[str]) -> str:
+    body = "\n".join(bodies)
+    return f"{prelude(body)}\n{body}"
 
 
 def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -> str:

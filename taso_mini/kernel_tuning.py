@@ -15,7 +15,7 @@ from pathlib import Path
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
-from ansor_mini.records import Record, RecordFile, best_of, read_records
+from ansor_mini.records import Record, RecordFile, read_records
 from ansor_mini.task_tuner import program_of
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
@@ -89,15 +89,14 @@ def tune(
 
 def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:
     """The best recorded program of each kernel for so many threads, whichever machine it was found on."""
-    records = read_records(path)
-    nests: dict[str, LoopNest] = {}
-    for part in parts:
-        if part.kind == "compute" and part.key not in nests:
-            dag = declare(part.fragment)
-            best = best_of(records, dag.key(), threads)
-            if best is not None:
-                nests[part.key] = program_of(best, dag).lower()
-    return nests
+    best: dict[str, Record] = {}
+    for record in read_records(path):
+        known = best.get(record.task)
+        if record.threads == threads and record.cost < (known.cost if known else math.inf):
+            best[record.task] = record
+    dags = {part.key: declare(part.fragment) for part in parts if part.kind == "compute"}
+    found = {key: best.get(dag.key()) for key, dag in dags.items()}
+    return {key: program_of(record, dags[key]).lower() for key, record in found.items() if record is not None}
 
 
 def _line(key: str, task: NetworkTask) -> TunedTask:

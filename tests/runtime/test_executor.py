@@ -19,7 +19,7 @@ from runtime.expr import Buffer, Var
 from runtime.graph import TensorType
 from runtime.loop_nest import SERIAL, For, LoopNest, Store
 from runtime.network import KernelCall, Network, NetworkError
-from runtime.network_c import canonical, emit_network, unique_kernels
+from runtime.network_c import NetworkText, canonical, emit_network, unique_kernels
 from runtime.staging import OutputError
 from tests.strategies.networks import elementwise, evaluate, loops, networks, two_outputs
 
@@ -235,7 +235,7 @@ def test_a_directory_that_cannot_be_written_is_one_error_and_no_file(place: str,
 
 
 def test_a_kernel_that_does_not_compile_leaves_nothing(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("runtime.executor.emit_units", lambda *_, **__: ["int f(void) { return 1; }", "not C"])
+    monkeypatch.setattr(NetworkText, "units", lambda self, count: ["int f(void) { return 1; }", "not C"])
     with pytest.raises(CompileError, match="not"):
         build(small(), tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
