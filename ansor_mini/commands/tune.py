@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,17 @@ from ansor_mini.commands.base import (
 from ansor_mini.commands.measuring import add_measuring, measuring_options
 from ansor_mini.commands.models import MODELS, named_model
 from ansor_mini.commands.progress import Shown
+from ansor_mini.commands.targets import add_target, chosen_target, open_measurer
 from ansor_mini.curve import draw_curves, save_plot, time_text
-from ansor_mini.local_measurer import LocalMeasurer
-from ansor_mini.records import RecordFile, read_records, versions
-from ansor_mini.task import SearchOptions, TuneResult
+from ansor_mini.records import MEASURED, MODEL, REHEARSED, RecordFile, read_records, versions
+from ansor_mini.sketch import Program, Sketch
+from ansor_mini.target import Target
+from ansor_mini.task import TuneResult
 from ansor_mini.tuner import Task, tune
 from runtime import debug
 from runtime.command_line import DONE, INTERRUPTED, NOTHING_FOUND, Command
-from runtime.compile_c import find_compiler
-from runtime.machine import detect
+
+NOT_MEASURED = {MODEL: " (says a model; nothing was measured)", REHEARSED: " (on a stand-in; nothing was measured)"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,6 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress and no curve")
     parser.add_argument("--strategy", default=FULL.name, choices=[s.name for s in STRATEGIES], help="how to search")
     parser.add_argument("--model", help=f"cost model: {', '.join(MODELS)}, or a file that `train` has written")
+    add_target(parser)
     add_measuring(parser)
     add_json(parser)
 
@@ -60,19 +64,17 @@ def run(arguments: Namespace) -> int:
         raise ValueError(f"--threads must be at least 1, got {arguments.threads}")
     if arguments.resume and arguments.out is None:
         raise ValueError("--resume needs --out FILE, the records to resume from")
-    options = measuring_options(arguments)
+    options = measuring_options(arguments) | {"threads": arguments.threads}
+    target = chosen_target(arguments)
     search = np.random.default_rng(arguments.seed)
     model = named_model(arguments.model, search, arguments.threads) if arguments.model else None
-    find_compiler()
     earlier = read_records(arguments.out) if arguments.resume and arguments.out.is_file() else []
     constants = workload_constants(text)
     task = Task(dag.key(), dag, threads=arguments.threads, constants=constants)
     with ExitStack() as stack:
         records = stack.enter_context(RecordFile(arguments.out, workload=text)) if arguments.out else None
         rng = np.random.default_rng(arguments.seed)
-        measurer = stack.enter_context(
-            LocalMeasurer(dag, threads=task.threads, rng=rng, constants=constants, **options)
-        )
+        measurer = stack.enter_context(open_measurer(arguments, target, dag, rng, constants, options))
         observer = stack.enter_context(Shown(arguments.trials, arguments.quiet or arguments.json))
         result = tune(
             task,
@@ -82,11 +84,14 @@ def run(arguments: Namespace) -> int:
             measurer=measurer,
             records=records,
             resume=earlier,
+            # The cores' searches begin with random programs, as the paper's; on a GPU many of them cannot be launched.
+            seeds=[Program(Sketch(dag, target.default(dag)))] if target.name == "cuda" else [],
             model=model,
-            options=SearchOptions(strategy=strategy(arguments.strategy)),
+            machine=target.device,
+            options=replace(target.options, strategy=strategy(arguments.strategy)),
             observer=observer,
         )
-    report(arguments, text, result)
+    report(arguments, text, result, target, getattr(measurer, "source", MEASURED))
     if arguments.plot is not None and result.best:
         path = save_plot(arguments.plot, {f"seed {arguments.seed}": result.curve}, result.trials, title=text)
         if not arguments.json:
@@ -94,14 +99,16 @@ def run(arguments: Namespace) -> int:
     return INTERRUPTED if result.stopped == "interrupted" else DONE if result.best else NOTHING_FOUND
 
 
-def report(arguments: Namespace, text: str, result: TuneResult) -> None:
-    """Print a result for people or for machines."""
+def report(arguments: Namespace, text: str, result: TuneResult, target: Target, source: str) -> None:
+    """Print a result for people or for machines; what a model says is called that."""
     if arguments.json:
         say_json(
             {
                 "workload": text,
                 "seed": arguments.seed,
-                "machine": detect().line,
+                "target": target.name,
+                "source": source,
+                "machine": target.device.line,
                 "versions": versions(),
                 "threads": result.task.threads,
                 "trials": result.trials,
@@ -116,8 +123,9 @@ def report(arguments: Namespace, text: str, result: TuneResult) -> None:
         )
         return
     best = f"{time_text(result.best_seconds)}, {result.gflops:.1f} GFLOP/s" if result.best else "no correct program"
+    best += NOT_MEASURED.get(source, "")
     print(f"{text}: {best} after {result.trials} trials ({result.stopped}), seed {arguments.seed}")
-    print(f"machine: {detect().line}; threads: {result.task.threads}")
+    print(f"{'machine' if target.name == 'cpu' else 'GPU'}: {target.device.line}; threads: {result.task.threads}")
     if result.best:
         print(f"program: {result.best}")
     for title, counts in (("failed", result.failures), ("dropped before measuring", result.rejections)):
