@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ansor_mini.record import MODEL
+from runtime.compile_c import CompileError
 from runtime.gpu import Gpu
 from runtime.gpu_model import predict
 from runtime.loop_nest import LoopNest
@@ -65,7 +66,10 @@ class CheckedMeasurer(ModelMeasurer):
     def result(self, nest: LoopNest) -> MeasureResult:
         """The prediction, or what is wrong with the program."""
         found = super().result(nest)
-        wrong = checked_mistake(nest, self.case) if found.ok else ""
+        try:
+            wrong = checked_mistake(nest, self.case) if found.ok else ""
+        except CompileError as error:
+            return MeasureResult("compile_error", (), "\n".join(str(error).splitlines()[:5]))
         return MeasureResult("wrong_answer", (), wrong) if wrong else found
 
 

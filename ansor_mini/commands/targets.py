@@ -40,12 +40,12 @@ def add_target(parser: ArgumentParser) -> None:
         "--measure",
         choices=MEASURES,
         help="who says how long a program takes: run and gpu run it on the cores and the GPU of this machine; model "
-        "predicts and measures nothing; check does too, and runs programs under checks on the CPU (default: run or gpu)",
+        "predicts and measures nothing; check does too, and runs programs under checks on the CPU (default: run, gpu)",
     )
 
 
 def chosen_target(arguments: Namespace) -> Target:
-    """The target that the options name.  Raises: ValueError: options that do not go together; NoGpu: there is none."""
+    """The target that the options name.  Raises: ValueError: they do not go together, or there is no GPU."""
     measure = measure_of(arguments)
     if arguments.target == "cpu":
         if arguments.gpu or measure != "run":
@@ -65,11 +65,15 @@ def measure_of(arguments: Namespace) -> str:
 
 def _gpu(name: str | None, measure: str) -> Gpu:
     if measure == "gpu":
+        from runtime.cuda_library import NoGpu
         from runtime.gpu_detection import detect_gpu
 
         if name:
             raise ValueError("--measure gpu takes the GPU that is here; leave --gpu out")
-        return detect_gpu()
+        try:
+            return detect_gpu()
+        except NoGpu as error:
+            raise ValueError(f"{error}; --measure model predicts instead") from None
     return gpu(name or DEFAULT_GPU)
 
 
