@@ -21,7 +21,7 @@ from runtime.cuda_on_cpu.kernel_text import for_cpu
 
 FOLDER = Path(__file__).parent
 INCLUDE, ENGINE = FOLDER / "include", FOLDER / "engine"
-COMMON = ("-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-w")
+COMMON = ("-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-fno-threadsafe-statics", "-w")
 # Line tables only: a report's place is looked up in them.
 CHECKED = (
     "-O1",
@@ -111,7 +111,7 @@ def build_on_cpu(
     compiler = compiler or find_cxx()
     source = for_cpu(text, file, instances)
     folders = [f"-I{folder}" for folder in (str(INCLUDE), *include)]
-    flags = [*COMMON, *(CHECKED if checks else UNCHECKED), "-include", "cuda_on_cpu.h", *folders]
+    flags = [*COMMON, "-fvisibility=hidden", *(CHECKED if checks else UNCHECKED), "-include", "cuda_on_cpu.h", *folders]
     target = cache_directory() / f"{_key(compiler, source, *flags)}.so"
     if target.exists():
         return target

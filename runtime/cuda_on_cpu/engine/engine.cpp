@@ -33,6 +33,7 @@ bool belongs_to_library(const char* address, unsigned size, bool write) {
 static void prepare_regions() {
     static_region.name = -2, dynamic_region.name = -3;
     static_region.granule = dynamic_region.granule = cuda_on_cpu_granule;
+    static_region.shift = dynamic_region.shift = __builtin_ctz(cuda_on_cpu_granule);
     static_region.begin = __start_cuda_shared;
     static_region.bytes = cuda_on_cpu_shared_bytes();
     dynamic_region.begin = dynamic_shared;
@@ -46,7 +47,8 @@ static void prepare_regions() {
     for (int number = 0; number < region_count; ++number) {
         const CudaOnCpuBuffer& buffer = launch->buffer[number];
         Shadow* shadow = buffer.constant ? nullptr : new_shadow(buffer.bytes / buffer.granule);
-        regions[number] = {static_cast<char*>(buffer.begin), buffer.bytes, shadow, buffer.granule, number};
+        regions[number] = {static_cast<char*>(buffer.begin), buffer.bytes, shadow, buffer.granule,
+                           unsigned(__builtin_ctz(buffer.granule)), number};
     }
 }
 

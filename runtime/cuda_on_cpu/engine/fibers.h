@@ -88,9 +88,10 @@ static char* stacks() {
     return area;
 }
 
-// A stack that will run `entry` when it is switched to.
-static void* prepared(char* stack, void (*entry)()) {
-    void** top = reinterpret_cast<void**>(stack + STACK - 64);
+// A stack that will run `entry` when it is switched to. Stacks begin at different places of a page, or all of them
+// would ask for the same lines of the cache.
+static void* prepared(char* stack, unsigned number, void (*entry)()) {
+    void** top = reinterpret_cast<void**>(stack + STACK - 64 - number % 61 * 192);
 #if defined(__x86_64__)
     *--top = nullptr; // where a return address would be, so that the stack is aligned as after a call
     *--top = reinterpret_cast<void*>(entry);

@@ -79,7 +79,9 @@ void* cuda_on_cpu_dynamic_shared(void) { return dynamic_shared; }
 
 #define PLACE place_of(__builtin_return_address(0))
 #define READ_AND_WRITE(size)                                                                               \
-    void __tsan_read##size(void* address) { check(address, size, false, false, PLACE); }                  \
+    void __tsan_read##size(void* address) {                                                                \
+        if (!known_read(address, size)) check(address, size, false, false, PLACE);                         \
+    }                                                                                                      \
     void __tsan_write##size(void* address) { check(address, size, true, false, PLACE); }                  \
     void __tsan_unaligned_read##size(void* address) { check(address, size, false, false, PLACE); }        \
     void __tsan_unaligned_write##size(void* address) { check(address, size, true, false, PLACE); }        \

@@ -29,7 +29,7 @@ static void set_place(CudaOnCpuPlace& to, unsigned place, const Index& block, co
     to.write = write;
 }
 
-static CudaOnCpuReport* new_report(int kind, unsigned place, bool write, unsigned other_place = 0) {
+__attribute__((noinline, cold)) static CudaOnCpuReport* new_report(int kind, unsigned place, bool write, unsigned other_place = 0) {
     const int line = place & LINE ? static_cast<int>(place & ~LINE) : 0;
     const unsigned pc = place & LINE ? 0 : place;
     for (int number = 0; number < *report_count; ++number) {

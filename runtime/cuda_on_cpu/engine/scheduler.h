@@ -90,8 +90,9 @@ static void start_threads() {
         const unsigned x = launch->block[0], y = launch->block[1];
         thread.number = number, thread.lane = number % WARP, thread.warp = number / WARP;
         thread.index = {number % x, number / x % y, number / x / y};
+        thread.known = clocks[thread.warp][thread.lane];
         thread.stack = area + number * STACK;
-        thread.stack_pointer = prepared(thread.stack, thread_entry);
+        thread.stack_pointer = prepared(thread.stack, number, thread_entry);
         thread.state = READY;
     }
     memset(clocks, 0, warp_count * sizeof clocks[0]);

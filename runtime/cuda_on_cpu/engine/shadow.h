@@ -28,7 +28,7 @@ struct Region {
     char* begin;
     size_t bytes;
     Shadow* shadow;
-    unsigned granule;
+    unsigned granule, shift; // bytes told apart, and the logarithm of their number
     int name; // as in CudaOnCpuReport.buffer
 };
 
@@ -50,7 +50,7 @@ static inline bool ordered(const Access& access, const Region& region) {
     const unsigned number = access.thread & NUMBER;
     if (access.interval < interval || number == current->number) return true;
     if (number / WARP != current->warp) return false;
-    return clocks[current->warp][current->lane][number % WARP] >= access.clock;
+    return current->known[number % WARP] >= access.clock;
 }
 
 static size_t block_of(uint32_t at) {
@@ -62,13 +62,13 @@ static size_t block_of(uint32_t at) {
     return low;
 }
 
-static void fill_in(CudaOnCpuReport* report, const Region& region, const char* address, unsigned size) {
+__attribute__((noinline, cold)) static void fill_in(CudaOnCpuReport* report, const Region& region, const char* address, unsigned size) {
     report->buffer = region.name;
     report->offset = address - region.begin;
     report->size = size;
 }
 
-static void race(const Region& region, const char* address, unsigned size, bool write, unsigned place,
+__attribute__((noinline, cold)) static void race(const Region& region, const char* address, unsigned size, bool write, unsigned place,
                  const Access& other, bool other_write) {
     CudaOnCpuReport* report = new_report(region.name < -1 ? SHARED_RACE : GLOBAL_RACE, place, write, other.place);
     if (!report) return;
@@ -95,10 +95,26 @@ static inline void remember_reader(const Region& region, Shadow& shadow, const A
     }
 }
 
+// The common case of a read: the writer came before the last barrier, and any later writer would race with one of the
+// two readers that are known, or this thread is one of them.
+static inline bool nothing_new(const Region& region, const Shadow& shadow) {
+    const Access &first = shadow.reader[0], &second = shadow.reader[1];
+    if (first.interval != interval || shadow.writer.interval >= interval) return false;
+    if (shadow.writer.interval < block_start && (region.name < -1 || shadow.writer.interval >= launch_start)) return false;
+    const unsigned me = current->number;
+    if (first.thread == me && first.clock == current->known[me % WARP]) return true;
+    if (second.interval != interval) return false;
+    if ((first.thread ^ second.thread) >= WARP) return true;
+    if ((first.thread ^ me) >= WARP) return false; // one of another warp says more
+    return (second.thread == me && second.clock == current->known[me % WARP])
+           || (current->known[first.thread % WARP] < first.clock && current->known[second.thread % WARP] < second.clock);
+}
+
 static inline void check_granule(const Region& region, size_t number, const char* address, unsigned size, bool write,
                                  bool atomic, unsigned place) {
     Shadow& shadow = region.shadow[number];
-    const Access now = {interval, place, clocks[current->warp][current->lane][current->lane],
+    if (!write && nothing_new(region, shadow)) return;
+    const Access now = {interval, place, current->known[current->lane],
                         current->number | (atomic ? ATOMIC : 0)};
     if (!ordered(shadow.writer, region) && !(atomic && shadow.writer.thread & ATOMIC))
         race(region, address, size, write, place, shadow.writer, true);
@@ -116,8 +132,8 @@ static inline void check_granule(const Region& region, size_t number, const char
 
 static void check_shadow(const Region& region, const char* address, unsigned size, bool write, bool atomic,
                          unsigned place) {
-    const size_t first = (address - region.begin) / region.granule;
-    const size_t last = (address - region.begin + size - 1) / region.granule;
+    const size_t first = size_t(address - region.begin) >> region.shift;
+    const size_t last = size_t(address - region.begin + size - 1) >> region.shift;
     for (size_t number = first; number <= last; ++number)
         check_granule(region, number, address, size, write, atomic, place);
 }
@@ -125,8 +141,8 @@ static void check_shadow(const Region& region, const char* address, unsigned siz
 static void check_initialised(const Region& region, const char* address, unsigned size, bool write, unsigned place) {
     unsigned char* initialised = launch->buffer[region.name].initialised;
     if (!initialised) return;
-    const size_t first = (address - region.begin) / region.granule;
-    const size_t last = (address - region.begin + size - 1) / region.granule;
+    const size_t first = size_t(address - region.begin) >> region.shift;
+    const size_t last = size_t(address - region.begin + size - 1) >> region.shift;
     for (size_t number = first; number <= last; ++number) {
         if (write) {
             initialised[number] = 1;
@@ -138,7 +154,7 @@ static void check_initialised(const Region& region, const char* address, unsigne
     }
 }
 
-static void out_of_bounds(const char* address, unsigned size, bool write, unsigned place) {
+__attribute__((noinline, cold)) static void out_of_bounds(const char* address, unsigned size, bool write, unsigned place) {
     CudaOnCpuReport* report = new_report(OUT_OF_BOUNDS, place, write);
     if (report) {
         const Region* nearest = nullptr;
@@ -164,6 +180,14 @@ static inline bool within(const Region& region, const char* address) {
 }
 
 bool belongs_to_library(const char* address, unsigned size, bool write);
+
+// The common case: a read of shared memory that tells nothing new.
+static inline bool known_read(const void* pointer, unsigned size) {
+    if (!current) return true;
+    const size_t offset = static_cast<const char*>(pointer) - static_region.begin;
+    if (offset >= static_region.bytes || size != static_region.granule || offset % size) return false;
+    return nothing_new(static_region, static_region.shadow[offset >> static_region.shift]);
+}
 
 // Compare one access of the current thread with all that is known.
 static void check(const void* pointer, unsigned size, bool write, bool atomic, unsigned place) {

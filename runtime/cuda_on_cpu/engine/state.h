@@ -25,6 +25,7 @@ struct Posted {
 struct Thread {
     void* stack_pointer;
     char* stack;
+    const uint32_t* known; // its row of `clocks`
     Index index;
     unsigned number, lane, warp;
     State state;
