@@ -17,6 +17,9 @@ from runtime.c_text.statements import EmitError
 from runtime.cuda_text.expressions import CUDA_TYPES, cuda_name
 from runtime.cuda_text.prelude import prelude
 from runtime.cuda_text.statements import KernelBody, declaration
+from runtime.cuda_text.tensor_cores import prelude_of
+from runtime.cuda_text.tensor_kernel import tensor_kernel
+from runtime.cuda_text.tensor_operations import TensorError, has_tensor_loops
 from runtime.expr import Buffer, Var
 from runtime.loop_nest import BLOCK, For, LoopNest, Stmt
 from runtime.names import Names
@@ -25,7 +28,7 @@ from runtime.passes.gpu_kernels import KernelError, split_kernels
 from runtime.passes.gpu_reductions import WARP, reduce_across_threads, reduces_across_threads
 from runtime.passes.gpu_simplify import simplify_nest
 from runtime.passes.gpu_threads import ThreadError, block_size, share_buffers, spread
-from runtime.passes.gpu_tiles import register_tiles
+from runtime.passes.gpu_tiles import tiles_in_registers
 from runtime.passes.gpu_vthreads import expand_vthreads
 from runtime.passes.vector_loops import substitute_stmt
 from runtime.passes.visits import accesses
@@ -90,8 +93,10 @@ def emit_cuda(nest: LoopNest) -> CudaModule:
     (Launch(kernel='f', grid=2, block=32, arguments=('A', 'C'), shared_bytes=0),)
     """
     try:
+        if has_tensor_loops(nest.body):
+            return _with_tensor_cores(nest)
         kernels, workspace = prepare_kernels(nest)
-    except (KernelError, ThreadError) as error:
+    except (KernelError, ThreadError, TensorError) as error:
         raise EmitError(f"{nest.name}: {error}") from None
     buffers = {buffer.name: buffer for buffer in (*nest.inputs, *nest.outputs, *workspace)}
     for buffer in buffers.values():
@@ -103,6 +108,34 @@ def emit_cuda(nest: LoopNest) -> CudaModule:
     launches = tuple(launch for _, launch in printed)
     helpers = prelude(text)
     return CudaModule(f"{helpers}\n{text}" if helpers else text, launches, nest.inputs, nest.outputs, workspace)
+
+
+def _with_tensor_cores(nest: LoopNest) -> CudaModule:
+    """A nest some of whose kernels use Tensor Cores: every root is emitted by itself, and the texts are joined."""
+    roots = split_kernels(nest)
+    buffers = {buffer.name: buffer for buffer in (*nest.inputs, *nest.outputs, *roots.workspace)}
+    texts, launches = [], []
+    for number, root in enumerate(roots.stmts):
+        name = nest.name if len(roots.stmts) == 1 else f"{nest.name}_{number}"
+        used = {access.buffer.name for access in accesses(root)} & set(buffers)
+        written = {access.buffer.name for access in accesses(root) if access.is_store}
+        inputs = tuple(buffer for key, buffer in buffers.items() if key in used - written)
+        outputs = tuple(buffer for key, buffer in buffers.items() if key in used & written)
+        if has_tensor_loops(root):
+            kernel = tensor_kernel(root, cuda_name(name), inputs, outputs)
+            arguments = tuple(buffer.name for buffer in (*inputs, *outputs))
+            texts.append(kernel.text)
+            launches.append(Launch(cuda_name(name), kernel.grid, kernel.block, arguments, kernel.shared_bytes))
+            continue
+        kernels, _ = prepare_kernels(LoopNest(name, inputs, outputs, root))
+        text, launch = _print(kernels[0], buffers, {buffer.name for buffer in inputs})
+        texts.append(text)
+        launches.append(launch)
+    text = "\n".join(texts)
+    parts = ("#include <cuda_fp16.h>\n", prelude(text), prelude_of(text), text)
+    return CudaModule(
+        "\n".join(part for part in parts if part), tuple(launches), nest.inputs, nest.outputs, tuple(roots.workspace)
+    )
 
 
 def prepare_kernels(nest: LoopNest) -> tuple[list[Kernel], tuple[Buffer, ...]]:
@@ -128,7 +161,7 @@ def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names) -> Ke
         body = reduce_across_threads(body, threads, names)
     if threads > THREADS_LIMIT:
         raise EmitError(f"{name}: a block has {threads} threads, more than {THREADS_LIMIT}")
-    phases = register_tiles(spread(share_buffers(body), threads, thread), names)
+    phases = tiles_in_registers(spread(share_buffers(body), threads, thread), names)
     return Kernel(name, variable, grid, thread, threads, place_barriers(phases))
 
 

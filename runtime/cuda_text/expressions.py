@@ -47,7 +47,7 @@ class CudaText(ScalarText):
     def text(self, expr: Expr, precedence: int = 0) -> str:
         """CUDA C text of an expression, in brackets where an operator of this precedence around it needs them."""
         if isinstance(expr, Var):
-            return cuda_name(expr.name)
+            return expr.name if "." in expr.name else cuda_name(expr.name)  # a member of a vector, or a variable
         if isinstance(expr, Const):
             text = cuda_literal(expr.value, expr.dtype)
             return f"({text})" if precedence and text.startswith("-") else text

@@ -37,7 +37,7 @@ def vector_width(place: Load, loop: For) -> int:
 def vector_lines(loop: For, store: Store, text: CudaText) -> list[str]:
     """A loop over neighbouring elements, as the lines of its text."""
     lines: list[str] = []
-    width = max(vector_width(Load(store.buffer, store.indices), loop), _load_width(store.value, loop))
+    width = max(vector_width(Load(store.buffer, store.indices), loop), load_width(store.value, loop))
     if width > 1 and loop.extent % width == 0:
         for first in range(0, loop.extent, width):
             lines += _vector(loop, store, text, first, width)
@@ -49,11 +49,11 @@ def vector_lines(loop: For, store: Store, text: CudaText) -> list[str]:
     return lines
 
 
-def _load_width(value: Expr, loop: For) -> int:
+def load_width(value: Expr, loop: For) -> int:
     """The widest access among the loads of a value that lie in memory."""
     if isinstance(value, Load):
         return vector_width(value, loop)
-    return max((_load_width(part, loop) for part in children(value)), default=1)
+    return max((load_width(part, loop) for part in children(value)), default=1)
 
 
 def _vector(loop: For, store: Store, text: CudaText, first: int, width: int) -> list[str]:
@@ -69,7 +69,7 @@ def _vector(loop: For, store: Store, text: CudaText, first: int, width: int) -> 
         lines.append(f"*({kind}*)&{lanes.element(place, 0)} = {whole or made};")
     else:
         lines += [f"{lanes.element(place, lane)} = {values[lane]};" for lane in range(width)]
-    return [f"{{ {lines[0]}", *lines[1:-1], f"{lines[-1]} }}"] if len(lines) > 1 and lanes.loaded else lines
+    return ["{", *(f"    {line}" for line in lines), "}"] if lanes.loaded else lines
 
 
 class _Lanes:
