@@ -79,18 +79,19 @@ def promote_accumulators(nest: LoopNest) -> LoopNest:
                 C_tile[()] = C_tile[()] + A[k]
             C[0] = C_tile[()]
     """
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _promote_below(nest.body, (), Names.of(nest)))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, promote_below(nest.body, (), Names.of(nest)))
 
 
-def _promote_below(stmt: Stmt, loops: tuple[For, ...], names: Names) -> Stmt:
+def promote_below(stmt: Stmt, loops: tuple[For, ...], names: Names) -> Stmt:
+    """A statement, with these loops around it, whose accumulators have register tiles."""
     if isinstance(stmt, Block):
         return _promote_block(stmt, loops, names)
     if isinstance(stmt, For):
         if stmt.kind in (SERIAL, UNROLL):
             for found in accumulators(stmt, loops):
-                return _promote_below(with_tile(stmt, found, names, None), loops, names)
+                return promote_below(with_tile(stmt, found, names, None), loops, names)
         loops = (*loops, stmt)
-    return change_parts(stmt, lambda part: _promote_below(part, loops, names))
+    return change_parts(stmt, lambda part: promote_below(part, loops, names))
 
 
 def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
@@ -105,7 +106,7 @@ def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
             if start is not None:
                 done.pop()
             part = with_tile(part, found, names, start)
-        done.append(_promote_below(part, loops, names))
+        done.append(promote_below(part, loops, names))
     return block(*done)
 
 
