@@ -10,7 +10,9 @@ import numpy as np
 from runtime.cuda_on_cpu.kernels import compile_on_cpu, unwritten
 from runtime.cuda_on_cpu.reports import Report
 from runtime.expr import Buffer
+from runtime.narrow_floats import storage
 
+STATIC_SHARED = 49152  # bytes that a kernel may declare; where it needs more, all are given at the launch
 Inputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
 
 
@@ -37,6 +39,7 @@ def run_on_cpu(
             [arrays[name] for name in launch.arguments],
             time_limit=time_limit,
             written=written,
+            shared_bytes=launch.shared_bytes if launch.shared_bytes > STATIC_SHARED else 0,
         )
     return tuple(arrays[buffer.name] for buffer in module.outputs), tuple(reports)
 
@@ -54,6 +57,6 @@ def _given(buffers: Sequence[Buffer], inputs: Inputs) -> dict[str, np.ndarray]:
 
 def _poisoned(buffer: Buffer) -> np.ndarray:
     """An array that reads as NaN, or as -1, until it is written."""
-    array = np.empty(buffer.shape, buffer.dtype)
+    array = np.empty(buffer.shape, storage(buffer.dtype))
     array.reshape(-1).view(np.uint8).fill(0xFF)
     return array

@@ -1,7 +1,7 @@
 """Tensor Core instructions as small functions of a prelude, each with two bodies: one for nvcc, one for the CPU.
 
 `prelude(names)` gives the text that a kernel using those functions starts with. For nvcc a function is one line of PTX;
-on the CPU (`CUDA_ON_CPU` is defined) it is written with `__shfl_sync`, straight from the table of which lane holds
+on the CPU (`CUDA_ON_CPU` is defined, see `runtime.cuda_on_cpu`) it is a loop straight from the table of which lane holds
 which element. A kernel's own text is the same for both compilers.
 
 Which lane holds what, with g = lane / 4 and t = lane % 4 (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
@@ -21,34 +21,40 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _CP_ASYNC = """
-// 16 bytes from global to shared memory, past the registers; written when the thread has waited for them.
-__device__ __forceinline__ void cp_async16(void* to, const void* from) {
+// 16 bytes from global to shared memory, past the registers; there when the thread has waited for them.
 #ifdef CUDA_ON_CPU
-    *(float4*)to = *(const float4*)from;
+inline void cp_async16(void* to, const void* from, int line = __builtin_LINE()) {
+    cuda_on_cpu_copy_async(to, from, 16, 16, line);
+}
 #else
+__device__ __forceinline__ void cp_async16(void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from)
                  : "memory");
-#endif
 }
+#endif
 """
 
 _CP_ASYNC_FILL = """
 // The same where `holds`, else 16 bytes of zeros; `from` is not read then.
-__device__ __forceinline__ void cp_async16_or_zero(void* to, const void* from, bool holds) {
 #ifdef CUDA_ON_CPU
-    *(float4*)to = holds ? *(const float4*)from : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+inline void cp_async16_or_zero(void* to, const void* from, bool holds, int line = __builtin_LINE()) {
+    cuda_on_cpu_copy_async(to, from, 16, holds ? 16 : 0, line);
+}
 #else
+__device__ __forceinline__ void cp_async16_or_zero(void* to, const void* from, bool holds) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(to)),
                  "l"(from), "r"(holds ? 16 : 0)
                  : "memory");
-#endif
 }
+#endif
 """
 
 _CP_ASYNC_COMMIT = """
 // The thread's copies since the last commit are one group.
 __device__ __forceinline__ void cp_async_commit() {
-#ifndef CUDA_ON_CPU
+#ifdef CUDA_ON_CPU
+    cuda_on_cpu_commit_copies();
+#else
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
@@ -57,124 +63,105 @@ __device__ __forceinline__ void cp_async_commit() {
 _CP_ASYNC_WAIT = """
 // Wait until at most {count} of the thread's groups are under way.
 __device__ __forceinline__ void cp_async_wait_{count}() {{
-#ifndef CUDA_ON_CPU
+#ifdef CUDA_ON_CPU
+    cuda_on_cpu_wait_copies({count});
+#else
     asm volatile("cp.async.wait_group {count};" ::: "memory");
 #endif
 }}
 """
 
+# On the CPU each lane posts its operands and the last one to come computes for all 32.
 _LDMATRIX = """
-// Four 8 x 8 matrices from shared memory; lane 8i + r points at row r of matrix i.
-__device__ __forceinline__ void ldmatrix_x4(unsigned* r, const void* row) {
+// Four 8 x 8 matrices from shared memory{transposed}; lane 8i + r points at row r of matrix i.
 #ifdef CUDA_ON_CPU
-    const int lane = threadIdx.x & 31;
-    for (int i = 0; i < 4; ++i) {
-        const char* from = (const char*)__shfl_sync(0xffffffffu, (unsigned long long)row, 8 * i + lane / 4);
-        r[i] = ((const unsigned*)from)[lane % 4];
-    }
-    __syncwarp();
+struct {name}_operands {{
+    unsigned* r;
+    const unsigned short* row;
+}};
+CUDA_ON_CPU_PLAIN inline void {name}_of_warp(void** lanes, unsigned) {{
+    for (int lane = 0; lane < 32; ++lane) {{
+        for (int i = 0; i < 4; ++i) {{
+            unsigned short two[2];
+            for (int e = 0; e < 2; ++e) {{
+                const int row = {row}, column = {column};
+                two[e] = (({name}_operands*)lanes[8 * i + row])->row[column];
+            }}
+            (({name}_operands*)lanes[lane])->r[i] = two[0] | (unsigned)two[1] << 16;
+        }}
+    }}
+}}
+CUDA_ON_CPU_PLAIN inline void {name}(unsigned* r, const void* row, int line = __builtin_LINE()) {{
+    cuda_on_cpu_access(row, 16, 0, line);
+    {name}_operands operands = {{r, (const unsigned short*)row}};
+    cuda_on_cpu_call({name}_of_warp, &operands, 0xffffffffu, line);
+}}
 #else
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+__device__ __forceinline__ void {name}(unsigned* r, const void* row) {{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4{modifier}.shared.b16 {{%0, %1, %2, %3}}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"((unsigned)__cvta_generic_to_shared(row))
                  : "memory");
+}}
 #endif
-}
 """
-
-_LDMATRIX_TRANS = """
-// The same, each matrix transposed.
-__device__ __forceinline__ void ldmatrix_x4_trans(unsigned* r, const void* row) {
-#ifdef CUDA_ON_CPU
-    const int lane = threadIdx.x & 31;
-    for (int i = 0; i < 4; ++i) {
-        const int first = 8 * i + 2 * (lane % 4);
-        const char* even = (const char*)__shfl_sync(0xffffffffu, (unsigned long long)row, first);
-        const char* odd = (const char*)__shfl_sync(0xffffffffu, (unsigned long long)row, first + 1);
-        const unsigned low = ((const unsigned short*)even)[lane / 4];
-        r[i] = low | (unsigned)((const unsigned short*)odd)[lane / 4] << 16;
-    }
-    __syncwarp();
-#else
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"((unsigned)__cvta_generic_to_shared(row))
-                 : "memory");
-#endif
-}
-"""
-
-_UNPACK = {
-    "float16": """
-#ifdef CUDA_ON_CPU
-__device__ __forceinline__ float float16_of_bits(unsigned bits) {
-    half value;
-    const unsigned short low = (unsigned short)bits;
-    memcpy(&value, &low, 2);
-    return __half2float(value);
-}
-#endif
-""",
-    "bfloat16": """
-#ifdef CUDA_ON_CPU
-__device__ __forceinline__ float bfloat16_of_bits(unsigned bits) {
-    return __uint_as_float((bits & 0xffffu) << 16);
-}
-#endif
-""",
-}
 
 _MMA = """
-// c = c + a * b for a 16 x 16 tile of a and a 16 x 8 tile of b.
-__device__ __forceinline__ void mma_{dtype}(float* c, const unsigned* a, unsigned b0, unsigned b1) {{
+// c = c + a * b for a 16 x {k} tile of a and a {k} x 8 tile of b{note}.
 #ifdef CUDA_ON_CPU
-    const int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
-    for (int from = 0; from < 4; ++from) {{
-        for (int i = 0; i < 4; ++i) {{
-            // columns k, k + 1 of row g (i even) or g + 8 (i odd)
-            const unsigned row = __shfl_sync(0xffffffffu, a[i], 4 * g + from);
-            const unsigned left = __shfl_sync(0xffffffffu, i < 2 ? b0 : b1, 8 * t + from);
-            const unsigned right = __shfl_sync(0xffffffffu, i < 2 ? b0 : b1, 8 * t + 4 + from);
-            for (int half_of = 0; half_of < 2; ++half_of) {{
-                const float value = {dtype}_of_bits(row >> 16 * half_of);
-                c[i % 2 * 2] += value * {dtype}_of_bits(left >> 16 * half_of);
-                c[i % 2 * 2 + 1] += value * {dtype}_of_bits(right >> 16 * half_of);
+struct mma_{dtype}_operands {{
+    float* c;
+    const unsigned* a;
+    unsigned b[2];
+}};
+CUDA_ON_CPU_PLAIN inline float mma_{dtype}_value(unsigned bits, int which) {{
+    {value}
+}}
+CUDA_ON_CPU_PLAIN inline void mma_{dtype}_of_warp(void** lanes, unsigned) {{
+    for (int row = 0; row < 16; ++row) {{
+        for (int column = 0; column < 8; ++column) {{
+            float* sum = &((mma_{dtype}_operands*)lanes[row % 8 * 4 + column / 2])->c[row / 8 * 2 + column % 2];
+            for (int k = 0; k < {k}; ++k) {{
+                const int t = k / {packed} % 4, half = k / {packed} / 4, which = k % {packed};
+                const unsigned a = ((mma_{dtype}_operands*)lanes[row % 8 * 4 + t])->a[half * 2 + row / 8];
+                const unsigned b = ((mma_{dtype}_operands*)lanes[column * 4 + t])->b[half];
+                *sum += mma_{dtype}_value(a, which) * mma_{dtype}_value(b, which);
             }}
         }}
     }}
-    __syncwarp();
+}}
+CUDA_ON_CPU_PLAIN inline void mma_{dtype}(float* c, const unsigned* a, unsigned b0, unsigned b1,
+                                          int line = __builtin_LINE()) {{
+    mma_{dtype}_operands operands = {{c, a, {{b0, b1}}}};
+    cuda_on_cpu_call(mma_{dtype}_of_warp, &operands, 0xffffffffu, line);
+}}
 #else
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.{ptx}.{ptx}.f32 "
+__device__ __forceinline__ void mma_{dtype}(float* c, const unsigned* a, unsigned b0, unsigned b1) {{
+    asm volatile("mma.sync.aligned.m16n8k{k}.row.col.f32.{ptx}.{ptx}.f32 "
                  "{{%0, %1, %2, %3}}, {{%4, %5, %6, %7}}, {{%8, %9}}, {{%0, %1, %2, %3}};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#endif
 }}
+#endif
 """
 
-_MMA_TF32 = """
-// c = c + a * b for a 16 x 8 tile of a and an 8 x 8 tile of b, rounded to tf32: a[0] is (g, t), a[1] (g + 8, t),
-// a[2] and a[3] the same of column t + 4; b0 is (t, g), b1 (t + 4, g).
-__device__ __forceinline__ void mma_tf32(float* c, const unsigned* a, unsigned b0, unsigned b1) {
-#ifdef CUDA_ON_CPU
-    const int lane = threadIdx.x & 31, g = lane / 4, t = lane % 4;
-    for (int from = 0; from < 4; ++from) {
-        for (int i = 0; i < 4; ++i) {
-            const float value = __uint_as_float(__shfl_sync(0xffffffffu, a[i], 4 * g + from));
-            const unsigned b = i < 2 ? b0 : b1;
-            c[i % 2 * 2] += value * __uint_as_float(__shfl_sync(0xffffffffu, b, 8 * t + from));
-            c[i % 2 * 2 + 1] += value * __uint_as_float(__shfl_sync(0xffffffffu, b, 8 * t + 4 + from));
-        }
-    }
-    __syncwarp();
-#else
-    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#endif
+_VALUES = {
+    "float16": "return cuda_on_cpu_half_value((unsigned short)(bits >> 16 * which));",
+    "bfloat16": "return __uint_as_float((bits >> 16 * which) << 16);",
+    "tf32": "return __uint_as_float(bits + 0u * (unsigned)which);",
 }
-"""
+
+
+def _mma(dtype: str, ptx: str) -> str:
+    narrow = dtype != "tf32"
+    note = "" if narrow else " of tf32"
+    return _MMA.format(dtype=dtype, ptx=ptx, k=16 if narrow else 8, packed=2 if narrow else 1, note=note,
+                       value=_VALUES[dtype])  # fmt: skip
+
+
+def _ldmatrix(name: str, row: str, column: str, modifier: str, transposed: str) -> str:
+    return _LDMATRIX.format(name=name, row=row, column=column, modifier=modifier, transposed=transposed)
+
 
 _TO_TF32 = """
 // Round to the nearest tf32: ten bits of fraction.
@@ -189,18 +176,27 @@ __device__ __forceinline__ unsigned to_tf32(float value) {
 }
 """
 
+_TO_BFLOAT16 = """
+// The bits of the nearest bfloat16, ties to even.
+__device__ __forceinline__ unsigned short to_bfloat16(float value) {
+    const unsigned bits = __float_as_uint(value);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+"""
+
 # Function → its text, in the order of printing.
 FUNCTIONS = {
     "cp_async16": _CP_ASYNC,
     "cp_async16_or_zero": _CP_ASYNC_FILL,
     "cp_async_commit": _CP_ASYNC_COMMIT,
     **{f"cp_async_wait_{count}": _CP_ASYNC_WAIT.format(count=count) for count in range(8)},
-    "ldmatrix_x4": _LDMATRIX,
-    "ldmatrix_x4_trans": _LDMATRIX_TRANS,
-    "mma_float16": _UNPACK["float16"] + _MMA.format(dtype="float16", ptx="f16"),
-    "mma_bfloat16": _UNPACK["bfloat16"] + _MMA.format(dtype="bfloat16", ptx="bf16"),
+    "ldmatrix_x4": _ldmatrix("ldmatrix_x4", "lane / 4", "lane % 4 * 2 + e", "", ""),
+    "ldmatrix_x4_trans": _ldmatrix("ldmatrix_x4_trans", "lane % 4 * 2 + e", "lane / 4", ".trans", ", each transposed"),
+    "mma_float16": _mma("float16", "f16"),
+    "mma_bfloat16": _mma("bfloat16", "bf16"),
+    "to_bfloat16": _TO_BFLOAT16,
     "to_tf32": _TO_TF32,
-    "mma_tf32": _MMA_TF32,
+    "mma_tf32": _mma("tf32", "tf32"),
 }
 
 
