@@ -2,7 +2,8 @@
 
 A search for substitutions needs a price for every operator, and believes it. Which graph is best once its kernels are
 tuned and fused cannot be read off such prices for sure, so several searches propose, each with another belief: what
-is fused costs little, costs nothing, costs as much as alone; prices are those of default schedules, or the best known.
+is fused costs little, costs nothing, costs as much as alone; prices are those of a formula, of default schedules, or
+the best known.
 Each is an entry of a list, and a new one is one more function.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from runtime.graph import Graph, Node
 from runtime.layout import to_channels_last
 from taso_mini.ansor_backend import FUSED_SHARES
-from taso_mini.costs import CostSource, MeasuredCost, Shares, Types, Views
+from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Types, Views
 from taso_mini.joint.alternatives import Alternative
 from taso_mini.joint.prices import KernelPrices
 from taso_mini.layouts.joint import JOINT, LAYOUTS, SEQUENTIAL, Search, optimize_jointly
@@ -72,6 +73,12 @@ def as_given(beliefs: Beliefs) -> Iterator[Alternative]:
     yield Alternative("as given", to_channels_last(beliefs.graph).fold_constants())
 
 
+def by_operations(beliefs: Beliefs) -> Iterator[Alternative]:
+    """The best graph by a formula of operations and bytes, which knows no machine; images in channels-last order."""
+    found = beliefs.search(beliefs.graph, beliefs.rules, fused(FlopCost()))
+    yield Alternative("by operations", to_channels_last(found.graph).fold_constants(), found.trace.steps)
+
+
 def by_default_schedules(beliefs: Beliefs) -> Iterator[Alternative]:
     """What TASO chooses without knowing that kernels will be tuned: TASO, then Ansor."""
     yield from _jointly(beliefs, fused(beliefs.defaults), {"by default schedules": JOINT})
@@ -96,11 +103,14 @@ def if_nothing_fuses(beliefs: Beliefs) -> Iterator[Alternative]:
 
 PROPOSALS: Mapping[str, Propose] = {
     "as given": as_given,
+    "by operations": by_operations,
     "by default schedules": by_default_schedules,
     "by known prices": by_known_prices,
     "if fused is free": if_fused_is_free,
     "if nothing fuses": if_nothing_fuses,
 }
+# What these propose does not change with what is known; one round asks them.
+LASTING = frozenset(("as given", "by operations", "by default schedules"))
 
 
 def fused(costs: CostSource) -> CostSource:

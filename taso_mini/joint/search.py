@@ -30,7 +30,7 @@ from taso_mini.joint.finals import Joined, Round, best_nests, network_of, time_n
 from taso_mini.joint.graph_choice import GraphChoice
 from taso_mini.joint.latency_model import LatencyModel
 from taso_mini.joint.prices import KernelPrices
-from taso_mini.joint.proposals import PROPOSALS, Beliefs, KnownCosts, different, fused
+from taso_mini.joint.proposals import LASTING, PROPOSALS, Beliefs, KnownCosts, different, fused
 from taso_mini.joint.store import Store
 from taso_mini.layouts.joint import Search
 from taso_mini.load_model import sample_inputs
@@ -125,6 +125,8 @@ class JointSearch:
         )
         found = list(kept)
         for name in self.options.proposals:
+            if number and name in LASTING:
+                continue
             found += [_numbered(made, number) for made in PROPOSALS[name](beliefs)]
         bills = {alternative: bill(alternative, self.prices) for alternative in different(found)}
         ordered = sorted(bills, key=lambda alternative: bills[alternative].seconds)
