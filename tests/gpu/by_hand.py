@@ -22,6 +22,8 @@ def copies(session: Session) -> Iterator[Row]:
     result = session.measure(module, module.case)
     answers = session.peers([{"name": "copy", "kind": "copy", "elements": elements}])
     row = row_of("copy", f"copy of {4 * elements >> 10} KiB", result, nbytes=module.nbytes)
+    if row.seconds:
+        session.copy_rate = module.nbytes / row.median
     yield with_peer(row, "torch", answers, "copy")
 
 

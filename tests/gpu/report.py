@@ -18,7 +18,7 @@ SCHEMA = 1
 class Row:
     """One thing that was run. seconds: each group's, per call.  reference: the peer's, with its name.
 
-    flops, nbytes: the work of one call.  status: `ok`, or why there is no time.
+    flops, nbytes: the work of one call.  copy_rate: bytes per second of a copy, where memory is the limit.  status: `ok`, or why there is no time.
     """
 
     section: str
@@ -29,6 +29,7 @@ class Row:
     nbytes: float = 0.0
     peer: str = ""
     peer_seconds: list[float] = field(default_factory=list)
+    copy_rate: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -43,7 +44,11 @@ class Row:
             return ""
         if self.flops:
             return f"{self.flops / self.median / 1e12:.4g} TFLOPS"
-        return f"{self.nbytes / self.median / 1e9:.4g} GB/s" if self.nbytes else ""
+        if not self.nbytes:
+            return ""
+        rate = self.nbytes / self.median
+        share = f", {100 * rate / self.copy_rate:.1f} % of a copy" if self.copy_rate else ""
+        return f"{rate / 1e9:.4g} GB/s{share}"
 
     @property
     def share(self) -> float | None:

@@ -26,6 +26,7 @@ class Session:
         self.gpu = detect_gpu()
         self.builder = default_builder()
         self.runner: Runner = cuda_runner()
+        self.copy_rate = 0.0  # bytes per second, once that is known
 
     @property
     def seconds_left(self) -> float:

@@ -88,7 +88,8 @@ def _tune(session: Session, entry: Entry, seconds: float) -> Row:
     result = session.measure(nest, case, min_repeat_seconds=0.01)
     status = "ok" if result.ok else f"{result.kind}: {result.reason}"
     facts |= dict(result.facts) | {"nest": str(nest), "predicted seconds": predict(nest, session.gpu).seconds}
-    work = {"nbytes": entry.nbytes} if entry.nbytes else {"flops": float(dag.flops)}
+    work = {"nbytes": entry.nbytes, "copy_rate": session.copy_rate} if entry.nbytes else {"flops": float(dag.flops)}
+    work = {} if session.rehearsal else work
     return Row("tuned", workload, status, list(result.seconds), facts=facts, **work)
 
 
