@@ -14,7 +14,7 @@ from runtime.loop_nest import For
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "bool": "_Bool"}
 C_TYPES |= {"float16": "_Float16", "bfloat16": "uint16_t"}
-SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "b8", "float16": "f16"}
+SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "b8", "float16": "f16", "bfloat16": "bf16"}
 _PRECEDENCE = {"or": 1, "and": 2, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6} | dict.fromkeys(COMPARISONS, 4)
 _C_OPERATOR = {"and": "&&", "or": "||", "//": "/"}
 _LIBM = {"exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow"}

@@ -1,8 +1,8 @@
 """Tensor Core instructions as small functions of a prelude, each with two bodies: one for nvcc, one for the CPU.
 
 `prelude(names)` gives the text that a kernel using those functions starts with. For nvcc a function is one line of PTX;
-on the CPU (`CUDA_ON_CPU` is defined, see `runtime.cuda_on_cpu`) it is a loop straight from the table of which lane holds
-which element. A kernel's own text is the same for both compilers.
+on the CPU (`CUDA_ON_CPU` is defined, see `runtime.cuda_on_cpu`) it is a loop straight from the table of which lane
+holds which element. A kernel's own text is the same for both compilers.
 
 Which lane holds what, with g = lane / 4 and t = lane % 4 (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
 

@@ -1,16 +1,25 @@
-"""Matrix products written by hand for Tensor Cores: the kernels whose shape the emitter aims at, to be timed on a GPU.
+"""Matrix products for Tensor Cores, by hand and as `emit_cuda` writes them, to be timed beside one another on a GPU.
 
 Each entry of `tensor_kernels(size)` is a kernel's text with its launch: C (float32) = A (size x size, float16) times B.
 `wmma` copies tiles to shared memory through registers and multiplies through the WMMA interface; the others copy with
 `cp.async`, several steps ahead, load fragments with `ldmatrix` and multiply with `mma.sync`. Shared tiles have no
 padding: the 16-byte chunks of a row are permuted so that the eight rows of an `ldmatrix` lie in different banks.
+The emitted ones come from nests with tensor loops (`ansor_mini.gpu_rules.tensor_lowering`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.gpu_rules.contraction import contraction
+from ansor_mini.gpu_rules.tensor_lowering import Result, TensorTiling, tensor_nest
+from ansor_mini.schedule import initial_state
+from ansor_mini.tensor_expression import compute, placeholder, reduce_axis, reduce_sum
 from runtime.cuda_text.tensor_cores import prelude_of
+from runtime.emit_cuda import emit_cuda
+from runtime.expr import Buffer, cast
+from runtime.loop_nest import LoopNest
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,40 @@ TILINGS = (
 )
 
 
+EMITTED = (
+    TensorTiling(128, 128, 32, 64, 64, 3),
+    TensorTiling(128, 256, 32, 64, 64, 4),
+    TensorTiling(256, 128, 32, 64, 64, 4),
+    TensorTiling(128, 256, 64, 64, 64, 3),
+)
+
+
+def emitted_kernel(tiling: TensorTiling, size: int) -> TensorKernel:
+    """The kernel that `emit_cuda` makes of the nest of one tiling."""
+    t = tiling
+    name = f"emitted_{t.m}x{t.n}x{t.k}_w{t.warp_m}x{t.warp_n}_s{t.stages}"
+    A, B, k = (
+        placeholder((size, size), "A", "float16"),
+        placeholder((size, size), "B", "float16"),
+        reduce_axis(size, "k"),
+    )
+    body = lambda i, j: reduce_sum(cast("float32", A[i, k]) * cast("float32", B[k, j]), k)  # noqa: E731
+    C = compute((size, size), body, "C")
+    work = contraction(initial_state(ComputeDAG([C])), "C")
+    assert work is not None
+    result = Buffer("C", C.shape)
+    nest = tensor_nest(work, tiling, Result(result, tuple(C.axes), lambda total: total))
+    inputs = tuple(Buffer(tensor.name, tensor.shape, tensor.dtype) for tensor in (A, B))
+    module = emit_cuda(LoopNest(name, inputs, (result,), nest))
+    (launch,) = module.launches
+    dynamic = launch.shared_bytes if launch.shared_bytes > 48 * 1024 else 0
+    return TensorKernel(name, module.text, launch.grid, launch.block, dynamic, size)
+
+
 def tensor_kernels(size: int = 4096) -> list[TensorKernel]:
     """All kernels for one size.  Raises: ValueError: a tile does not divide it."""
-    return [wmma_kernel(size), *(mma_kernel(tiling, size) for tiling in TILINGS)]
+    by_hand = [wmma_kernel(size), *(mma_kernel(tiling, size) for tiling in TILINGS)]
+    return by_hand + [emitted_kernel(tiling, size) for tiling in EMITTED]
 
 
 def _swizzle(row: str, chunk: str, per_row: int) -> str:
