@@ -93,54 +93,27 @@ def emit_cuda(nest: LoopNest) -> CudaModule:
     (Launch(kernel='f', grid=2, block=32, arguments=('A', 'C'), shared_bytes=0),)
     """
     try:
-        if has_tensor_loops(nest.body):
-            return _with_tensor_cores(nest)
         kernels, workspace = prepare_kernels(nest)
-    except (KernelError, ThreadError, TensorError) as error:
+    except (KernelError, ThreadError) as error:
         raise EmitError(f"{nest.name}: {error}") from None
     buffers = {buffer.name: buffer for buffer in (*nest.inputs, *nest.outputs, *workspace)}
     for buffer in buffers.values():
         if buffer.size >= ELEMENTS_LIMIT:
             raise EmitError(f"{nest.name}: `{buffer.name}` has {buffer.size} elements, more than an int counts")
-    inputs = {buffer.name for buffer in nest.inputs}
-    printed = [_print(kernel, buffers, inputs) for kernel in kernels]
+    printed = [_print(kernel, buffers) for kernel in kernels]
     text = "\n".join(text for text, _ in printed)
+    parts = [part for part in (_includes(text), prelude_of(text), prelude(text)) if part]
     launches = tuple(launch for _, launch in printed)
-    helpers = prelude(text)
-    return CudaModule(f"{helpers}\n{text}" if helpers else text, launches, nest.inputs, nest.outputs, workspace)
+    return CudaModule("\n".join([*parts, text]), launches, nest.inputs, nest.outputs, workspace)
 
 
-def _with_tensor_cores(nest: LoopNest) -> CudaModule:
-    """A nest some of whose kernels use Tensor Cores: every root is emitted by itself, and the texts are joined."""
-    roots = split_kernels(nest)
-    buffers = {buffer.name: buffer for buffer in (*nest.inputs, *nest.outputs, *roots.workspace)}
-    texts, launches = [], []
-    for number, root in enumerate(roots.stmts):
-        name = nest.name if len(roots.stmts) == 1 else f"{nest.name}_{number}"
-        used = {access.buffer.name for access in accesses(root)} & set(buffers)
-        written = {access.buffer.name for access in accesses(root) if access.is_store}
-        inputs = tuple(buffer for key, buffer in buffers.items() if key in used - written)
-        outputs = tuple(buffer for key, buffer in buffers.items() if key in used & written)
-        if has_tensor_loops(root):
-            kernel = tensor_kernel(root, cuda_name(name), inputs, outputs)
-            arguments = tuple(buffer.name for buffer in (*inputs, *outputs))
-            texts.append(kernel.text)
-            launches.append(Launch(cuda_name(name), kernel.grid, kernel.block, arguments, kernel.shared_bytes))
-            continue
-        kernels, _ = prepare_kernels(LoopNest(name, inputs, outputs, root))
-        text, launch = _print(kernels[0], buffers, {buffer.name for buffer in inputs})
-        texts.append(text)
-        launches.append(launch)
-    text = "\n".join(texts)
-    parts = ("#include <cuda_fp16.h>\n", prelude(text), prelude_of(text), text)
-    return CudaModule(
-        "\n".join(part for part in parts if part), tuple(launches), nest.inputs, nest.outputs, tuple(roots.workspace)
-    )
+def _includes(text: str) -> str:
+    return "#include <cuda_fp16.h>\n" if re.search(r"\bhalf\b|__float2half|to_bfloat16|mma_|cp_async", text) else ""
 
 
 def prepare_kernels(nest: LoopNest) -> tuple[list[Kernel], tuple[Buffer, ...]]:
     """The kernels of a nest as phases, and its workspace."""
-    roots = split_kernels(expand_vthreads(simplify_nest(nest)))
+    roots = split_kernels(nest)
     names = Names.of(nest)
     block, thread = names.variable("block"), names.variable("thread")
     kernels = []
@@ -151,6 +124,9 @@ def prepare_kernels(nest: LoopNest) -> tuple[list[Kernel], tuple[Buffer, ...]]:
 
 
 def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names) -> Kernel:
+    if has_tensor_loops(root):
+        return Kernel(name, None, 0, thread, 0, root)
+    root = expand_vthreads(simplify_nest(LoopNest(name, (), (), root)), names).body
     grid, variable, body = 1, None, root
     if isinstance(root, For) and root.kind == BLOCK:
         grid, variable = root.extent, block
@@ -165,14 +141,14 @@ def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names) -> Ke
     return Kernel(name, variable, grid, thread, threads, place_barriers(phases))
 
 
-def _print(kernel: Kernel, buffers: dict[str, Buffer], inputs: set[str]) -> tuple[str, Launch]:
+def _print(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[str, Launch]:
     """The text of a kernel and its launch."""
+    if has_tensor_loops(kernel.body):
+        return _print_tensor(kernel, buffers)
     extents = {} if kernel.block_variable is None else {kernel.block_variable.name: kernel.grid}
     body = KernelBody(kernel.threads, kernel.thread, {**extents, kernel.thread.name: kernel.threads})
     body.stmt(kernel.body, 1)
-    used = {access.buffer.name for access in accesses(kernel.body)}
-    arguments = [buffer for name, buffer in buffers.items() if name in used]
-    written = {access.buffer.name for access in accesses(kernel.body) if access.is_store}
+    arguments, written = _arguments(kernel, buffers)
     parameters = ", ".join(
         f"{'' if b.name in written else 'const '}{CUDA_TYPES[b.dtype]}* __restrict__ {cuda_name(b.name)}"
         for b in arguments
@@ -189,6 +165,27 @@ def _print(kernel: Kernel, buffers: dict[str, Buffer], inputs: set[str]) -> tupl
     text = "\n".join((head, *lines, words, "}", ""))
     names = tuple(buffer.name for buffer in arguments)
     return text, Launch(cuda_name(kernel.name), kernel.grid, kernel.threads, names, shared_bytes)
+
+
+def _arguments(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[list[Buffer], set[str]]:
+    """The arguments of a kernel, in the order of the nest, and the names of those that it writes."""
+    touched = accesses(kernel.body)
+    used = {access.buffer.name for access in touched}
+    written = {access.buffer.name for access in touched if access.is_store}
+    return [buffer for name, buffer in buffers.items() if name in used], written
+
+
+def _print_tensor(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[str, Launch]:
+    """A kernel of tensor loops, which has a printer of its own."""
+    arguments, written = _arguments(kernel, buffers)
+    read = tuple(buffer for buffer in arguments if buffer.name not in written)
+    made = tuple(buffer for buffer in arguments if buffer.name in written)
+    try:
+        done = tensor_kernel(kernel.body, cuda_name(kernel.name), read, made)
+    except TensorError as error:
+        raise EmitError(str(error)) from None
+    names = tuple(buffer.name for buffer in (*read, *made))
+    return done.text, Launch(cuda_name(kernel.name), done.grid, done.block, names, done.shared_bytes)
 
 
 def _mentions(text: str, name: str) -> bool:

@@ -10,9 +10,12 @@ import re
 from collections.abc import Mapping
 
 from runtime.c_text.expressions import SHORT, ScalarText, c_name, literal
-from runtime.expr import Binary, Buffer, Call, Cast, Const, Expr, Var
+from runtime.cuda_text import tensor_expressions
+from runtime.cuda_text.tensor_expressions import CUDA_TYPES
+from runtime.expr import NARROW_FLOATS, Binary, Buffer, Call, Const, Expr, Var
 
-CUDA_TYPES = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long", "bool": "bool"}
+__all__ = ["CUDA_TYPES", "CudaText", "cuda_literal", "cuda_name"]
+
 _RESERVED = set(
     "bool true false class new delete this template typename namespace using try catch throw public private protected "
     "virtual operator friend explicit export mutable and or not xor min max half float2 float4 int2 int4 double2 "
@@ -38,21 +41,19 @@ def cuda_literal(value: float, dtype: str) -> str:
     return literal(value, dtype)
 
 
-class CudaText(ScalarText):
+class CudaText(tensor_expressions.CudaText):
     """Prints expressions for one element; `extents` are those of the loops around."""
 
     def __init__(self, extents: Mapping[str, int]) -> None:
-        super().__init__(extents, {})
+        super().__init__(extents, frozenset())
 
     def text(self, expr: Expr, precedence: int = 0) -> str:
         """CUDA C text of an expression, in brackets where an operator of this precedence around it needs them."""
         if isinstance(expr, Var):
             return expr.name if "." in expr.name else cuda_name(expr.name)  # a member of a vector, or a variable
-        if isinstance(expr, Const):
+        if isinstance(expr, Const) and expr.dtype not in NARROW_FLOATS:
             text = cuda_literal(expr.value, expr.dtype)
             return f"({text})" if precedence and text.startswith("-") else text
-        if isinstance(expr, Cast):
-            return f"(({CUDA_TYPES[expr.dtype]}){self.text(expr.value, 8)})"
         return super().text(expr, precedence)
 
     def element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
@@ -69,10 +70,10 @@ class CudaText(ScalarText):
         if expr.op in ("min", "max") and expr.dtype.startswith("float"):
             name = f"f{expr.op}{'f' if expr.dtype == 'float32' else ''}"
             return f"{name}({self.text(expr.a)}, {self.text(expr.b)})"
-        return super().binary(expr, precedence)
+        return ScalarText.binary(self, expr, precedence)
 
     def call(self, expr: Call) -> str:
         """An intrinsic, or a combination of the values of a warp's lanes."""
         if _WARP_CALL.fullmatch(expr.name):
             return f"{expr.name}_{SHORT[expr.dtype]}({self.text(expr.args[0])})"
-        return super().call(expr)
+        return ScalarText.call(self, expr)

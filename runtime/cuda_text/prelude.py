@@ -7,7 +7,7 @@ import re
 from runtime.c_text.expressions import SHORT
 from runtime.cuda_text.expressions import CUDA_TYPES
 
-_KINDS = {SHORT[dtype]: kind for dtype, kind in CUDA_TYPES.items()}
+_KINDS = {short: CUDA_TYPES[dtype] for dtype, short in SHORT.items()}
 _CALL = re.compile(r"\b([a-z]+(?:_[a-z]+)?)_([fib]\d+)\(")
 _OPERATIONS = {"add": "a + b", "mul": "a * b", "min": "a < b ? a : b", "max": "a > b ? a : b"}
 

@@ -1,8 +1,8 @@
 """Register tiles of a GPU thread: what its phases accumulate in, unrolled so that no register needs an address.
 
 1. Accumulators in memory get a register tile around their reduction loops (`register_tiles`).
-2. Reduction loops move out of the loops over a tile: each step then updates the whole tile, and loads every operand once.
-   The order in which one element accumulates stays as it was.
+2. Reduction loops move out of the loops over a tile: each step then updates the whole tile, and loads every operand
+   once. The order in which one element accumulates stays as it was.
 3. Loops that index a thread's own arrays are unrolled.
 4. Operands that several elements of the tile share are loaded into registers first (`gpu_operands`).
 5. Rows of neighbouring elements are moved 16 bytes at a time (`gpu_rows`).

@@ -44,8 +44,8 @@ from runtime.passes.vector_loops import substitute_stmt
 from runtime.passes.visits import accesses
 
 
-def expand_vthreads(nest: LoopNest) -> LoopNest:
-    """The nest without `vthread` loops, see the module.
+def expand_vthreads(nest: LoopNest, names: Names | None = None) -> LoopNest:
+    """The nest without `vthread` loops, see the module; `names` are those taken outside as well.
 
     >>> from runtime.loop_nest_text import parse
     >>> text = "def f(A: float32[8]) -> (C: float32[8]):\\n  for v in vthread(2):\\n    for t in thread(4):\\n"
@@ -55,12 +55,12 @@ def expand_vthreads(nest: LoopNest) -> LoopNest:
             for v in unroll(2):
                 C[v * 4 + t] = A[v * 4 + t]
     """
-    names = Names.of(nest)
+    taken = names or Names.of(nest)
 
     def visit(stmt: Stmt) -> Stmt | None:
         if not isinstance(stmt, For) or stmt.kind != VTHREAD:
             return None
-        return _Expansion(stmt.var, stmt.extent, _dependent(stmt), _own(stmt.body), names).push(stmt.body)
+        return _Expansion(stmt.var, stmt.extent, _dependent(stmt), _own(stmt.body), taken).push(stmt.body)
 
     return LoopNest(nest.name, nest.inputs, nest.outputs, transform_stmts(nest.body, visit))
 
