@@ -1,4 +1,4 @@
-"""The command `python -m runtime`: look at the machine, run a compiled network."""
+"""The command `python -m runtime`: look at the machine, run a compiled network, check a CUDA kernel on the CPU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from runtime import run_command
 from runtime.command_line import DONE, NOTHING_FOUND, Parser, exit_status
+from runtime.cuda_on_cpu import check_command
 from runtime.doctor import examine, show
 
 
@@ -41,6 +42,14 @@ def build_parser() -> Parser:
     )
     run_command.add_arguments(command)
     command.set_defaults(run=run_command.run)
+    command = commands.add_parser(
+        "cuda-check",
+        help="run a CUDA kernel on the CPU and report races, bad accesses and broken barriers",
+        example=check_command.EXAMPLE,
+        description=check_command.__doc__,
+    )
+    check_command.add_arguments(command)
+    command.set_defaults(run=check_command.run)
     return parser
 
 

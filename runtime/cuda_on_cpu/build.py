@@ -21,11 +21,20 @@ from runtime.cuda_on_cpu.kernel_text import for_cpu
 
 FOLDER = Path(__file__).parent
 INCLUDE, ENGINE = FOLDER / "include", FOLDER / "engine"
-COMMON = ("-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-fno-threadsafe-statics", "-w")
+COMMON = (
+    "-std=c++17",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fno-exceptions",
+    "-fno-threadsafe-statics",
+    "-w",
+)
 # Line tables only: a report's place is looked up in them.
 CHECKED = (
     "-O1",
     "-g1",
+    "-gdwarf-4",
     "-fsanitize=thread",
     "-fsanitize=bounds,alignment,shift,integer-divide-by-zero,null,signed-integer-overflow",
     "-fsanitize-recover=bounds,alignment,shift,integer-divide-by-zero,null,signed-integer-overflow",
@@ -109,19 +118,21 @@ def build_on_cpu(
     Raises: CompileError: the compiler refused the text. CompilerNotFound: there is none.
     """
     compiler = compiler or find_cxx()
-    source = for_cpu(text, file, instances)
+    source, name = for_cpu(text, instances), Path(file).name
     folders = [f"-I{folder}" for folder in (str(INCLUDE), *include)]
     flags = [*COMMON, "-fvisibility=hidden", *(CHECKED if checks else UNCHECKED), "-include", "cuda_on_cpu.h", *folders]
-    target = cache_directory() / f"{_key(compiler, source, *flags)}.so"
+    target = cache_directory() / f"{_key(compiler, source, name, *flags)}.so"
     if target.exists():
         return target
     engine = engine_object(compiler)
     with tempfile.TemporaryDirectory() as work:
-        kernel, compiled = Path(work) / "kernel.cpp", Path(work) / "kernel.o"
+        kernel, compiled = Path(work) / name, Path(work) / "kernel.o"
         kernel.write_text(source, encoding="utf-8")
         try:
-            run_compiler([*compiler.command, *flags, "-c", str(kernel), "-o", str(compiled)], timeout=timeout)
+            run_compiler(
+                [*compiler.command, *flags, "-c", "-x", "c++", str(kernel), "-o", str(compiled)], timeout=timeout
+            )
         except CompileError as error:
             raise type(error)(str(error).replace(f"{work}/", "")) from None
-        _build([*compiler.command, "-shared", str(compiled), str(engine)], target)
+        _build([*compiler.command, "-shared", "-Wl,-Bsymbolic", str(compiled), str(engine)], target)
     return target

@@ -105,10 +105,10 @@ def _split(inside: str) -> list[str]:
     return parts
 
 
-def for_cpu(text: str, file: str, instances: tuple[str, ...] = ()) -> str:
+def for_cpu(text: str, instances: tuple[str, ...] = ()) -> str:
     """The text a C++ compiler builds: lines as they were, then a table of the kernels.
 
-    Args: file: the name reports give to the text. instances: templates' instances to offer, as `scale<float, 4>`.
+    Args: instances: templates' instances to offer, as `scale<float, 4>`.
     """
     text = _LINKAGE.sub(lambda found: " " * len(found[0]), text)
     # The memory of a dynamic shared array is the engine's.
@@ -117,7 +117,6 @@ def for_cpu(text: str, file: str, instances: tuple[str, ...] = ()) -> str:
     entries = [f'CUDA_ON_CPU_KERNEL("{name}", {name}),' for name in (*names, *instances)]
     return "\n".join(
         (
-            f'#line 1 "{file}"',
             text,
             '#line 1 "kernels"',
             f'extern "C" const CudaOnCpuKernel cuda_on_cpu_table[] = {{{" ".join(entries)} {{}}}};',

@@ -180,7 +180,7 @@ def _check_array(name: str, parameter: Any, array: Argument) -> None:
         raise ValueError(f"`{name}` is no pointer to const and must be writeable")
 
 
-def unwritten(array: np.ndarray) -> np.ndarray:
+def unwritten(array: np.ndarray | np.generic) -> np.ndarray:
     """Marks for an array of which no element has been written: a byte for each, or for each four bytes."""
     return np.zeros(array.nbytes // min(array.itemsize, 4), np.uint8)
 
