@@ -18,7 +18,8 @@ SCHEMA = 1
 class Row:
     """One thing that was run. seconds: each group's, per call.  reference: the peer's, with its name.
 
-    flops, nbytes: the work of one call.  copy_rate: bytes per second of a copy, where memory is the limit.  status: `ok`, or why there is no time.
+    flops, nbytes: the work of one call.  copy_rate: bytes per second of a copy, where memory is the limit.
+    status: `ok`, or why there is no time.
     """
 
     section: str
