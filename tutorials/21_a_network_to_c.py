@@ -4,8 +4,8 @@
 After this you can take a model as a training framework exports it, see the graph and the kernels that it becomes, tune
 them, call the result like a function, and hand it on as a few C files that need nothing of this project.
 
-Papers: Ansor §3, §6; TASO §5. Time: about two minutes on a laptop, most of it tuning (MINI_TUTORIAL_SECONDS sets another
-budget). Needs a C compiler, and the package onnx. Read before: 01_quickstart, 15_search_and_layouts.
+Papers: Ansor §3, §6; TASO §5. Time: about two minutes on a laptop, most of it tuning (MINI_TUTORIAL_SECONDS sets
+another budget). Needs a C compiler, and the package onnx. Read before: 01_quickstart, 15_search_and_layouts.
 """
 
 # %% [markdown]
@@ -60,9 +60,9 @@ assert expected.shape == (1, 10) and abs(expected.sum() - 1) < 1e-5
 
 # %% [markdown]
 # ## 3. The graph becomes kernels
-# First the layout: with the channels last, neighbours in memory are neighbours in a vector register. Then operators that
-# can share registers are fused: a convolution keeps its bias, its activation and the addition of its block. Each kernel
-# that occurs is a task; equal ones are tuned once.
+# First the layout: with the channels last, neighbours in memory are neighbours in a vector register. Then operators
+# that can share registers are fused: a convolution keeps its bias, its activation and the addition of its block. Each
+# kernel that occurs is a task; equal ones are tuned once.
 
 # %%
 from ansor_mini.partition import partition, task_weights
@@ -136,7 +136,8 @@ line = [*compiler.command, *flags, *sources, "-lm", "-o", "classifier"]
 print(" ".join(line))
 subprocess.run(line, cwd=work / "c", check=True)
 image.tofile(work / "c" / "image.bin")
-subprocess.run([work / "c" / "classifier", "image.bin", "out.bin"], cwd=work / "c", check=True, stdout=subprocess.DEVNULL)
+run = [str(work / "c" / "classifier"), "image.bin", "out.bin"]
+subprocess.run(run, cwd=work / "c", check=True, stdout=subprocess.DEVNULL)
 assert np.array_equal(np.fromfile(work / "c" / "out.bin", np.float32), probabilities[0]), "the same bits"
 
 # %% [markdown]

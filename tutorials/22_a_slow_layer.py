@@ -38,7 +38,7 @@ parts = [part for part in partition(graph) if part.kind == "compute" and part.an
 
 
 def by_hand(part: Subgraph) -> LoopNest:
-    """Channels outermost and the image innermost, as one would write it for images that have their channels in front."""
+    """Channels outermost and the image innermost, as for images that have their channels in front."""
     dag = declare(part.fragment)
     return lower(replay(dag, [Reorder("v0_conv", ("c", "n", "k0", "k1", "ci", "h", "w"))]))
 
@@ -78,9 +78,9 @@ slow = int(np.argmin(rates))
 assert slow == 1, "the narrow layer has a ninth of the work of its neighbours, and takes longer than they do"
 
 # %% [markdown]
-# Rates are compared, not times: a layer with much to do may take long. What rate could it have? A multiply-add unit does
-# two operations for each number in a register, at each cycle; and each byte has to come from somewhere. A layer with
-# many operations for each byte is held up by the first, one with few by the second.
+# Rates are compared, not times: a layer with much to do may take long. What rate could it have? A multiply-add unit
+# does two operations for each number in a register, at each cycle; and each byte has to come from somewhere. A layer
+# with many operations for each byte is held up by the first, one with few by the second.
 
 # %%
 fragment = parts[slow].fragment
