@@ -29,12 +29,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ansor_mini.bounds import StageBounds, infer
+from ansor_mini.gpu_rules.tensor_stages import tensorized_nest
 from ansor_mini.guards import Guard, axis_guards, skip_identities, wrap
 from ansor_mini.regions import Start
 from ansor_mini.schedule import REDUCE, ROOT, At, FuseRelation, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values
 from ansor_mini.tensor_expression import MEMORY
+from ansor_mini.tensor_steps import is_tensorized_root
 from runtime.expr import Buffer, Expr, Load, Var
 from runtime.indices.affine import Affine, Ranges
 from runtime.indices.simplify import Simplifier
@@ -109,7 +111,7 @@ class _Lowering:
 
     def nest(self, name: str) -> LoopNest:
         roots = [bounds for bounds in self.bounds.values() if bounds.stage.location == ROOT]
-        parts = [self._emit(bounds, {}, frozenset()) for bounds in roots]
+        parts = [self._emit_root(bounds) for bounds in roots]
         body: Stmt | None = None
         for bounds, part in zip(reversed(roots), reversed(parts)):
             body = part if body is None else block(part, body)
@@ -118,6 +120,11 @@ class _Lowering:
         assert body is not None
         inputs = tuple(self.buffers[tensor.name] for tensor in self.state.dag.inputs)
         return LoopNest(name, inputs, tuple(self.buffers[tensor.name] for tensor in self.state.dag.outputs), body)
+
+    def _emit_root(self, bounds: StageBounds) -> Stmt:
+        if is_tensorized_root(bounds.stage):
+            return tensorized_nest(self.state, bounds.stage, self.buffers)
+        return self._emit(bounds, {}, frozenset())
 
     def _emit(self, bounds: StageBounds, enclosing: Ranges, known: frozenset[Expr]) -> Stmt:
         """The nest of one stage inside loops with the given ranges, where the conditions `known` hold."""

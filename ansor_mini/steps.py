@@ -35,13 +35,14 @@ from ansor_mini.loop_steps import FollowSplit, Fuse, Hole, Reorder, Split
 from ansor_mini.residue_steps import ResidueClasses
 from ansor_mini.schedule import ScheduleError, Step
 from ansor_mini.stage_steps import CacheWrite, Rfactor
+from ansor_mini.tensor_steps import Tensorize
 
 STEPS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (
         Split, FollowSplit, Fuse, Reorder, Parallel, Vectorize, Unroll, AutoUnroll, ComputeAt, ComputeInline,
         ComputeRoot, CacheRead, CacheWrite, Rfactor, ResidueClasses, FuseParallel, FuseVectorize, Locate,
-        Bind, CacheReadShared, FollowFusedSplit,
+        Bind, CacheReadShared, FollowFusedSplit, Tensorize,
     )
 }  # fmt: skip
 

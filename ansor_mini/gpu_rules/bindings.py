@@ -21,6 +21,7 @@ from ansor_mini.schedule import INLINE, REDUCE, ROOT, SPATIAL, At, Stage, State
 from ansor_mini.sketch import Derivation, Sketch
 from ansor_mini.steps import AutoUnroll, Fuse, Hole, Split, Step, Vectorize
 from ansor_mini.tensor_expression import MEMORY
+from ansor_mini.tensor_steps import is_tensorized
 from runtime.expr import ITEM_SIZE
 from runtime.gpu import Gpu
 from runtime.loop_nest import BLOCK, SERIAL, THREAD, VTHREAD
@@ -30,17 +31,20 @@ LEVELS = (BLOCK, VTHREAD, THREAD)
 
 def add_bindings(dag: ComputeDAG, derivation: Derivation, gpu: Gpu) -> Sketch:
     """Append the bindings and the unroll limits with their holes, and make the sketch of `dag`."""
-    for name in [stage.name for stage in reversed(derivation.state.stages) if stage.location != INLINE]:
+    loops = [
+        stage for stage in reversed(derivation.state.stages) if stage.location != INLINE and not is_tensorized(stage)
+    ]
+    for name in [stage.name for stage in loops]:
         stage = derivation.state[name]
         if stage.location == ROOT:
             derivation = derivation.then("", *_bind_root(derivation.state, stage, gpu))
         elif stage.tensor.attributes.get(MEMORY) == SHARED:
             derivation = derivation.then("", *_share_copy(derivation.state, stage, gpu))
     for stage in reversed(derivation.state.stages):
-        if stage.location != INLINE and stage.tensor.reduce_axes:
+        if stage.location != INLINE and stage.tensor.reduce_axes and not is_tensorized(stage):
             hole = HoleSpec(f"{stage.name}.{UNROLL}", stage.name, UNROLL, choices=GPU_UNROLL_STEPS)
             derivation = derivation.then("", [AutoUnroll(stage.name, Hole(hole.name))], [hole])
-    return Sketch(dag, derivation.steps, derivation.holes, derivation.rules, stage_facts(derivation.state))
+    return Sketch(dag, derivation.steps, derivation.holes, derivation.rules, stage_facts(derivation.state), gpu)
 
 
 Opened = tuple[list[Step], list[HoleSpec]]
@@ -81,7 +85,9 @@ def _bind_untiled(state: State, stage: Stage, gpu: Gpu) -> Opened:
     if not names:
         return [], []
     extents = {axis.name: axis.extent for axis in stage.tensor.axes}
-    whole = math.prod(extents[name.split(".")[0]] for name in names if name.split(".")[0] == name or name.endswith(".0"))
+    whole = math.prod(
+        extents[name.split(".")[0]] for name in names if name.split(".")[0] == name or name.endswith(".0")
+    )
     fused = "@".join(names)
     steps: list[Step] = [Fuse(stage.name, tuple(names))] if len(names) > 1 else []
     holes: list[HoleSpec] = []

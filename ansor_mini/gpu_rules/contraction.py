@@ -9,11 +9,11 @@ the kernel and the input channels, and X is gathered (with its padding, a select
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansor_mini.bounds import inlined_bodies
-from ansor_mini.schedule import State
-from ansor_mini.tensor_expression import Axis
+from ansor_mini.schedule import INLINE, ROOT, State
+from ansor_mini.tensor_expression import CACHE_COPY, Axis
 from runtime.expr import Binary, Cast, Const, Expr, Load, Select, Var
 from runtime.expr_tree import free_variables, loads, substitute
 from runtime.indices.index_forms import flat_index, fold, step
@@ -100,6 +100,24 @@ def contraction(state: State, name: str) -> Contraction | None:
     if rows.load.dtype != columns.load.dtype or rows.load.dtype not in OPERAND_DTYPES:
         return None
     return Contraction(rows, columns, batch, tensor.reduce_axes)
+
+
+def future_contraction(state: State, name: str) -> Contraction | None:
+    """The matrix product that a stage will be when what it reads without a reduction (padding, a cast) is inlined.
+
+    None also where it reads a copy that a cache step made: that stage is being tiled for something else.
+    """
+    waiting, found = [name], state
+    while waiting:
+        for producer in state.dag.producers(waiting.pop()):
+            if producer.is_placeholder or producer.combiner or state.dag.is_output(producer):
+                continue
+            if CACHE_COPY in producer.attributes:
+                return None
+            if found[producer.name].location == ROOT:
+                found = found.with_stage(replace(found[producer.name], location=INLINE))
+            waiting.append(producer.name)
+    return contraction(found, name)
 
 
 def _factor(expr: Expr) -> tuple[Load, Expr | None] | None:
