@@ -14,10 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.compile_c import CompilerNotFound, cache_directory, find_compiler
+from runtime.compile_cuda import NvccNotFound, find_nvcc
+from runtime.cuda_library import NoGpu
 from runtime.expr import Buffer, Var
-from runtime.loop_nest import PARALLEL, VECTORIZE, For, LoopNest, Store
+from runtime.gpu_detection import device_lines
+from runtime.loop_nest import BLOCK, PARALLEL, THREAD, VECTORIZE, For, LoopNest, Store
 from runtime.machine import Machine, detect
 from runtime.measure import MeasureCase, measure
+from runtime.measure_cuda import measure_cuda
 
 # Distribution → what is missing without it.
 OPTIONAL = {
@@ -47,6 +51,7 @@ def examine() -> list[Finding]:
         Finding("python", f"{platform.python_version()} on {platform.system()}, NumPy {np.__version__}"),
         *_compiler_findings(machine),
         Finding("cache", _cache_text()),
+        *_gpu_findings(),
     ]
     return findings + [Finding(name, _package_text(name, use)) for name, use in OPTIONAL.items()]
 
@@ -63,6 +68,32 @@ def _compiler_findings(machine: Machine) -> list[Finding]:
         Finding("threads", threads),
         _kernel_finding(machine),
     ]
+
+
+def _gpu_findings() -> list[Finding]:
+    """A GPU and its compiler; nobody needs one, since everything else runs without."""
+    try:
+        compiler = Finding("nvcc", find_nvcc().line)
+    except NvccNotFound as missing:
+        compiler = Finding("nvcc", str(missing))
+    try:
+        device = [Finding(subject, text) for subject, text in device_lines()]
+        return [*device, compiler, Finding("gpu kernel", _gpu_kernel_text())]
+    except (NoGpu, CompilerNotFound) as missing:
+        return [Finding("gpu", f"{missing}; kernels for GPUs are predicted, and checked on the CPU"), compiler]
+
+
+def _gpu_kernel_text() -> str:
+    """Build and run b = a + 1 on the GPU."""
+    source, target = Buffer("a", (1024,)), Buffer("b", (1024,))
+    block, thread = Var("i"), Var("j")
+    index = block * 256 + thread
+    body = For(block, 4, BLOCK, For(thread, 256, THREAD, Store(target, (index,), source[index] + 1)))
+    values = np.arange(1024, dtype=np.float32)
+    result = measure_cuda([LoopNest("doctor", (source,), (target,), body)], MeasureCase([values], [values + 1]))[0]
+    if result.ok:
+        return f"a test kernel compiles, runs ({result.cost * 1e6:.3g} us) and answers rightly"
+    return f"a test kernel fails with {result}"
 
 
 def _kernel_finding(machine: Machine) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.cuda_driver import ATTRIBUTES
-from runtime.cuda_library import Driver, open_driver
+from runtime.cuda_library import CudaError, Driver, NoGpu, open_driver
 from runtime.gpu import GPUS, Gpu
 from runtime.machine import size_text
 
@@ -59,6 +59,9 @@ def gpu_of(name: str, facts: dict[str, int], memory_bytes: int) -> Gpu:
 def device_lines() -> list[tuple[str, str]]:
     """What there is to say about the GPU and its driver, as subject and text.  Raises: NoGpu: there is none."""
     driver = open_driver()
-    gpu = detect_gpu(driver=driver)
+    try:
+        gpu = detect_gpu(driver=driver)
+    except CudaError as error:
+        raise NoGpu(f"no usable GPU: {error}") from None
     release = ".".join(str(number) for number in driver.version)
     return [("gpu", f"{gpu.line}, memory {size_text(gpu.memory_bytes)}"), ("driver", f"{driver.path}: CUDA {release}")]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from runtime import doctor
+from runtime import cuda_stand_in, doctor
 from runtime.__main__ import main
 from runtime.compile_c import CompilerNotFound
 
@@ -18,6 +18,20 @@ def test_a_healthy_machine_runs_the_test_kernel(capsys) -> None:
     assert report["problems"] == []
     assert "answers rightly" in report["kernel"]
     assert "vectors" in report["machine"] and "-O3" in report["flags"]
+
+
+def test_a_machine_without_a_gpu_is_healthy(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("MINI_CUDA_DRIVER", "/nowhere/libcuda.so.1")
+    findings = {finding.subject: finding for finding in doctor._gpu_findings()}
+    assert findings["gpu"].text.startswith("no GPU: this machine has no CUDA driver") and findings["gpu"].good
+    assert "gpu kernel" not in findings
+
+
+@pytest.mark.cc
+def test_a_gpu_runs_a_test_kernel() -> None:
+    with cuda_stand_in.use():
+        findings = {finding.subject: finding.text for finding in doctor._gpu_findings()}
+    assert findings["gpu"].startswith(cuda_stand_in.NAME) and "answers rightly" in findings["gpu kernel"]
 
 
 def test_without_a_compiler_it_says_what_to_do_and_status_1(capsys, monkeypatch) -> None:
