@@ -52,7 +52,7 @@ class Subgraph:
 
     @property
     def kind(self) -> str:
-        """ "compute", "movement" or "view"."""
+        """Either "compute", "movement" or "view"."""
         operator = self.anchor.operator
         return "movement" if operator in MOVEMENT else "view" if operator in VIEWS else "compute"
 

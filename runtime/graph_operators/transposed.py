@@ -73,10 +73,10 @@ def _evaluate(arrays: Arrays, params: Params) -> tuple[np.ndarray, ...]:
     rank, out = len(image), output_extents(image, kernel, params)
     whole = tuple((n - 1) * s + k + more for n, s, k, more in zip(image, strides, kernel, params["output_padding"]))
     y = np.zeros((batch, w.shape[1], *whole), x.dtype)
-    columns = x.reshape(batch, x.shape[1], -1)
+    columns, by_tap = x.reshape(batch, x.shape[1], -1), np.moveaxis(w, (1, 0), (-2, -1))
     for tap in itertools.product(*map(range, kernel)):
         written = tuple(slice(t, t + (n - 1) * s + 1, s) for t, n, s in zip(tap, image, strides))
-        part = w[(slice(None), slice(None), *tap)].T @ columns
+        part = by_tap[tap] @ columns
         y[(slice(None), slice(None), *written)] += part.reshape(batch, -1, *image)
     inside = tuple(slice(low, low + n) for low, n in zip(params["padding"][:rank], out))
     y = y[(slice(None), slice(None), *inside)]

@@ -1,6 +1,6 @@
 """3D-ResNet-18: a classifier of clips, (1, 3, 16, 112, 112), into 400 actions, with 33 million weights.
 
-Paper: Ansor §7. Architecture: Hara et al., "Learning Spatio-Temporal Features with 3D Residual Networks for Action
+Paper: Ansor §7.3. Architecture: Hara et al., "Learning Spatio-Temporal Features with 3D Residual Networks for Action
 Recognition", Table 1, with convolutions as shortcuts where the shape changes. Normalisation is folded into weights and
 biases, as exporters do; convolutions, biases, additions and activations are nodes of their own.
 """

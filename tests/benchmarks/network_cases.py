@@ -26,8 +26,8 @@ from tests.benchmarks.command import RESULTS
 RECORDS = RESULTS / "networks-records.jsonl.gz"
 RUNS = RESULTS / "networks-runs.json"
 
-LIGHT = ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet")
-LIGHT = tuple(f"light_{name}" for name in (*LIGHT, "vgg19", "zfnet512"))
+_SHIPPED = "bvlc_alexnet densenet121 inception_v1 inception_v2 resnet50 shufflenet squeezenet vgg19 zfnet512"
+LIGHT = tuple(f"light_{name}" for name in _SHIPPED.split())
 NSFW = "open_nsfw"
 ALL = (*NETWORKS, *LIGHT, NSFW)
 GROUPS = {"papers": NETWORKS, "light": (*LIGHT, NSFW), "all": ALL}

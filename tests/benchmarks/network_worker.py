@@ -28,13 +28,13 @@ EAGER, EAGER_LAST, COMPILED = "torch", "torch channels last", "torch.compile"
 def numbered(path: str) -> list[np.ndarray]:
     """The arrays of a file in order."""
     with np.load(path) as file:
-        return [file[str(number)] for number in range(len(file.files))]
+        return [file[f"arr_{number}"] for number in range(len(file.files))]
 
 
 def save_numbered(path: str | Path, arrays: Sequence[np.ndarray]) -> None:
     """Write arrays so that `numbered` reads them."""
     with Path(path).open("wb") as file:
-        np.savez(file, **{str(number): array for number, array in enumerate(arrays)})
+        np.savez(file, *arrays)
 
 
 def ours(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[str, Program]:

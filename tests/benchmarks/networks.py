@@ -25,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ansor_mini.network import assemble
 from ansor_mini.partition import Subgraph, partition
 from ansor_mini.records import read_records
@@ -127,7 +129,7 @@ def _turns(programs: Mapping[str, Worker], threads: int, quick: bool) -> dict[st
 def _error(programs: Mapping[str, Worker], outputs: Sequence[str], folder: Path) -> float:
     """Of our outputs against ONNX Runtime's, or the last peer's without it; nothing to compare is an error of 0."""
     reference = REFERENCE if REFERENCE in programs else list(programs)[-1]
-    answers = []
+    answers: list[dict[str, np.ndarray]] = []
     for name in (OURS, reference):
         file = folder / f"answer{len(answers)}.npz"
         programs[name].ask(answer=name, file=str(file))
