@@ -44,7 +44,7 @@ from runtime.machine import Machine
 from taso_mini.costs import FlopCost
 
 TASKS, PROGRAMS = 6, 64  # known before anything is foretold
-SAMPLE = 48  # random programs of a kernel that is foretold
+SAMPLE = 24  # random programs of a kernel that is foretold
 LEAST_WEIGHT = 0.1  # of programs far slower than the best of their task
 BEST = 4  # the best so manyth of the random programs stand for the tuned one
 TREES: dict[str, Any] = {"trees": 50, "depth": 3, "shrinkage": 0.05, "l2": 20.0}

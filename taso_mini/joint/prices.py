@@ -4,7 +4,8 @@ A price is a number with a source. The sources, in the order in which they are a
 
 1. "tuned": a search has found programs of the kernel, and the fastest took so long.
 2. "predicted": the kernel has not been tuned, but a learned model of others that have says how long it would take
-   (`latency_model`); never more than the default schedule is known to take.
+   (`latency_model`); never more than the default schedule is known to take. It is asked only about kernels that begin
+   with an operator in a layout that it has seen: nothing about NHWC tells how slow NCHW is.
 3. "default": the kernel has been measured under its default schedule only.
 4. "operators": the sum of its operators, each measured alone under a default schedule, those that get fused at a share.
 
@@ -14,7 +15,7 @@ What no kernel is tuned for has its own: "copied" for the copies of a concatenat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ansor_mini.compute_dag import ComputeDAG
@@ -22,9 +23,9 @@ from ansor_mini.default_schedule import default_steps
 from ansor_mini.operators import UndeclaredOperator, declare
 from ansor_mini.partition import Subgraph, subgraph
 from ansor_mini.schedule import ScheduleError
-from ansor_mini.sketch import Sketch
+from ansor_mini.sketch import Program, Sketch
 from runtime.graph import Graph, Node, TensorType
-from runtime.operators import infer
+from runtime.operators import find_operator, infer
 from taso_mini.ansor_backend import has_weight, one_node_graph
 from taso_mini.costs import CostSource, Types, configuration
 from taso_mini.joint.latency_model import LatencyModel
@@ -59,6 +60,8 @@ class Kernel:
     default: tuple[str, ...]
 
 
+Kind = tuple[str, tuple[object, ...]]  # an operator and its layout parameters
+LAYOUTS = ("layout", "a_order", "b_order", "order")
 Source = Callable[["KernelPrices", Kernel], "float | None"]
 
 
@@ -72,7 +75,7 @@ def tuned_seconds(prices: KernelPrices, kernel: Kernel) -> float | None:
 
 def predicted_seconds(prices: KernelPrices, kernel: Kernel) -> float | None:
     """What the learned model says, but no more than the default schedule takes."""
-    if prices.model is None:
+    if prices.model is None or kind(kernel.part.fragment.nodes[0]) not in prices.kinds:
         return None
     if kernel.task not in prices.predictions:
         prices.predictions[kernel.task] = prices.model.seconds(kernel.dag, kernel.constants)
@@ -105,7 +108,7 @@ class KernelPrices:
     """The prices of kernels, out of records, a model and measured operators.
 
     operators: prices one operator alone, under a default schedule; fused ones at a share. model: None for none.
-    sources: asked in this order.
+    sources: asked in this order. kinds: of the operators that begin kernels which the model has seen.
     """
 
     store: Store
@@ -113,6 +116,7 @@ class KernelPrices:
     model: LatencyModel | None = None
     sources: tuple[tuple[str, Source], ...] = SOURCES
     predictions: dict[str, float | None] = field(default_factory=dict)
+    kinds: set[Kind] = field(default_factory=set)
     _kernels: dict[tuple[str, frozenset[str]], Kernel | None] = field(default_factory=dict)
     _anchored: dict[str, set[Kernel]] = field(default_factory=dict)
 
@@ -145,9 +149,14 @@ class KernelPrices:
         node = kernel.part.fragment.nodes[0]
         self._anchored.setdefault(full_configuration(node, _types(kernel.part.fragment, node)), set()).add(kernel)
 
-    def relearn(self) -> None:
-        """Forget what the model said before it learned more."""
-        self.predictions.clear()
+    def learn(self, tasks: Mapping[Kernel, Mapping[Program, float]]) -> None:
+        """Let the model learn from kernels' measured programs, and speak of kernels like those."""
+        for kernel in tasks:
+            self.register(kernel)
+        if self.model is not None and tasks:
+            self.model.learn({kernel.dag: (kernel.constants, measured) for kernel, measured in tasks.items()})
+            self.kinds.update(kind(kernel.part.fragment.nodes[0]) for kernel in tasks)
+            self.predictions.clear()
 
     def tuned_node(self, node: Node, types: Types) -> Price | None:
         """The price of one operator that begins a tuned kernel, None for others.
@@ -177,6 +186,12 @@ class KernelPrices:
             return None
         kernel = self.kernel(part, list(graph.inputs)[1:2] if has_weight(node, types) else [])
         return kernel if kernel is not None and any(stage.reduce_axes for stage in kernel.dag.ops) else None
+
+
+def kind(node: Node) -> Kind:
+    """What a prediction must have seen before: the operator, and how its operands are laid out."""
+    defaults = find_operator(node.operator).params
+    return node.operator, tuple(node.params.get(name, defaults.get(name)) for name in LAYOUTS)
 
 
 def full_configuration(node: Node, types: Types) -> str:

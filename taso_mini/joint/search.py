@@ -2,8 +2,9 @@
 
 Neither paper does this. TASO prices operators before anything is tuned; Ansor tunes whatever graph it is given.
 
-1. Propose graphs (`proposals`) under the best known prices; at first those are measurements of default schedules.
-2. Keep the few with the least bills, and the best so far.
+1. Propose graphs (`proposals`) under the best known prices; at first those are earlier records, and measurements of
+   default schedules.
+2. Keep those that may still win, and besides the few with the least bills.
 3. Tune all their kernels as the networks of one scheduler whose objective is the choice among them (`graph_choice`):
    a kernel gets trials by how often it runs in the graphs that may still win.
 4. What was found goes into the record store, and teaches the model that foretells other kernels (`latency_model`); the
@@ -31,6 +32,7 @@ from taso_mini.joint.graph_choice import GraphChoice
 from taso_mini.joint.latency_model import LatencyModel
 from taso_mini.joint.prices import KernelPrices
 from taso_mini.joint.proposals import LASTING, PROPOSALS, Beliefs, KnownCosts, different, fused
+from taso_mini.joint.recall import recall
 from taso_mini.joint.store import Store
 from taso_mini.layouts.joint import Search
 from taso_mini.load_model import sample_inputs
@@ -38,6 +40,7 @@ from taso_mini.optimizer import optimize
 from taso_mini.terms import Substitution
 
 Log = Callable[[str], None]
+ALIVE = 0.05  # chance to win with which a graph stays for another round
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class JointOptions:
     trials: float = math.inf
     budget_seconds: float = math.inf
     rounds: int = 3
-    keep: int = 4
+    keep: int = 5
     within: float = 1.5
     finalists: int = 3
     proposals: Sequence[str] = tuple(PROPOSALS)
@@ -105,7 +108,7 @@ class JointSearch:
         rounds: list[Round] = []
         stopped = "trials"
         for number in range(options.rounds):
-            bills = self._candidates(kept, number)
+            bills = self._candidates(kept, rounds)
             kept = list(bills)
             left = options.budget_seconds - (time.monotonic() - start)
             share = 1 / (options.rounds - number)
@@ -118,23 +121,33 @@ class JointSearch:
                 break
         return self._finish(kept, rounds, stopped, start)
 
-    def _candidates(self, kept: Sequence[Alternative], number: int) -> dict[Alternative, Bill]:
-        """The graphs to decide between, with their bills, the least first."""
-        beliefs = Beliefs(
-            self.graph, self.rules, self.defaults, KnownCosts(self.prices, self.defaults), self.options.search
-        )
-        found = list(kept)
-        for name in self.options.proposals:
-            if number and name in LASTING:
-                continue
-            found += [_numbered(made, number) for made in PROPOSALS[name](beliefs)]
-        bills = {alternative: bill(alternative, self.prices) for alternative in different(found)}
-        ordered = sorted(bills, key=lambda alternative: bills[alternative].seconds)
-        limit = self.options.within * bills[ordered[0]].seconds
-        best = [alternative for alternative in ordered if bills[alternative].seconds <= limit][: self.options.keep]
+    def _candidates(self, kept: Sequence[Alternative], rounds: Sequence[Round]) -> dict[Alternative, Bill]:
+        """The graphs to decide between, with their bills: those that may still win first, then the cheapest."""
+        chances = rounds[-1].chances if rounds else {}
+        found = different([*kept, *self._proposed(len(rounds))])
+        bills = {alternative: bill(alternative, self.prices) for alternative in found}
+        limit = self.options.within * min(own.seconds for own in bills.values())
+
+        def rank(alternative: Alternative) -> tuple[bool, float]:
+            return chances.get(alternative.name, 0.0) < ALIVE, bills[alternative].seconds
+
+        best = sorted((made for made in found if bills[made].seconds <= limit), key=rank)[: self.options.keep]
         for alternative in best:
             self.log(f"{alternative.name}: {bills[alternative]}")
         return {alternative: bills[alternative] for alternative in best}
+
+    def _proposed(self, number: int) -> list[Alternative]:
+        """The graphs that the proposals name; in the first round those that need no records come first."""
+        costs = KnownCosts(self.prices, self.defaults)
+        beliefs = Beliefs(self.graph, self.rules, self.defaults, costs, self.options.search)
+        names = [name for name in PROPOSALS if name in self.options.proposals]
+        lasting = [name for name in names if name in LASTING and number == 0]
+        found = [made for name in lasting for made in PROPOSALS[name](beliefs)]
+        recall(self.prices, found)
+        for name in names:
+            if name not in LASTING:
+                found += [_numbered(made, number) for made in PROPOSALS[name](beliefs)]
+        return found
 
     def _tune(self, kept: Sequence[Alternative], trials: float, seconds: float) -> tuple[str, dict[str, float]]:
         """One round of tuning; why it stopped, and each graph's chance to be the best."""
@@ -170,13 +183,14 @@ class JointSearch:
 
     def _learn(self, tuner: NetworkTuner) -> None:
         """Take what was measured into the model and the prices."""
-        tasks = [task.tuner for task in tuner.tasks.values()]
-        self.model.learn({task.task.dag: (task.task.constants, task.measured) for task in tasks if task.measured})
-        self.prices.relearn()
-        for task in tuner.tasks.values():
-            kernel = self.prices.kernel(task.part, task.tuner.task.constants)
-            if kernel is not None:
-                self.prices.register(kernel)
+        found = {self.prices.kernel(task.part, task.tuner.task.constants): task for task in tuner.tasks.values()}
+        self.prices.learn(
+            {
+                kernel: task.tuner.measured
+                for kernel, task in found.items()
+                if kernel is not None and task.tuner.measured
+            }
+        )
 
     def _finish(self, kept: Sequence[Alternative], rounds: Sequence[Round], stopped: str, start: float) -> Joined:
         """Confirm the finalists' kernels, build them, time them in turns, choose."""

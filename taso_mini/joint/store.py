@@ -38,6 +38,7 @@ class Store:
         """
         self.machine, self.threads = machine, threads
         self.records: list[Record] = []
+        self._by_task: dict[str, list[Record]] = {}
         self._best: dict[str, Record] = {}
         self._tried: dict[str, set[str]] = {}
         for file in (*earlier, *([path] if resume and path is not None and path.exists() else [])):
@@ -55,14 +56,18 @@ class Store:
         """The fastest correct record of a task; None when there is none."""
         return self._best.get(task)
 
+    def of(self, task: str) -> list[Record]:
+        """All records of a task."""
+        return list(self._by_task.get(task, ()))
+
     def seconds(self, task: str, steps: tuple[str, ...]) -> float:
         """The least seconds recorded of one sketch of a task; infinite without any."""
-        costs = [record.cost for record in self.records if record.task == task and record.steps == steps]
+        costs = [record.cost for record in self.of(task) if record.steps == steps]
         return min(costs, default=math.inf)
 
     def failures(self, task: str) -> Counter[str]:
         """Records of a task that failed, by kind."""
-        return Counter(record.kind for record in self.records if record.task == task and record.kind != OK)
+        return Counter(record.kind for record in self.of(task) if record.kind != OK)
 
     def tried(self, task: str) -> int:
         """How many different programs of a task have been measured."""
@@ -77,6 +82,7 @@ class Store:
         if (record.machine, record.threads, record.source) != (self.machine.line, self.threads, MEASURED):
             return
         self.records.append(record)
+        self._by_task.setdefault(record.task, []).append(record)
         self._tried.setdefault(record.task, set()).add(f"{record.steps} {record.annotation}")
         best = self._best.get(record.task)
         if record.kind == OK and (best is None or record.cost < best.cost):

@@ -14,7 +14,7 @@ from runtime.machine import detect
 from taso_mini.costs import MeasuredCost
 from taso_mini.joint.alternatives import Alternative, bill, joined_concats
 from taso_mini.joint.latency_model import LatencyModel
-from taso_mini.joint.prices import COPIED, DEFAULT, JOINED, OPERATORS, PREDICTED, TUNED, VIEW, KernelPrices
+from taso_mini.joint.prices import COPIED, DEFAULT, JOINED, OPERATORS, PREDICTED, TUNED, VIEW, KernelPrices, kind
 from taso_mini.joint.proposals import PROPOSALS, Beliefs, KnownCosts, different, fused
 from taso_mini.joint.store import Store
 from taso_mini.optimizer import optimize
@@ -71,7 +71,9 @@ def store():
 
 
 def prices_of(store: Store, foretold: float | None = None) -> KernelPrices:
-    return KernelPrices(store, fused(MeasuredCost(lambda node, types: 1e-3)), Foretold(foretold))
+    prices = KernelPrices(store, fused(MeasuredCost(lambda node, types: 1e-3)), Foretold(foretold))
+    prices.kinds.add(kind(Node("matmul", ("x", "w"), ("y",))))
+    return prices
 
 
 def test_a_kernel_is_priced_by_the_best_source_there_is(store):
@@ -117,6 +119,8 @@ def test_an_operator_costs_what_the_best_kernel_does_that_begins_with_it(store):
     foretold = prices_of(store, 7e-4).of_node(node, types)
     assert foretold is not None and (foretold.seconds, foretold.source) == (7e-4, PREDICTED)
     assert prices_of(store, 7e-4).of_node(Node("relu", ("x",), ("y",)), types[:1]) is None  # it reduces nothing
+    turned = Node("matmul", ("x", "w"), ("y",), {"order": (1, 0)})
+    assert prices_of(store, 7e-4).of_node(turned, types) is None  # the model has seen no such layout
 
 
 def test_a_bill_lists_kernels_copies_and_what_is_free(store):

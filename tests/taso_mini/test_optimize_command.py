@@ -8,7 +8,11 @@ import json
 import numpy as np
 import pytest
 
+from ansor_mini.network_tuner import NetworkTuner
+from ansor_mini.partition import partition
+from ansor_mini.records import RecordFile
 from runtime.graph_text import parse_graph
+from runtime.machine import detect
 from taso_mini.layouts.joint import VARIANTS
 from taso_mini.models import MODELS
 from taso_mini.optimize_command import OPTIMIZE
@@ -57,6 +61,26 @@ def test_nothing_cheaper_is_status_one(tmp_path, capsys, monkeypatch):
 def test_tuned_prices_need_a_file_of_records():
     with pytest.raises(ValueError, match="--cost tuned needs --records FILE"):
         run("squeezenet", "--cost", "tuned")
+    with pytest.raises(ValueError, match="--cost known needs --records FILE"):
+        run("squeezenet", "--cost", "known")
+
+
+@pytest.mark.cc
+def test_known_prices_say_where_they_come_from(tmp_path, monkeypatch, capsys):
+    """With records of the network's kernels, which are those of tuning it as given."""
+    monkeypatch.setitem(MODELS, "cell", lambda rng: MODELS["nasrnn"](rng, hidden=4, steps=1))
+    graph, machine, records = MODELS["cell"](np.random.default_rng(0)), detect(), tmp_path / "records.jsonl"
+    with RecordFile(records) as sink:
+        parts = partition(graph)
+        with NetworkTuner(parts, weights=graph.weights, machine=machine, threads=1, records=sink) as tuner:
+            tuner.run(trials=2 * len(tuner.tasks))
+    run("cell", "--budget", "2", "--cost", "known", "--records", str(records),
+        "--cost-file", str(tmp_path / "costs.jsonl"), "--json")  # fmt: skip
+    captured = capsys.readouterr()
+    assert int(captured.err.split(" kernels of nasrnn have records")[0]) > 0
+    found = json.loads(captured.out)
+    assert set(found["kernels"]) <= {"tuned", "default", "predicted", "operators", "copied"}
+    assert {"tuned", "default"} & set(found["kernels"])
 
 
 @pytest.mark.cc
