@@ -30,6 +30,7 @@ from ansor_mini.holes import (
     factorizations,
 )
 from ansor_mini.sketch import Program, Sketch
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 TilePolicy = Callable[[Sketch, np.random.Generator, Machine], Annotation]
@@ -221,10 +222,17 @@ def complete(
 def sample(
     sketch: Sketch,
     rng: np.random.Generator,
-    machine: Machine,
+    machine: Machine | Gpu,
     *,
     threads: int = 1,
     tiles: TilePolicy = register_tiles,
 ) -> Program:
-    """Draw one program of a sketch; it may still turn out infeasible when it is replayed.  Paper: Ansor §4.2"""
+    """Draw one program of a sketch; it may still turn out infeasible when it is replayed.  Paper: Ansor §4.2
+
+    tiles: how tile sizes are drawn; for a GPU it is `gpu_rules.sampling.thread_tiles`.
+    """
+    if sketch.gpu is not None:
+        from ansor_mini.gpu_rules.sampling import thread_tiles
+
+        return sketch.program(complete(sketch, dict(thread_tiles(sketch, rng, sketch.gpu)), rng))
     return sketch.program(complete(sketch, tiles(sketch, rng, machine), rng, threads=threads, lanes=machine.lanes))

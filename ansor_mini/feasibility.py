@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from ansor_mini.bounds import infer
+from ansor_mini.feature_structures import Structures
+from ansor_mini.gpu_rules.limits import violated
 from ansor_mini.holes import TILE, UNROLL
 from ansor_mini.population import Population
 from ansor_mini.schedule import ScheduleError, State, Step
@@ -88,6 +91,7 @@ class Feasibility:
     rejections: Counter[str] = field(default_factory=Counter)
     borders: int | None = None
     _replays: dict[tuple[str, ...], _Replays] = field(default_factory=dict, repr=False)
+    _structures: dict[tuple[str, ...], Structures] = field(default_factory=dict, repr=False)
 
     def _of(self, sketch: Sketch) -> _Replays:
         if sketch.key not in self._replays:
@@ -97,7 +101,11 @@ class Feasibility:
     def __call__(self, program: Program) -> bool:
         """True when the steps replay; False, counted, when they do not."""
         reason = self._of(program.sketch).reason(program.annotation)
-        if not reason and self.borders is not None:
+        if not reason and program.sketch.gpu is not None:
+            state = program.schedule()
+            broken = violated(state, infer(state), program.sketch.gpu)
+            reason = next((limit for limit, is_broken in broken.items() if is_broken), "")
+        elif not reason and self.borders is not None:
             few = few_borders(program.annotation, program.sketch, self.borders)
             reason = "" if few else TOO_MANY_BORDERS
         if reason:
@@ -119,12 +127,31 @@ class Feasibility:
             if reason:
                 self.rejections[reason] += count
         fits = np.array([not reason for reason in reasons], dtype=bool)[which.ravel()]
+        if population.sketch.gpu is not None:
+            return self._within_limits(population, fits)
         if self.borders is not None and len(population):
             numbers = {hole.name: population.numbers(hole.name) for hole in population.sketch.holes}
             few = np.broadcast_to(few_borders(numbers, population.sketch, self.borders), fits.shape)
             if not few[fits].all():
                 self.rejections[TOO_MANY_BORDERS] += int((fits & ~few).sum())
             fits &= few
+        return fits
+
+    def _within_limits(self, population: Population, fits: np.ndarray) -> np.ndarray:
+        """Those of the programs that fit, of a sketch for a GPU, that keep its limits: bool [programs]."""
+        sketch, fits = population.sketch, fits.copy()
+        assert sketch.gpu is not None
+        if sketch.key not in self._structures:
+            self._structures[sketch.key] = Structures(sketch)
+        for structure, rows in self._structures[sketch.key].groups(population):
+            if structure is None or not fits[rows].any():
+                continue
+            state = structure.schedule(population.take(rows).numbers)
+            for reason, broken in violated(state, infer(state), sketch.gpu).items():
+                hit = fits[rows] & np.broadcast_to(broken, len(rows))
+                if hit.any():
+                    self.rejections[reason] += int(hit.sum())
+                    fits[rows[hit]] = False
         return fits
 
 

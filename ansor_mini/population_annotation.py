@@ -15,10 +15,12 @@ import numpy as np
 
 from ansor_mini import annotation as plain
 from ansor_mini.annotation import CHUNKS_PER_THREAD, INLINE, PLANS, ROOT, TilePolicy, gathering_depths
+from ansor_mini.gpu_rules.sampling import draw_thread_tiles
 from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE, HoleSpec, LoopExtent, Value, factorizations
 from ansor_mini.population import Population, hole_table
 from ansor_mini.population_space import Space
 from ansor_mini.sketch import Sketch
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 PopulationTiles = Callable[[Space, np.ndarray, np.random.Generator, Machine], None]
@@ -72,15 +74,20 @@ def sample_population(
     sketch: Sketch,
     count: int,
     rng: np.random.Generator,
-    machine: Machine,
+    machine: Machine | Gpu,
     *,
     threads: int = 1,
     tiles: TilePolicy = plain.register_tiles,
 ) -> Population:
-    """Draw `count` programs of a sketch; some may turn out infeasible."""
+    """Draw `count` programs of a sketch; some may turn out infeasible.
+
+    tiles: how tile sizes are drawn; for a GPU it is `gpu_rules.sampling.draw_thread_tiles`.
+    """
     space = Space(sketch)
     choices = np.zeros((count, len(sketch.holes)), dtype=np.int32)
-    if tiles in BATCHED:
+    if sketch.gpu is not None:
+        draw_thread_tiles(space, choices, rng, sketch.gpu)
+    elif tiles in BATCHED:
         BATCHED[tiles](space, choices, rng, machine)
     else:
         for row in choices:
@@ -96,7 +103,7 @@ def sample_populations(
     sketches: Sequence[Sketch],
     count: int,
     rng: np.random.Generator,
-    machine: Machine,
+    machine: Machine | Gpu,
     *,
     threads: int = 1,
     tiles: TilePolicy = plain.register_tiles,

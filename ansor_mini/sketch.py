@@ -51,7 +51,8 @@ class StageFacts:
 class Sketch:
     """A compute DAG and the steps that schedule it, with holes.
 
-    rules: names of the derivation rules that were applied, in order. stages: facts for cost estimates.
+    rules: names of the derivation rules that were applied, in order. stages: facts for cost estimates. gpu: what it is
+    for, None for a CPU; its limits say which programs are feasible.
     """
 
     dag: ComputeDAG
@@ -59,6 +60,7 @@ class Sketch:
     holes: tuple[HoleSpec, ...] = ()
     rules: tuple[str, ...] = ()
     stages: tuple[StageFacts, ...] = ()
+    gpu: Gpu | None = None
 
     @cached_property
     def key(self) -> tuple[str, ...]:
