@@ -84,12 +84,12 @@ def _key(compiler: CxxCompiler, *parts: str) -> str:
     ]
 
 
-def engine_object(compiler: CxxCompiler) -> Path:
-    """The engine's object file, built once per compiler."""
+def engine_object(compiler: CxxCompiler, name: str = "engine") -> Path:
+    """An object file of the engine, built once per compiler."""
     flags = (*COMMON, "-O2", "-g0")
-    target = cache_directory() / f"{_key(compiler, *flags)}.o"
+    target = cache_directory() / f"{_key(compiler, name, *flags)}.o"
     if not target.exists():
-        _build([*compiler.command, *flags, "-c", str(ENGINE / "engine.cpp")], target)
+        _build([*compiler.command, *flags, "-c", str(ENGINE / f"{name}.cpp")], target)
     return target
 
 
@@ -138,7 +138,7 @@ def build_on_cpu(
     target = cache_directory() / f"{_key(compiler, source, name, *flags, *folders)}.so"
     if target.exists():
         return target
-    engine, prelude = engine_object(compiler), _prelude(compiler, flags)
+    first, last, prelude = engine_object(compiler, "zone"), engine_object(compiler), _prelude(compiler, flags)
     with tempfile.TemporaryDirectory() as work:
         kernel, compiled = Path(work) / name, Path(work) / "kernel.o"
         kernel.write_text(source, encoding="utf-8")
@@ -147,5 +147,6 @@ def build_on_cpu(
             run_compiler([*command, str(kernel), "-o", str(compiled)], timeout=timeout)
         except CompileError as error:
             raise type(error)(str(error).replace(f"{work}/", "")) from None
-        _build([*compiler.command, "-shared", "-Wl,-Bsymbolic", str(compiled), str(engine)], target)
+        objects = (str(first), str(compiled), str(last))
+        _build([*compiler.command, "-shared", "-Wl,-Bsymbolic", *objects], target)
     return target

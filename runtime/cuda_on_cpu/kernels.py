@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -17,7 +18,7 @@ from runtime.cuda_on_cpu.reports import Report, make_reports
 
 Dimensions = Union[int, Sequence[int]]
 Argument = Union[np.ndarray, int, float, np.generic]
-MAX_THREADS, MAX_SHARED, MAX_GRID = 1024, 232448, (2**31 - 1, 65535, 65535)
+MAX_THREADS, MAX_SHARED, MAX_STATIC_SHARED, MAX_GRID = 1024, 232448, 49152, (2**31 - 1, 65535, 65535)
 CAPACITY = 64  # reports of one launch
 
 
@@ -105,27 +106,30 @@ class CpuKernels:
         names = {id(array): name for (name, _), array in reversed(list(zip(described, arguments)))}
         marks = {id(arguments[number]): mark for number, mark in (written or {}).items()}
         with PlacedArrays(self._ffi, self._library, arrays, marks, self._granule) as placed:
-            launch = self._launch_record(kernel, grid_size, block_size, shared_bytes, time_limit)
+            launch = self._launch_record(placed, kernel, grid_size, block_size, shared_bytes)
+            launch.seconds = time_limit or 0.0
             placed.describe(launch, constant)
             pointers = [placed.argument(*pair) for pair in zip((parameter for _, parameter in described), arguments)]
-            launch.arguments = values = self._ffi.new("void *[]", [*pointers, self._ffi.NULL])
-            found = self._library.cuda_on_cpu_launch(launch)
+            values = self._ffi.new("void *[]", [*pointers, self._ffi.NULL])
+            placed.keep(values)
+            launch.arguments = values
+            with _one_at_a_time.setdefault(self.path, threading.Lock()):
+                found = self._library.cuda_on_cpu_launch(launch)
             if found < 0:
                 raise MemoryError("no memory for the reports of a launch")
             placed.copy_back(constant)
-            del values
             return self._reports(launch, found, [names[key] for key in arrays], list(arrays.values()))
 
     def _launch_record(
-        self, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], shared_bytes: int, time_limit: float | None
+        self, placed: PlacedArrays, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], shared_bytes: int
     ) -> Any:
         ffi = self._ffi
         record = ffi.new("CudaOnCpuLaunch *")
-        room = {"kernel": ffi.new("char[]", kernel.encode()), "report": ffi.new("CudaOnCpuReport[]", CAPACITY)}
-        _keep[record] = room
-        record.kernel, record.report = room["kernel"], room["report"]
+        name, report = ffi.new("char[]", kernel.encode()), ffi.new("CudaOnCpuReport[]", CAPACITY)
+        placed.keep(name, report)
+        record.kernel, record.report = name, report
         record.grid, record.block, record.capacity = grid, block, CAPACITY
-        record.shared_bytes, record.seconds = shared_bytes, time_limit or 0.0
+        record.shared_bytes = shared_bytes
         return record
 
     def _reports(
@@ -144,11 +148,12 @@ class CpuKernels:
             raise ValueError(f"block {block} of {kernel} has {threads} threads, {why} {most or MAX_THREADS}")
         if any(size > limit for size, limit in zip(grid, MAX_GRID)):
             raise ValueError(f"grid may have at most {MAX_GRID} blocks, got {grid}")
-        if not 0 <= shared_bytes <= MAX_SHARED - self.static_shared_bytes:
-            static = self.static_shared_bytes
-            raise ValueError(f"shared_bytes must be at most {MAX_SHARED} less {static} static ones, got {shared_bytes}")
-        if self.static_shared_bytes > 49152 and len(self.names) == 1:
-            raise ValueError(f"{kernel} declares {self.static_shared_bytes} bytes of shared memory, 49152 are allowed")
+        # How much of the static shared memory is this kernel's can be told when it is the only one.
+        static = self.static_shared_bytes if len(self.names) == 1 else 0
+        if static > MAX_STATIC_SHARED:
+            raise ValueError(f"{kernel} declares {static} bytes of shared memory, {MAX_STATIC_SHARED} are allowed")
+        if not 0 <= shared_bytes <= MAX_SHARED - static:
+            raise ValueError(f"shared_bytes must be from 0 to {MAX_SHARED - static} for {kernel}, got {shared_bytes}")
 
 
 class _Raw:
@@ -160,7 +165,8 @@ class _Raw:
         self.text = ffi.string(record.text).decode(errors="replace")
 
 
-_keep: Any = __import__("weakref").WeakKeyDictionary()
+# A library has one state, however often it is opened.
+_one_at_a_time: dict[Path, threading.Lock] = {}
 
 
 def _dimensions(given: Dimensions, argument: str) -> tuple[int, int, int]:

@@ -50,6 +50,10 @@ class PlacedArrays:
             data = self._ffi.from_buffer(array)
             self._ffi.memmove(*((data, place) if back else (place, data)), array.nbytes)
 
+    def keep(self, *room: Any) -> None:
+        """Keep memory that the launch points to for as long as the arrays."""
+        self._room += room
+
     def describe(self, launch: Any, constant: Mapping[int, bool]) -> None:
         """Tell the launch of all arrays; `constant` says of each whether it is only read."""
         buffers = self._ffi.new("CudaOnCpuBuffer[]", max(1, len(self._arrays)))

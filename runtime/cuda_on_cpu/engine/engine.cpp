@@ -12,13 +12,19 @@ extern "C" const CudaOnCpuKernel cuda_on_cpu_table[];
 extern "C" const int cuda_on_cpu_table_size;
 
 #include "hooks.h"
+#include "zone.h"
 
 using namespace cuda_on_cpu;
 
 namespace cuda_on_cpu {
 
+// Around the section of shared arrays, so that an index that runs out of it meets nothing else. The linker puts sections
+// in the order of the objects: zone.cpp, the kernels, this file.
+__attribute__((section("cuda_shared_past"), used)) static char past[ZONE];
+
 // Constant tables and __device__ variables lie in the library itself.
 bool belongs_to_library(const char* address, unsigned size, bool write) {
+    if (address >= __start_cuda_shared_before && address < __stop_cuda_shared_past) return false;
     const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(__ehdr_start);
     const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(__ehdr_start + header->e_phoff);
     for (int number = 0; number < header->e_phnum; ++number) {
@@ -36,7 +42,7 @@ static void prepare_regions() {
     static_region.shift = dynamic_region.shift = __builtin_ctz(cuda_on_cpu_granule);
     static_region.begin = __start_cuda_shared;
     static_region.bytes = cuda_on_cpu_shared_bytes();
-    dynamic_region.begin = dynamic_shared;
+    dynamic_region.begin = dynamic_shared();
     dynamic_region.bytes = launch->shared_bytes;
     if (!static_region.shadow && static_region.bytes)
         static_region.shadow = new_shadow(static_region.bytes / cuda_on_cpu_granule);

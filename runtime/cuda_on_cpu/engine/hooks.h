@@ -75,7 +75,7 @@ void cuda_on_cpu_copy_async(void* to, const void* from, unsigned bytes, unsigned
 void cuda_on_cpu_commit_copies(void) { ++copies_of()[current->number].group; }
 void cuda_on_cpu_wait_copies(int groups_under_way) { wait_copies(groups_under_way); }
 void cuda_on_cpu_yield(void) { let_others_run(); }
-void* cuda_on_cpu_dynamic_shared(void) { return dynamic_shared; }
+void* cuda_on_cpu_dynamic_shared(void) { return dynamic_shared(); }
 
 #define PLACE place_of(__builtin_return_address(0))
 #define READ_AND_WRITE(size)                                                                               \

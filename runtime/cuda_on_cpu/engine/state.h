@@ -57,7 +57,18 @@ static uint32_t clocks[MAX_THREADS / WARP][WARP][WARP];
 // A thread that has been there since the last barrier: barrier results.
 static int barrier_count, barrier_all, barrier_any;
 
-alignas(1024) static char dynamic_shared[MAX_SHARED];
+// Dynamic shared memory, between pages that may not be touched.
+static char* dynamic_shared() {
+    static char* area = nullptr;
+    if (!area) {
+        const size_t gap = 1 << 20;
+        void* found = mmap(nullptr, MAX_SHARED + 2 * gap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (found == MAP_FAILED) abort();
+        area = static_cast<char*>(found) + gap;
+        mprotect(area, MAX_SHARED, PROT_READ | PROT_WRITE);
+    }
+    return area;
+}
 
 static inline unsigned lanes_of(unsigned warp) {
     const unsigned left = thread_count - warp * WARP;
