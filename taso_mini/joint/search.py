@@ -47,10 +47,10 @@ ALIVE = 0.05  # chance to win with which a graph stays for another round
 class JointOptions:
     """How hard to search.
 
-    trials, budget_seconds: programs to measure and seconds to tune in all. rounds: of proposing and tuning. keep:
-    graphs between which a round decides, at most. within: dearer ones, relative to the least bill, are not kept.
-    finalists: graphs that are built and timed; one needs no timing. proposals: names of `PROPOSALS`. search: for
-    substitutions. seed: of the tuning.
+    trials, budget_seconds: programs to measure and seconds to tune in all; proposing and timing come on top. rounds: of
+    proposing and tuning. keep: graphs between which a round decides, at most. within: dearer ones, relative to the
+    least bill, are not kept. finalists: graphs that are built and timed; one needs no timing. proposals: names of
+    `PROPOSALS`. search: for substitutions. seed: of the tuning.
     """
 
     trials: float = math.inf
@@ -106,14 +106,13 @@ class JointSearch:
         start, options = time.monotonic(), self.options
         kept: list[Alternative] = []
         rounds: list[Round] = []
-        stopped = "trials"
+        stopped, left = "trials", options.budget_seconds
         for number in range(options.rounds):
             bills = self._candidates(kept, rounds)
             kept = list(bills)
-            left = options.budget_seconds - (time.monotonic() - start)
-            share = 1 / (options.rounds - number)
-            before = self.trials
+            share, before, began = 1 / (options.rounds - number), self.trials, time.monotonic()
             stopped, chances = self._tune(kept, (options.trials - self.trials) * share, left * share)
+            left -= time.monotonic() - began
             named = {alternative.name: own for alternative, own in bills.items()}
             rounds.append(Round(named, chances, self.trials - before))
             self.log(f"round {number + 1}: {self.trials} trials; chances {_percent(chances)}")
