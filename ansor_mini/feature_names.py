@@ -44,6 +44,7 @@ COUNT = len(FEATURE_NAMES)
 POSITION = {name: position for position, name in enumerate(FEATURE_NAMES)}
 
 LOOPS = {kind: POSITION[f"{kind}_num"] for kind in ANNOTATIONS}
+FIRST_GPU = POSITION["is_gpu"]
 FIRST_SLOT = POSITION["B0.is_read"]
 FIRST_SAMPLE = POSITION["arith_intensity_curve_0"]
 FIRST_ALLOCATION = POSITION["alloc_size"]

@@ -20,7 +20,7 @@ from ansor_mini.feature_statements import READ_WRITE, Access, Dimension, Loop, S
 from ansor_mini.feature_symbols import where
 from ansor_mini.regions import Extent, IteratorKey, maximum, minimum
 from ansor_mini.schedule import State
-from runtime.loop_nest import PARALLEL, SERIAL, UNROLL, VECTORIZE
+from runtime.loop_nest import GPU_KINDS, PARALLEL, SERIAL, UNROLL, VECTORIZE
 
 Mask = Any  # True, False, or a symbol for the programs in which something holds
 
@@ -80,7 +80,7 @@ def annotated_loops(
     found: dict[str, list[Annotated]] = {VECTORIZE: [], UNROLL: [], PARALLEL: []}
     for leaf in leaves:
         kind = parts[leaf][0].annotation
-        if kind != SERIAL:
+        if kind in found:
             keys = tuple(loop.key for loop in parts[leaf])
             found[kind].append(Annotated(keys, (True,) * len(keys)))
     parallel = {leaf: widths.parallel > number for number, leaf in enumerate(leaves)}
@@ -122,7 +122,7 @@ def _unrolled(
     product: Extent = 1
     for leaf in reversed(list(parts)):
         kind = parts[leaf][0].annotation
-        for stops in (kind == PARALLEL, parallel[leaf], attached.get(leaf, False)):
+        for stops in (kind in (PARALLEL, *GPU_KINDS), parallel[leaf], attached.get(leaf, False)):
             alive = alive & negation(stops)
         is_vector = True if kind == VECTORIZE else vector[leaf]
         extent = product_of([loop.extent for loop in parts[leaf]])

@@ -17,7 +17,7 @@ from ansor_mini.bounds import infer
 from ansor_mini.feature_names import COUNT, FIRST_SAMPLE, NUMERIC, SAMPLES
 from ansor_mini.feature_nests import Annotated, ArrayNest, Widths, annotated_loops, touches
 from ansor_mini.feature_rows import KINDS, curve_points, feature_row
-from ansor_mini.feature_statements import statements
+from ansor_mini.feature_statements import is_for_gpu, statements
 from ansor_mini.feature_structures import Structure
 from ansor_mini.feature_tape import Tape, TapeProgram
 from ansor_mini.features import scaled
@@ -67,6 +67,7 @@ class StructureFeatures:
         state = structure.schedule(self.numbers)
         choices = structure.choices(self.numbers, _located(self.sketch, structure))
         found = statements(state, infer(state, choices), choices)
+        on_gpu = is_for_gpu(state)
         nests = {name: ArrayNest(statement) for name, statement in found.items()}
         touched = touches(list(nests.values()))
         kinds: dict[str, list[Annotated]] = {kind: [] for kind in KINDS}
@@ -79,7 +80,7 @@ class StructureFeatures:
             for kind, loops in by_steps.items():
                 kinds[kind] += loops
         return {
-            name: (feature_row(nest, touched, kinds, unrolled[name], line), curve_points(nest))
+            name: (feature_row(nest, touched, kinds, unrolled[name], line, on_gpu=on_gpu), curve_points(nest))
             for name, nest in nests.items()
         }
 

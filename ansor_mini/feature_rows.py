@@ -15,15 +15,16 @@ from ansor_mini.feature_names import (
     ACCESS,
     ANNOTATIONS,
     COUNT,
+    FIRST_GPU,
     FIRST_SAMPLE,
     FIRST_SLOT,
     LOOPS,
     OPERATIONS,
-    POSITION,
     POSITIONS,
     SAMPLES,
 )
 from ansor_mini.feature_nests import Annotated, ArrayNest, Mask, Touches, Unrolled, product_of
+from ansor_mini.feature_statements import gpu_features
 from ansor_mini.feature_symbols import where
 from ansor_mini.features import float_operations
 from ansor_mini.regions import Extent
@@ -33,7 +34,13 @@ KINDS = (VECTORIZE, UNROLL, PARALLEL)  # in the order of `feature_names.ANNOTATI
 
 
 def feature_row(
-    nest: ArrayNest, touched: Touches, kinds: Mapping[str, list[Annotated]], unrolled: Unrolled, line: int
+    nest: ArrayNest,
+    touched: Touches,
+    kinds: Mapping[str, list[Annotated]],
+    unrolled: Unrolled,
+    line: int,
+    *,
+    on_gpu: bool = False,
 ) -> list[Any]:
     """All features but the curve, which is left 0.  kinds: loops that steps annotate, of all stages."""
     statement, total = nest.statement, nest.inside[0]
@@ -48,7 +55,7 @@ def feature_row(
         )
     for name, kind in zip(ANNOTATIONS, KINDS):
         row[LOOPS[name] : LOOPS[name] + 3 + len(POSITIONS)] = annotated[kind]
-    row[POSITION["blockIdx_x"] : FIRST_SLOT] = [1] * (FIRST_SLOT - POSITION["blockIdx_x"])
+    row[FIRST_GPU:FIRST_SLOT] = gpu_features(statement.loops, on_gpu)
     for slot, access in enumerate(access_features(nest, touched, line)):
         row[FIRST_SLOT + slot * len(ACCESS) : FIRST_SLOT + (slot + 1) * len(ACCESS)] = access
     outer: Extent = 1

@@ -21,9 +21,11 @@ from ansor_mini.feature_operations import count_operations
 from ansor_mini.feature_symbols import where
 from ansor_mini.regions import Extent, IteratorKey, Start
 from ansor_mini.schedule import REDUCE, At, FuseRelation, SplitRelation, Stage, State
+from ansor_mini.tensor_expression import MEMORY
 from runtime.expr import ITEM_SIZE, Expr, Load, Var
 from runtime.expr_tree import free_variables, loads
 from runtime.indices.simplify import Simplifier
+from runtime.loop_nest import BLOCK, GPU_KINDS, THREAD, VTHREAD
 
 READ, WRITE, READ_WRITE = 0, 1, 2
 
@@ -133,6 +135,9 @@ class _Statements:
                 place_of = [(loop.key[0], loop.leaf) for loop in loops]
                 last = max(p for p, found in enumerate(place_of) if found == (place.stage, place.iterator))
                 around = tuple(self._may_be_around(stage, loop) for loop in loops[: last + 1])
+                if stage.tensor.attributes.get(MEMORY) == "shared":
+                    # the threads of a block fill it together, once
+                    around = tuple(loop for loop in around if loop.annotation not in (THREAD, VTHREAD))
             self.loops[stage.name] = around + self._own_loops(stage)
         return self.loops[stage.name]
 
@@ -191,6 +196,23 @@ class _Statements:
             else:
                 atoms.append((factor, atom))
         return _dimension(total.plus(start, -1), tuple(atoms))
+
+
+def gpu_features(loops: Sequence[Loop], is_gpu: bool) -> list[Extent]:
+    """The features `feature_names.GPU` of a statement: 1 on a GPU, then blocks, threads and virtual threads.
+
+    Only the first of the three dimensions of blocks and of threads is used.
+    """
+    lengths: dict[str, Extent] = dict.fromkeys(GPU_KINDS, 1)
+    for loop in loops:
+        if loop.annotation in lengths:
+            lengths[loop.annotation] = lengths[loop.annotation] * loop.extent
+    return [float(is_gpu), lengths[BLOCK], 1, 1, lengths[THREAD], 1, 1, lengths[VTHREAD]]
+
+
+def is_for_gpu(state: State) -> bool:
+    """Whether a schedule has loops for the hardware of a GPU."""
+    return any(iterator.annotation in GPU_KINDS for stage in state.stages for iterator in stage.iterators)
 
 
 def _dimension(form: Start, atoms: tuple[tuple[int, Expr], ...] = ()) -> Dimension:

@@ -22,6 +22,7 @@ means:
 - `lines` divides by the extents of the loops that do not move the access (the code: by the innermost extent, once for
   each). `unique_lines` and strides take the shape of the tile that is accessed, not that of the whole tensor, and of
   the buffer at hand; contiguous bytes go on through all dimensions that are covered completely.
+- A copy that the threads of a GPU's block make together stands in no thread loop but its own.
 - A region of a tensor is never larger than the tensor. Indices that are not affine take their interval.
 - The ten points of the curve are equal steps of the logarithm of the operations, so that inner levels are seen.
 """
@@ -40,19 +41,27 @@ from ansor_mini.feature_names import (
     COUNT,
     FEATURE_NAMES,
     FIRST_ALLOCATION,
+    FIRST_GPU,
     FIRST_OUTER,
     FIRST_SAMPLE,
     FIRST_SLOT,
     LOOPS,
     NUMERIC,
     OPERATIONS,
-    POSITION,
     POSITIONS,
     SAMPLES,
     SLOTS,
 )
 from ansor_mini.feature_regions import index_stride, width
-from ansor_mini.feature_statements import READ_WRITE, Access, Loop, Statement, statements
+from ansor_mini.feature_statements import (
+    READ_WRITE,
+    Access,
+    Loop,
+    Statement,
+    gpu_features,
+    is_for_gpu,
+    statements,
+)
 from ansor_mini.regions import IteratorKey
 from ansor_mini.schedule import State
 from ansor_mini.schedule_text import auto_unrolled
@@ -97,7 +106,8 @@ def statement_features(program: Program | State, machine: Machine | None = None)
     nests = {name: Nest.of(statement, unrolled) for name, statement in found.items()}
     touches = _touches(list(nests.values()))
     line = CACHE_LINE if machine is None else machine.cache_line
-    return {name: _row(nest, touches, line) for name, nest in nests.items()}
+    on_gpu = is_for_gpu(state)
+    return {name: _row(nest, touches, line, on_gpu) for name, nest in nests.items()}
 
 
 @dataclass(frozen=True)
@@ -147,13 +157,13 @@ def _touches(nests: Sequence[Nest]) -> Touches:
     return found
 
 
-def _row(nest: Nest, touches: Touches, line: int) -> np.ndarray:
+def _row(nest: Nest, touches: Touches, line: int, on_gpu: bool) -> np.ndarray:
     statement, total = nest.statement, nest.inside[0]
     row = np.zeros(COUNT)
     row[: len(OPERATIONS)] = [total * count for count in _operations(nest)]
     for kind, annotation in zip(ANNOTATIONS, (VECTORIZE, UNROLL, PARALLEL)):
         row[LOOPS[kind] : LOOPS[kind] + 3 + len(POSITIONS)] = _annotated(nest, annotation)
-    row[POSITION["blockIdx_x"] : FIRST_SLOT] = 1
+    row[FIRST_GPU:FIRST_SLOT] = gpu_features(statement.loops, on_gpu)
     accessed = sorted((_access(nest, number, touches, line) for number in range(len(statement.accesses))),
                       key=lambda access: (-access[5], -access[3]))  # fmt: skip
     for slot, access in enumerate(accessed[:SLOTS]):
