@@ -77,7 +77,10 @@ class PlacedArrays:
             dtype = SCALARS.get((parameter.type.decode(), parameter.size))
             if dtype is None or isinstance(value, np.ndarray):
                 raise TypeError(f"a parameter by value must be a number, got {type(value).__name__}")
-            data = np.array(value).astype(dtype, casting="same_kind" if dtype != "bool" else "unsafe").tobytes()
+            given = np.array(value)
+            if given.dtype.kind not in "biuf" or (given.dtype.kind == "f" and np.dtype(dtype).kind in "iu"):
+                raise TypeError(f"a parameter of type {dtype} cannot be given {value!r}: it is no such number")
+            data = given.astype(dtype).tobytes()
             room = self._ffi.new("char[]", data)
         self._room.append(room)
         return self._ffi.cast("void *", room)

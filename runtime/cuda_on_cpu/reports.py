@@ -135,10 +135,10 @@ def _place(record: Any, names: Sequence[str], sizes: Sequence[tuple[int, int]], 
         if not near:
             return f"byte {record.offset} of the shared memory"
         variable = max(near, key=lambda candidate: candidate.begin)
-        return f"byte {record.offset - variable.begin} of the shared `{variable.name}`, which has {variable.bytes}"
+        return f"byte {record.offset - variable.begin} of the shared `{variable.name}` of {variable.bytes} bytes"
     total, element = sizes[record.buffer]
     index = record.offset // element if record.offset % element == 0 else record.offset / element
-    return f"`{names[record.buffer]}[{index}]`, which has {total // element} elements"
+    return f"`{names[record.buffer]}[{index}]` of {total // element} elements"
 
 
 def _line(place: Any, lines: dict[int, int]) -> int | None:
