@@ -12,6 +12,7 @@ from ansor_mini.gpu_rules.contraction import future_contraction
 from ansor_mini.gpu_rules.tensor_lowering import TensorTiling
 from ansor_mini.schedule import ROOT, At, ScheduleError, Stage, State, Step
 from ansor_mini.stage_steps import replace_stage
+from runtime.loop_nest import TENSOR
 
 # Attribute of a tensor computed on Tensor Cores, and of the consumer that its results go into.
 TENSORIZED = "tensorized"
@@ -89,7 +90,8 @@ class Tensorize(Step):
 
 def _planned(state: State, stage: Stage, plan: TensorPlan) -> State:
     tensor = replace(stage.tensor, attributes={**stage.tensor.attributes, TENSORIZED: plan})
-    return replace_stage(state, stage.name, replace(stage, tensor=tensor))
+    iterators = tuple(replace(iterator, annotation=TENSOR) for iterator in stage.iterators)
+    return replace_stage(state, stage.name, replace(stage, tensor=tensor, iterators=iterators))
 
 
 def is_tensorized(stage: Stage) -> bool:

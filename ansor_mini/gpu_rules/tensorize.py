@@ -4,9 +4,9 @@ Beyond the paper, whose rules know no special instructions (§9). The rule looks
 is called: every sum over a product of two operands that has rows and columns is a matrix product (`contraction`), so
 matrix products in any order, batches of them and convolutions all become sketches with one hole, the tiling.
 
-`GPU_RULES_WITH_TENSOR_CORES` is the list to derive with. Operands of float16 and bfloat16 give exact products, summed up
-in float32. Operands of float32 are left alone by default, since a Tensor Core rounds them to tf32 (ten bits of
-fraction); `GPU_RULES_WITH_TF32` lets it.
+`GPU_RULES_WITH_TENSOR_CORES` is the list to derive with. Products of float16 and bfloat16 operands are exact, and
+summed up in float32. Operands of float32 are left alone by default, since a Tensor Core rounds them to tf32 (ten bits
+of fraction); `GPU_RULES_WITH_TF32` lets it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,11 @@ def _tensorize(context: Context, derivation: Derivation, index: int) -> Next:
 
 def tensorize_rule(name: str, dtypes: tuple[str, ...]) -> Rule:
     """The rule for operands of some dtypes; the stage is also left to the rules behind it."""
-    return Rule(name, when(lambda *at: _product(*at, dtypes) is not None), _tensorize)
+
+    def has_product(context: Context, derivation: Derivation, index: int) -> bool:
+        return _product(context, derivation, index, dtypes) is not None
+
+    return Rule(name, when(has_product), _tensorize)
 
 
 TENSORIZE = tensorize_rule(NAME, NARROW_FLOATS)
