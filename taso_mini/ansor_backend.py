@@ -4,7 +4,8 @@ Neither paper has this room: it is where graph substitution asks the kernel gene
 the default schedule: compiled, run on small integers, compared with its NumPy reference, timed. It is taken as it
 stands, or in the channels-last layout where networks are compiled in that whatever the search says; or its price is
 that of the best program which a search has found for it. What the back end fuses into other kernels is priced at a
-share of that.
+share of that. `taso_mini.joint` prices whole kernels, and says of every price whether it is tuned, predicted or that of
+a default schedule.
 """
 
 from __future__ import annotations

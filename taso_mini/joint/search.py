@@ -9,7 +9,9 @@ Neither paper does this. TASO prices operators before anything is tuned; Ansor t
    a kernel gets trials by how often it runs in the graphs that may still win.
 4. What was found goes into the record store, and teaches the model that foretells other kernels (`latency_model`); the
    prices are better now. Again from 1, until the trials are spent.
-5. The graphs with the least bills are built and timed in turns; the fastest is the result.
+5. The graphs with the least bills are built and timed in turns; the fastest is the result. (Kernels are measured one
+   by one, with their operands in the cache; where weights come from memory, bills are too low, and need not order
+   graphs as they run.)
 
 Every price says where it comes from, in the log and in the result.
 """
@@ -58,7 +60,7 @@ class JointOptions:
     rounds: int = 3
     keep: int = 5
     within: float = 1.5
-    finalists: int = 3
+    finalists: int = 5
     proposals: Sequence[str] = tuple(PROPOSALS)
     search: Search = optimize
     seed: int = 0
@@ -195,7 +197,7 @@ class JointSearch:
         """Confirm the finalists' kernels, build them, time them in turns, choose."""
         bills = {alternative: bill(alternative, self.prices) for alternative in kept}
         final = sorted(bills, key=lambda alternative: bills[alternative].seconds)[: self.options.finalists]
-        if stopped != "interrupted" and self.options.trials:
+        if stopped != "interrupted" and any(one.trials for one in rounds):
             with self._tuner(final, Scheduling()) as tuner:
                 tuner.confirm()
         nests = {alternative.name: best_nests(alternative, self.prices, self.machine) for alternative in final}
