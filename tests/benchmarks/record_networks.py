@@ -3,10 +3,10 @@
     python -m tests.benchmarks.record_networks --networks papers light --threads 1 2 --trials-per-task 60
 
 All networks share one store of records, so that a kernel which two of them run is tuned once, and one cost model for
-each number of threads. Of a network all forms are tuned (as given, and after substitutions); when its trials are used
-up, the forms run against each other, and the faster one counts from then on. With more threads the best programs of
-fewer are measured first. Stopping at any moment keeps what was measured; starting again goes on, and skips networks
-that are done. The records go to `results/networks-records.jsonl.gz` and what the runs took to
+each number of threads. Of a network all forms are tuned (see `network_cases.forms`); when its trials or its share of
+the seconds are used up, the forms run against each other, and the fastest counts from then on. With more threads the
+best programs of fewer are measured first. Stopping at any moment keeps what was measured; starting again goes on, and
+skips networks that are done. The records go to `results/networks-records.jsonl.gz` and what the runs took to
 `results/networks-runs.json` whenever a network is done.
 """
 
@@ -159,7 +159,7 @@ class Recorder:
                     tuner.confirm()
                 nests = tuner.nests()
             run = watch.state(stopped)
-            if stopped in DONE_WHEN:
+            if run.trials and stopped != "interrupted":
                 latencies = race(found, nests, self.machine, threads)
                 run = replace(watch.state(stopped), latencies=latencies, form=min(latencies, key=latencies.__getitem__))
         self.note(run)
@@ -241,21 +241,25 @@ def race(found: Mapping[str, Graph], known: Mapping[str, LoopNest], machine: Mac
 def record_all(
     recorder: Recorder, networks: Sequence[str], threads: Sequence[int], trials_per_task: int, budget_seconds: float
 ) -> None:
-    """Record what is not done, one number of threads after the other, until the seconds are used up."""
+    """Record what is not done, one number of threads after the other, until the seconds are used up.
+
+    What is left of the seconds is shared out evenly among the networks that are left.
+    """
     deadline = time.monotonic() + budget_seconds
-    for count in threads:
-        for network in networks:
-            before = recorder.runs.get((network, count))
-            if before is not None and before.done(trials_per_task):
-                continue
-            if not available(network):
-                print(f"{network}: the package that it comes from is not installed", file=sys.stderr)
-                continue
-            if time.monotonic() >= deadline:
-                return
-            run = recorder.record(network, count, trials_per_task, deadline)
-            print(run, file=sys.stderr, flush=True)
-            recorder.publish()
+    left = [
+        (network, count)
+        for count in threads
+        for network in networks
+        if (network, count) not in recorder.runs or not recorder.runs[network, count].done(trials_per_task)
+    ]
+    while left and (now := time.monotonic()) < deadline:
+        share = (deadline - now) / len(left)
+        network, count = left.pop(0)
+        if not available(network):
+            print(f"{network}: the package that it comes from is not installed", file=sys.stderr)
+            continue
+        print(recorder.record(network, count, trials_per_task, now + share), file=sys.stderr, flush=True)
+        recorder.publish()
 
 
 def main() -> int:
