@@ -95,6 +95,8 @@ class _Lanes:
                 return Var(f"{self.load(expr, guards)}.{MEMBERS[lane]}", expr.dtype)
         if isinstance(expr, Select) and self.loop.var.name not in free_variables(expr.condition):
             then = self.value(expr.then, lane, (*guards, expr.condition))
+            if isinstance(then, Var) and "." in then.name and _is_zero(expr.otherwise):
+                return then  # the vector is zero where it is not loaded
             otherwise = self.value(expr.otherwise, lane, (*guards, _not(expr.condition)))
             return Select(expr.condition, then, otherwise)
         inner = (*guards, Var(self.loop.var.name)) if isinstance(expr, Select) else guards
@@ -120,7 +122,14 @@ class _Lanes:
 
     def whole(self, value: Expr) -> str | None:
         """The name of the vector when the value is nothing but it."""
-        return self.loaded.get((value, ())) if isinstance(value, Load) else None
+        guards: tuple[Expr, ...] = ()
+        while isinstance(value, Select) and _is_zero(value.otherwise):
+            guards, value = (*guards, value.condition), value.then
+        return self.loaded.get((value, guards)) if isinstance(value, Load) else None
+
+
+def _is_zero(expr: Expr) -> bool:
+    return isinstance(expr, Const) and expr.value == 0
 
 
 def _not(condition: Expr) -> Expr:

@@ -106,31 +106,56 @@ class _Spread:
 
     def inside(self, stmt: Stmt, loop: For, guards: tuple[Expr, ...], extents: dict[str, int]) -> Stmt:
         """A statement in a thread loop, under guards that depend on the thread."""
-        if not has_threads(stmt):
+        if not has_threads(stmt) and not self.mixed(stmt, loop):
+            if self.once(stmt, loop):
+                self.check_unguarded(stmt, guards, extents)
+                return For(self.thread, 1, THREAD, stmt)
             for guard in reversed(guards):
                 stmt = If(guard, stmt)
             body = substitute_stmt(stmt, {loop.var.name: self.thread})
             return For(self.thread, loop.extent, THREAD, body)
         if isinstance(stmt, For) and stmt.kind == THREAD:
-            self.check_same(stmt, loop, guards, extents)
+            self.check_same(stmt, loop)
+            self.check_unguarded(stmt, guards, extents)
             return self.inside(stmt.body, stmt, (), extents)
         if isinstance(stmt, If):
             return self.guard(stmt, loop, guards, extents)
         if isinstance(stmt, For):
             extents = {**extents, stmt.var.name: stmt.extent}
         if isinstance(stmt, Block):
-            return block(*(self.inside(part, loop, guards, extents) for part in self.grouped(stmt)))
+            return block(*(self.inside(part, loop, guards, extents) for part in self.grouped(stmt, loop)))
         return change_parts(stmt, lambda part: self.inside(part, loop, guards, extents))
 
-    def grouped(self, stmt: Block) -> list[Stmt]:
-        """The parts of a block, neighbours without thread loops joined."""
+    def grouped(self, stmt: Block, loop: For) -> list[Stmt]:
+        """The parts of a block, neighbours that one phase may hold joined."""
         parts: list[Stmt] = []
+        kinds: list[str] = []
         for part in stmt.stmts:
-            if parts and not has_threads(part) and not has_threads(parts[-1]):
+            kind = "phases" if has_threads(part) else "once" if self.once(part, loop) else "own"
+            if parts and kind == kinds[-1] != "phases":
                 parts[-1] = block(parts[-1], part)
             else:
                 parts.append(part)
+                kinds.append(kind)
         return parts
+
+    def mixed(self, stmt: Stmt, loop: For) -> bool:
+        """Whether some of the statements below are for one thread and others for all."""
+        if isinstance(stmt, (Block, For, If, Allocate)):
+            parts = [self.once(node, loop) for node in walk_stmts(stmt) if isinstance(node, Store)]
+            return any(parts) and not self.once(stmt, loop)
+        return False
+
+    def once(self, stmt: Stmt, loop: For) -> bool:
+        """Whether a statement in a thread loop only stores what the block shares, the same for every thread."""
+        below = [node for node in walk_stmts(stmt) if isinstance(node, Store)]
+        used = [expr for node in walk_stmts(stmt) for expr in expressions(node)]
+        return (
+            bool(below)
+            and all(store.buffer.scope == "shared" for store in below)
+            and not any(loop.var.name in free_variables(expr) for expr in used)
+            and not any(load.buffer.scope in ("local", "register") for expr in used for load in loads(expr))
+        )
 
     def guard(self, stmt: If, loop: For, guards: tuple[Expr, ...], extents: dict[str, int]) -> Stmt:
         """What all threads decide alike stays around the phases; what each decides goes inside them."""
@@ -146,23 +171,23 @@ class _Spread:
             body = If(part, body)
         return body
 
-    def check_same(self, inner: For, outer: For, guards: tuple[Expr, ...], extents: dict[str, int]) -> None:
-        """An inner thread loop must be the same for all outer threads, also for those that a guard leaves out."""
+    def check_same(self, inner: For, outer: For) -> None:
+        """An inner thread loop must be the same for all outer threads."""
         for node in walk_stmts(inner.body):
             for expr in expressions(node):
                 if outer.var.name in free_variables(expr):
                     used = f"uses the variable of `{outer.var.name}` around it in `{expr}`"
                     raise ThreadError(f"the thread loop `{inner.var.name}` {used}")
-        if not guards:
-            return
-        for access in accesses(inner):
+
+    def check_unguarded(self, stmt: Stmt, guards: tuple[Expr, ...], extents: dict[str, int]) -> None:
+        """What threads do together runs also for those that a guard leaves out, so it may not need that guard."""
+        for access in accesses(stmt) if guards else ():
             known = {**extents, **{loop.var.name: loop.extent for loop in access.loops}}
             for index, extent in zip(access.indices, access.buffer.shape):
                 low, high = interval(index, known)
                 if (low < 0 or high >= extent) and not access.guards:
-                    raise ThreadError(
-                        f"the thread loop `{inner.var.name}` runs under a guard of `{outer.var.name}` that it may need"
-                    )
+                    element = f"{access.buffer.name}[{', '.join(map(str, access.indices))}]"
+                    raise ThreadError(f"`{element}` is touched by all threads, yet guarded by `{guards[0]}`")
 
 
 def block_size(body: Stmt) -> int:
