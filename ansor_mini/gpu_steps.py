@@ -13,7 +13,7 @@ from ansor_mini.cache_read import copy_axes
 from ansor_mini.loop_steps import split
 from ansor_mini.schedule import ScheduleError, SplitRelation, State, Step, untouched_stage
 from ansor_mini.stage_steps import replace_stage
-from ansor_mini.tensor_expression import CACHE_COPY, MEMORY, Tensor
+from ansor_mini.tensor_expression import CACHE_COPY, MEMORY, ROW_PADDING, Tensor
 from runtime.expr import Expr, Load, Var
 from runtime.expr_tree import transform
 from runtime.loop_nest import BLOCK, THREAD, VTHREAD
@@ -58,6 +58,8 @@ class CacheReadShared(Step):
     """Let a stage read another tensor through a copy that the threads of a block share, A.C.shared.
 
     Computed at one of the stage's loops, the copy holds what all threads of a block read in one iteration of it.
+    order: of the tensor's dimensions in the copy, outer to inner; as they are when empty. padding: unused elements at
+    the end of each row of the copy, which spread columns over the banks of shared memory.
 
     >>> from ansor_mini.schedule_examples import matmul, replay
     >>> from ansor_mini.location_steps import ComputeAt
@@ -75,6 +77,8 @@ class CacheReadShared(Step):
 
     stage: str
     tensor: str
+    order: tuple[int, ...] = ()
+    padding: int = 0
 
     def apply(self, state: State) -> State:
         """The state after this step."""
@@ -86,19 +90,24 @@ class CacheReadShared(Step):
         if source is None:
             raise ScheduleError(f"{self}: {self.stage} does not read {self.tensor}", state)
         axes = copy_axes(source)
+        order = self.order or tuple(range(len(axes)))
+        if sorted(order) != list(range(len(axes))) or self.padding < 0:
+            raise ScheduleError(f"{self}: order must name {len(axes)} dimensions, padding must not be negative", state)
         copy = Tensor(
             shared_name(self.tensor, self.stage),
-            source.shape,
+            tuple(source.shape[number] for number in order),
             source.dtype,
-            axes=axes,
+            axes=tuple(axes[number] for number in order),
             body=source[tuple(Var(axis.name) for axis in axes)],
-            attributes={CACHE_COPY: True, MEMORY: SHARED},
+            attributes={CACHE_COPY: True, MEMORY: SHARED, ROW_PADDING: self.padding},
         )
         if copy.name in state.dag.tensors:
             raise ScheduleError(f"{self}: {self.stage} already reads a copy of {self.tensor}", state)
 
         def read_copy(node: Expr) -> Expr | None:
-            return copy[node.indices] if isinstance(node, Load) and node.buffer.name == self.tensor else None
+            if isinstance(node, Load) and node.buffer.name == self.tensor:
+                return copy[tuple(node.indices[number] for number in order)]
+            return None
 
         reader = replace(old, body=transform(old.expression, read_copy))
         return replace_stage(state, old.name, untouched_stage(copy), untouched_stage(reader))

@@ -35,7 +35,7 @@ from ansor_mini.regions import Start
 from ansor_mini.schedule import REDUCE, ROOT, At, FuseRelation, Iterator, Stage, State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.stage_steps import iterator_values
-from ansor_mini.tensor_expression import MEMORY
+from ansor_mini.tensor_expression import MEMORY, row_padding
 from ansor_mini.tensor_steps import is_tensorized_root
 from runtime.expr import Buffer, Expr, Load, Var
 from runtime.indices.affine import Affine, Ranges
@@ -97,6 +97,8 @@ class _Lowering:
             tensor, attached = bounds.stage.tensor, isinstance(bounds.stage.location, At)
             shape = tuple(bounds.region[axis.name].extent for axis in tensor.axes)
             scope = str(tensor.attributes.get(MEMORY, "local")) if attached else "global"
+            if attached and row_padding(tensor):
+                shape = (*shape[:-1], shape[-1] + row_padding(tensor))
             self.buffers[tensor.name] = Buffer(self._buffer_name(tensor.name), shape, tensor.dtype, scope)
         self.names = {buffer.name for buffer in self.buffers.values()}
         self.values: dict[tuple[str, str], Affine] = {}

@@ -69,13 +69,13 @@ def cpu_target(machine: Machine, threads: int = 1) -> Target:
 def cuda_target(gpu: Gpu) -> Target:
     """A GPU.  Paper: Ansor §4.3"""
     from ansor_mini.gpu_rules.mutations import GPU_MUTATIONS
-    from ansor_mini.gpu_rules.rules import GPU_RULES
+    from ansor_mini.gpu_rules.rules import EXTENDED_GPU_RULES
 
     return Target(
         "cuda",
         gpu,
         SearchOptions(structure=GPU_STRUCTURE, mutations=GPU_MUTATIONS),
-        lambda constants: GPU_RULES,
+        lambda constants: EXTENDED_GPU_RULES,
         lambda dag: default_gpu_steps(dag, gpu),
         lambda nest: not_worth_launching(nest, gpu),
         lambda rng: LearnedModel(rng, machine=gpu, retrain=RETRAIN),

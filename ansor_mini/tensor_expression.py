@@ -33,6 +33,7 @@ CACHE_COPY = "cache_copy"
 # Attribute of a tensor that does not lie in a thread's own memory when it is computed inside another's loops: the scope
 # of its buffer, "shared" for one copy for all threads of a GPU's block.
 MEMORY = "memory"
+ROW_PADDING = "row_padding"  # elements that such a buffer's rows are longer than what is used of them
 
 _DEFAULT_AXES = "ijklmnopqrst"
 
@@ -105,6 +106,12 @@ class Tensor(Buffer):
             value = f"{self.combiner}({value} for {_ranges(self.reduce_axes)})"
         over = f" for {_ranges(self.axes)}" if self.axes else ""
         return f"{self.name}[{', '.join(axis.name for axis in self.axes)}] = {value}{over}"
+
+
+def row_padding(tensor: Tensor) -> int:
+    """How much longer the rows of a tensor's buffer are than what is used of them."""
+    padding = tensor.attributes.get(ROW_PADDING, 0)
+    return padding if isinstance(padding, int) else 0
 
 
 def _ranges(axes: Sequence[Axis]) -> str:

@@ -19,7 +19,7 @@ from ansor_mini.holes import GPU_UNROLL_STEPS, TILE, UNROLL, HoleSpec
 from ansor_mini.open_choices import stage_facts
 from ansor_mini.schedule import INLINE, REDUCE, ROOT, SPATIAL, At, Stage, State
 from ansor_mini.sketch import Derivation, Sketch
-from ansor_mini.steps import AutoUnroll, Fuse, Hole, Split, Step, Vectorize
+from ansor_mini.steps import AutoUnroll, Fuse, Hole, Reorder, Split, Step, Vectorize
 from ansor_mini.tensor_expression import MEMORY
 from ansor_mini.tensor_steps import is_tensorized
 from runtime.expr import ITEM_SIZE
@@ -115,8 +115,11 @@ def _share_copy(state: State, stage: Stage, gpu: Gpu) -> Opened:
     """Cooperative fetching: the threads of a block copy vectors, one after the other through the whole copy."""
     assert isinstance(stage.location, At)
     reader = state[stage.location.stage]
-    whole = "@".join(stage.names())
-    steps: list[Step] = [Fuse(stage.name, stage.names())] if len(stage.names()) > 1 else []
+    # in the order of what is copied, whatever the order of the copy, so that neighbouring threads read neighbours
+    names = copied_order(stage)
+    whole = "@".join(names)
+    steps: list[Step] = [Reorder(stage.name, names)] if names != stage.names() else []
+    steps += [Fuse(stage.name, names)] if len(names) > 1 else []
     lengths = tuple(n for n in (1, 2, 4, 8) if n * ITEM_SIZE[stage.tensor.dtype] <= gpu.vector_bytes)
     hole = HoleSpec(f"{stage.name}.vector", stage.name, TILE, stage.tensor.size, 2, choices=lengths)
     steps += [Split(stage.name, whole, Hole(hole.name)), Vectorize(stage.name, f"{whole}.1")]
@@ -125,6 +128,11 @@ def _share_copy(state: State, stage: Stage, gpu: Gpu) -> Opened:
         sources = tuple((reader.name, axis) for axis in axes)
         steps += [FollowFusedSplit(stage.name, f"{whole}.0", sources, 2), Bind(stage.name, f"{whole}.0.1", THREAD)]
     return steps, [hole]
+
+
+def copied_order(stage: Stage) -> tuple[str, ...]:
+    """The loops of a copy in the order of the dimensions of what it copies."""
+    return tuple(sorted(stage.names(), key=lambda name: int(name[1:])))
 
 
 def _bound(stage: Stage, names: Sequence[str], kind: str) -> Opened:

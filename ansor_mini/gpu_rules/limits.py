@@ -16,8 +16,8 @@ from ansor_mini.bounds import StageBounds
 from ansor_mini.feature_symbols import where
 from ansor_mini.gpu_steps import SHARED
 from ansor_mini.regions import Extent, maximum
-from ansor_mini.schedule import At, Stage, State
-from ansor_mini.tensor_expression import MEMORY
+from ansor_mini.schedule import At, FuseRelation, Stage, State
+from ansor_mini.tensor_expression import MEMORY, row_padding
 from runtime.expr import ITEM_SIZE
 from runtime.gpu import Gpu
 from runtime.loop_nest import THREAD, VECTORIZE, VTHREAD
@@ -87,6 +87,12 @@ def _root(state: State, stage: Stage) -> str:
     return stage.name
 
 
+def _fastest(stage: Stage) -> str:
+    """The axis that changes fastest in the fused loop of a copy."""
+    fused = [relation.iterators for relation in stage.relations if isinstance(relation, FuseRelation)]
+    return fused[0][-1] if fused else stage.tensor.axes[-1].name
+
+
 def _add(use: Usage, state: State, bounds: StageBounds, is_root: bool) -> Usage:
     stage, tensor = bounds.stage, bounds.stage.tensor
     item = ITEM_SIZE[tensor.dtype]
@@ -95,12 +101,14 @@ def _add(use: Usage, state: State, bounds: StageBounds, is_root: bool) -> Usage:
         if iterator.annotation in bound:
             bound[iterator.annotation] = bound[iterator.annotation] * bounds.extents[iterator.name]
     elements: Extent = 1
-    for axis in tensor.axes:
+    for axis in tensor.axes[:-1]:
         elements = elements * bounds.region[axis.name].extent
+    if tensor.axes:
+        elements = elements * (bounds.region[tensor.axes[-1].name].extent + row_padding(tensor))
     is_shared = tensor.attributes.get(MEMORY) == SHARED
     torn, points = use.torn, use.points
     if is_shared and tensor.axes:
-        torn = torn | (bounds.region[tensor.axes[-1].name].extent % bound[VECTORIZE] != 0)
+        torn = torn | (bounds.region[_fastest(stage)].extent % bound[VECTORIZE] != 0)
     if is_root and any(iterator.annotation == VTHREAD for iterator in stage.iterators):
         points = elements
     own = 0 if is_root or is_shared else elements * item // 4

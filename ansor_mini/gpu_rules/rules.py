@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from ansor_mini import sketch_hints as hints
 from ansor_mini.gpu_rules.cross_thread import CROSS_THREAD_REDUCTION
-from ansor_mini.gpu_rules.tiling import ADD_CACHE_STAGE, CACHE_READ_SHARED, MULTI_LEVEL_TILING, TILE_AND_FUSE
+from ansor_mini.gpu_rules.tiling import (
+    ADD_CACHE_STAGE,
+    CACHE_READ_SHARED,
+    CACHE_READ_TURNED,
+    MULTI_LEVEL_TILING,
+    TILE_AND_FUSE,
+)
 from ansor_mini.holes import TILE, HoleSpec
 from ansor_mini.rule_types import APPLY_AND_SKIP_REST, Context, Next, Rule, index_of, stage_at, when
 from ansor_mini.schedule import REDUCE, ROOT
@@ -95,3 +101,10 @@ GPU_RULES = (
     MULTI_LEVEL_TILING,
     SKIP_STAGE,
 )
+
+# Beyond the paper: operands that lie along the reduction are also copied so that a thread reads whole vectors of them.
+EXTENDED_GPU_RULES = tuple(
+    rule for known in GPU_RULES for rule in ((CACHE_READ_TURNED, known) if known is CACHE_READ_SHARED else (known,))
+)
+
+GPU_RULE_SETS = {"published": GPU_RULES, "extended": EXTENDED_GPU_RULES}

@@ -17,8 +17,10 @@ from ansor_mini.schedule import REDUCE, Stage
 from ansor_mini.sketch import Derivation
 from ansor_mini.steps import ComputeAt, Step
 from ansor_mini.tiling_rules import add_cache, apply_tiling, fuse_into, needs_tiling
+from runtime.expr_tree import free_variables
 
 FUSION_LEVEL = 3  # a fused stage is computed by each thread for itself
+ROW_PADDING = 4  # elements: rows stay multiples of 16 bytes
 
 
 def fusible_consumer(derivation: Derivation, index: int) -> str | None:
@@ -63,6 +65,40 @@ def _copy_reads(context: Context, derivation: Derivation, index: int) -> Next:
     return [(copied, index_of(copied, stage.name))]
 
 
+def _reduce_last(stage: Stage, tensor: str) -> bool:
+    """Whether neighbours in memory of what a stage reads are neighbours along its reduction, and some axis is not."""
+    reduce = {axis.name for axis in stage.tensor.reduce_axes}
+    spatial = {axis.name for axis in stage.tensor.axes}
+    reads = [load for load in stage.tensor.loads() if load.buffer.name == tensor]
+    return all(
+        free_variables(load.indices[-1]) <= reduce and any(free_variables(index) & spatial for index in load.indices)
+        for load in reads
+    )
+
+
+def _turnable(context: Context, derivation: Derivation, index: int) -> bool:
+    stage = stage_at(derivation, index)
+    if not _reads_uncopied(context, derivation, index):
+        return False
+    return any(_reduce_last(stage, tensor) for tensor in _uncopied(derivation, stage))
+
+
+def _turn_reads(context: Context, derivation: Derivation, index: int) -> Next:
+    """Read through copies in which neighbours along an axis of the result are neighbours in memory.
+
+    A thread's elements of the operand are then whole vectors. The padding keeps stores of a row, turned into a column,
+    from going to one bank of shared memory.
+    """
+    stage = stage_at(derivation, index)
+    steps = []
+    for tensor in _uncopied(derivation, stage):
+        rank = len(derivation.state.dag[tensor].shape)
+        turned = (rank - 1, *range(rank - 1)) if _reduce_last(stage, tensor) else ()
+        steps.append(CacheReadShared(stage.name, tensor, turned, ROW_PADDING if turned else 0))
+    copied = derivation.then("cache-read-turned", steps)
+    return [(copied, index_of(copied, stage.name))]
+
+
 def _fuse_condition(context: Context, derivation: Derivation, index: int) -> Verdict:
     fits = context.structure[:FUSION_LEVEL] == "S" * FUSION_LEVEL and context.spatial_levels > FUSION_LEVEL
     if not fits or not needs_tiling(context, derivation, index):
@@ -98,5 +134,6 @@ def _place_copies(derivation: Derivation, name: str) -> tuple[Derivation, int]:
 
 ADD_CACHE_STAGE = Rule("add-cache-stage", when(_wants_cache, APPLY_AND_SKIP_REST), add_cache)
 CACHE_READ_SHARED = Rule("cache-read-shared", when(_reads_uncopied, APPLY_AND_SKIP_REST), _copy_reads)
+CACHE_READ_TURNED = Rule("cache-read-turned", when(_turnable), _turn_reads)
 TILE_AND_FUSE = Rule("multi-level-tiling-with-fusion", _fuse_condition, _tile_and_fuse)
 MULTI_LEVEL_TILING = Rule("multi-level-tiling", when(needs_tiling, APPLY_AND_SKIP_REST), _tile)
