@@ -162,6 +162,12 @@ def _min(torch: Any, request: Request) -> Call:
     return lambda: torch.amin(x, -1)
 
 
+def _network(torch: Any, request: Request) -> Call:
+    from tests.gpu.networks import torch_call
+
+    return torch_call(torch, request)
+
+
 KINDS: dict[str, Callable[[Any, Request], Call]] = {
     "copy": _copy,
     "matmul": _matmul,
@@ -172,6 +178,7 @@ KINDS: dict[str, Callable[[Any, Request], Call]] = {
     "add": _add,
     "sum": _reduce,
     "min": _min,
+    "network": _network,
 }
 
 if __name__ == "__main__":

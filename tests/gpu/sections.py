@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.gpu import by_hand, emitted, sanitizer, tuned
+from tests.gpu import by_hand, emitted, networks, sanitizer, tuned
 from tests.gpu.report import Row
 from tests.gpu.session import Session
 
@@ -14,5 +14,6 @@ SECTIONS: dict[str, Callable[[Session], Iterator[Row]]] = {
     "tensor-cores": by_hand.tensor_cores,
     "ladder": emitted.ladder,
     "sanitizer": sanitizer.sanitize,
+    "networks": networks.networks,
     "tune": tuned.tune_list,
 }
