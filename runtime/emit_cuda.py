@@ -74,8 +74,10 @@ class Kernel:
     body: Stmt
 
 
-def emit_cuda(nest: LoopNest) -> CudaModule:
+def emit_cuda(nest: LoopNest, *, tensor_cores: str = "mma") -> CudaModule:
     """The CUDA text of a nest.
+
+    tensor_cores: how tensor loops are printed, "mma" (mma.sync and ldmatrix) or "wmma" (the interface of <mma.h>).
 
     Raises: EmitError: the nest cannot run on a GPU as it is written, with the reason.
 
@@ -100,7 +102,7 @@ def emit_cuda(nest: LoopNest) -> CudaModule:
     for buffer in buffers.values():
         if buffer.size >= ELEMENTS_LIMIT:
             raise EmitError(f"{nest.name}: `{buffer.name}` has {buffer.size} elements, more than an int counts")
-    printed = [_print(kernel, buffers) for kernel in kernels]
+    printed = [_print(kernel, buffers, tensor_cores) for kernel in kernels]
     text = "\n".join(text for text, _ in printed)
     parts = [part for part in (_includes(text), prelude_of(text), prelude(text)) if part]
     launches = tuple(launch for _, launch in printed)
@@ -108,6 +110,8 @@ def emit_cuda(nest: LoopNest) -> CudaModule:
 
 
 def _includes(text: str) -> str:
+    if "nvcuda::wmma" in text:
+        return "#include <cuda_bf16.h>\n#include <cuda_fp16.h>\n#include <mma.h>\n"
     return "#include <cuda_fp16.h>\n" if re.search(r"\bhalf\b|__float2half|to_bfloat16|mma_|cp_async", text) else ""
 
 
@@ -141,10 +145,10 @@ def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names) -> Ke
     return Kernel(name, variable, grid, thread, threads, place_barriers(phases))
 
 
-def _print(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[str, Launch]:
+def _print(kernel: Kernel, buffers: dict[str, Buffer], tensor_cores: str) -> tuple[str, Launch]:
     """The text of a kernel and its launch."""
     if has_tensor_loops(kernel.body):
-        return _print_tensor(kernel, buffers)
+        return _print_tensor(kernel, buffers, tensor_cores)
     extents = {} if kernel.block_variable is None else {kernel.block_variable.name: kernel.grid}
     body = KernelBody(kernel.threads, kernel.thread, {**extents, kernel.thread.name: kernel.threads})
     body.stmt(kernel.body, 1)
@@ -175,13 +179,13 @@ def _arguments(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[list[Buffer]
     return [buffer for name, buffer in buffers.items() if name in used], written
 
 
-def _print_tensor(kernel: Kernel, buffers: dict[str, Buffer]) -> tuple[str, Launch]:
+def _print_tensor(kernel: Kernel, buffers: dict[str, Buffer], tensor_cores: str) -> tuple[str, Launch]:
     """A kernel of tensor loops, which has a printer of its own."""
     arguments, written = _arguments(kernel, buffers)
     read = tuple(buffer for buffer in arguments if buffer.name not in written)
     made = tuple(buffer for buffer in arguments if buffer.name in written)
     try:
-        done = tensor_kernel(kernel.body, cuda_name(kernel.name), read, made)
+        done = tensor_kernel(kernel.body, cuda_name(kernel.name), read, made, tensor_cores)
     except TensorError as error:
         raise EmitError(str(error)) from None
     names = tuple(buffer.name for buffer in (*read, *made))

@@ -30,12 +30,13 @@ class CudaText(ScalarText):
     """Prints expressions for one element.
 
     fragments: how the element of a fragment that is being stored is written, by buffer name.
-    swizzled: names of the shared buffers whose chunks are permuted.
+    swizzled: names of the shared buffers whose chunks are permuted. padded: elements added to each row, by name.
     """
 
     def __init__(self, extents: Mapping[str, int], swizzled: frozenset[str]) -> None:
         super().__init__(extents, {})
         self.swizzled = swizzled
+        self.padded: dict[str, int] = {}
         self.fragments: dict[str, str] = {}
 
     def text(self, expr: Expr, precedence: int = 0) -> str:
@@ -86,6 +87,14 @@ class CudaText(ScalarText):
             return f"{c_name(buffer.name)}[{self.shared_offset(buffer, indices)}]"
         return super().element(buffer, indices)
 
+    def pitch(self, buffer: Buffer) -> int:
+        """Elements from one row of a shared buffer to the next."""
+        return buffer.shape[-1] + self.padded.get(buffer.name, 0)
+
+    def shared_size(self, buffer: Buffer) -> int:
+        """Elements of a shared buffer, with what is added to its rows."""
+        return buffer.size // buffer.shape[-1] * self.pitch(buffer)
+
     def shared_offset(self, buffer: Buffer, indices: tuple[Expr, ...], row: str = "", chunk: str = "") -> str:
         """Where an element of a shared buffer lies.
 
@@ -93,7 +102,8 @@ class CudaText(ScalarText):
         """
         per = chunk_elements(buffer.dtype)
         rows, columns = buffer.shape[-2:]
-        outer = fold(Binary("*", flat_index(indices[:-2], buffer.shape[:-2]), Const(rows * columns)))
+        pitch = self.pitch(buffer)
+        outer = fold(Binary("*", flat_index(indices[:-2], buffer.shape[:-2]), Const(rows * pitch)))
         row_text = _sum(self.text(fold(indices[-2]), 5), row)
         column, inside = fold(indices[-1]), Const(0)
         if multiple_of(column) % per:
@@ -103,7 +113,7 @@ class CudaText(ScalarText):
             chunk_text = _sum(self.text(fold(divide(column, per)), 5), chunk)
         if buffer.name in self.swizzled:
             chunk_text = swizzled(row_text, chunk_text, columns // per)
-        terms = [self.text(outer, 5), f"({row_text}) * {columns}", f"({chunk_text}) * {per}", self.text(inside, 5)]
+        terms = [self.text(outer, 5), f"({row_text}) * {pitch}", f"({chunk_text}) * {per}", self.text(inside, 5)]
         return " + ".join(term for term in terms if term != "0")
 
 

@@ -7,7 +7,7 @@ lane holds which element. A store goes through a lane's eight elements one after
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from runtime.c_text.expressions import c_name
 from runtime.cuda_text.tensor_expressions import CudaText
@@ -24,8 +24,13 @@ PRAGMA_UNROLL = "#pragma unroll"
 class MmaFragments:
     """Prints declarations and operations; `roles` says what each fragment is."""
 
-    def __init__(self, roles: Mapping[str, str], text: CudaText) -> None:
+    def __init__(self, roles: Mapping[str, str], text: CudaText, done: Sequence[Operation], warps: int) -> None:
         self.roles, self.text = roles, text
+        self.text.swizzled = frozenset(one.source.buffer.name for one in done if isinstance(one, LoadTile))
+
+    def shared(self) -> Lines:
+        """What the kernel declares besides its buffers: nothing."""
+        return []
 
     def declare(self, buffer: Buffer) -> Lines:
         """The registers of a fragment."""

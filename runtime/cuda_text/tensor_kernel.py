@@ -11,6 +11,7 @@ this thread's share, `tensor` loops are calls of the prelude (`tensor_fragments`
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from runtime.c_text.expressions import c_name
@@ -18,8 +19,9 @@ from runtime.cuda_text import tensor_pipeline as pipeline
 from runtime.cuda_text.tensor_cores import prelude_of
 from runtime.cuda_text.tensor_expressions import CUDA_TYPES, CudaText, chunk_elements
 from runtime.cuda_text.tensor_fragments import PRAGMA_UNROLL, Lines, MmaFragments, indent, plain
-from runtime.cuda_text.tensor_operations import LoadTile, TensorError, operation, outermost_tensor_loops, roles
-from runtime.expr import Buffer, Const, Expr, Load, Select
+from runtime.cuda_text.tensor_operations import TensorError, operation, outermost_tensor_loops, roles
+from runtime.cuda_text.wmma_fragments import WmmaFragments
+from runtime.expr import ITEM_SIZE, Buffer, Const, Expr, Load, Select
 from runtime.expr_tree import free_variables, substitute
 from runtime.indices.index_forms import flat_index, fold, multiple_of, step
 from runtime.loop_nest import (
@@ -57,17 +59,28 @@ class TensorKernel:
         return f"#include <cuda_fp16.h>\n\n{prelude_of(self.text)}\n{self.text}"
 
 
-def tensor_kernel(stmt: Stmt, name: str, inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...]) -> TensorKernel:
+# How fragments are printed: the instructions themselves, or the interface of <mma.h>.
+INTERFACES: dict[str, type[MmaFragments] | type[WmmaFragments]] = {"mma": MmaFragments, "wmma": WmmaFragments}
+
+
+def tensor_kernel(
+    stmt: Stmt, name: str, inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...], interface: str = "mma"
+) -> TensorKernel:
     """Print a root statement; `inputs` and `outputs` are the buffers that it takes as arguments.
 
-    Raises: TensorError: the statement has a form that this printer does not know.
+    Raises: ValueError: no such interface.  TensorError: the statement has a form that this printer does not know.
     """
-    return _Printer(stmt, name, inputs, outputs).kernel()
+    if interface not in INTERFACES:
+        raise ValueError(f"interface must be one of {', '.join(INTERFACES)}, got {interface!r}")
+    return _Printer(stmt, name, (inputs, outputs), interface).kernel()
 
 
 class _Printer:
-    def __init__(self, stmt: Stmt, name: str, inputs: tuple[Buffer, ...], outputs: tuple[Buffer, ...]) -> None:
-        self.root, self.name, self.inputs, self.outputs = stmt, name, inputs, outputs
+    def __init__(
+        self, stmt: Stmt, name: str, arguments: tuple[tuple[Buffer, ...], tuple[Buffer, ...]], interface: str
+    ) -> None:
+        self.root, self.name = stmt, name
+        self.inputs, self.outputs = arguments
         loops = [node for node in walk_stmts(stmt) if isinstance(node, For)]
         warps = [32 * loop.extent for loop in loops if loop.kind == WARP]
         if not warps:
@@ -75,15 +88,17 @@ class _Printer:
         self.threads = max([*warps, *(loop.extent for loop in loops if loop.kind == THREAD)])
         self.grid = max([1, *(loop.extent for loop in loops if loop.kind == BLOCK)])
         self.shared = [n.buffer for n in walk_stmts(stmt) if isinstance(n, Allocate) and n.buffer.scope == "shared"]
-        sources = [operation(loop) for loop in outermost_tensor_loops(stmt)]
-        read = {done.source.buffer.name for done in sources if isinstance(done, LoadTile)}
-        self.expressions = CudaText({}, frozenset(buffer.name for buffer in self.shared if buffer.name in read))
-        self.fragments = MmaFragments(roles(stmt), self.expressions)
+        done = [operation(loop) for loop in outermost_tensor_loops(stmt)]
+        self.expressions = CudaText({}, frozenset())
+        self.fragments = INTERFACES[interface](roles(stmt), self.expressions, done, self.threads // 32)
 
     def kernel(self) -> TensorKernel:
         body = self.statement(self.root)
-        sizes = [-(-buffer.nbytes // 128) * 128 for buffer in self.shared]
+        lengths = [self.expressions.shared_size(buffer) for buffer in self.shared]
+        sizes = [-(-length * ITEM_SIZE[buffer.dtype] // 128) * 128 for length, buffer in zip(lengths, self.shared)]
         total = sum(sizes)
+        more = self.fragments.shared()
+        scratch = self.threads // 32 * 1024 if more else 0
         dynamic = total if total > STATIC_SHARED else 0
         arguments = [f"const {CUDA_TYPES[b.dtype]}* __restrict__ {c_name(b.name)}" for b in self.inputs]
         arguments += [f"{CUDA_TYPES[b.dtype]}* __restrict__ {c_name(b.name)}" for b in self.outputs]
@@ -91,12 +106,17 @@ class _Printer:
             f'extern "C" __global__ void __launch_bounds__({self.threads})',
             f"{self.name}({', '.join(arguments)}) {{",
         ]
-        lines += indent([*self._declare_shared(sizes, dynamic), "const int lane = threadIdx.x % 32;", *body])
-        return TensorKernel("\n".join([*lines, "}"]) + "\n", self.grid, self.threads, total, dynamic)
+        if any(re.search(r"\blane\b", line) for line in body):
+            more.append("const int lane = threadIdx.x % 32;")
+        lines += indent([*self._declare_shared(sizes, dynamic), *more, *body])
+        return TensorKernel("\n".join([*lines, "}"]) + "\n", self.grid, self.threads, total + scratch, dynamic)
 
     def _declare_shared(self, sizes: list[int], dynamic: int) -> Lines:
         if not dynamic:
-            return [f"__shared__ __align__(128) {CUDA_TYPES[b.dtype]} {c_name(b.name)}[{b.size}];" for b in self.shared]
+            return [
+                f"__shared__ __align__(128) {CUDA_TYPES[b.dtype]} {c_name(b.name)}[{self.expressions.shared_size(b)}];"
+                for b in self.shared
+            ]
         lines, start = ["extern __shared__ __align__(128) unsigned char shared_memory[];"], 0
         for buffer, size in zip(self.shared, sizes):
             kind = CUDA_TYPES[buffer.dtype]

@@ -67,6 +67,19 @@ def test_operands_in_any_order(dtype, by_columns):
 
 
 @pytest.mark.cc
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("sizes, by_columns", [((32, 32, 48), False), ((33, 29, 37), True)])
+def test_the_same_nest_through_wmma(dtype, sizes, by_columns):
+    dag = product(*sizes, dtype, a_by_columns=by_columns, b_by_columns=by_columns)
+    module = emit_cuda(nest_of(dag, STEPS), tensor_cores="wmma")
+    assert "mma_sync(" in module.text and "ldmatrix" not in module.text
+    inputs, expected = case(dag)
+    (got,), reports = run_on_cpu(module, inputs)
+    assert not reports
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.cc
 def test_shared_memory_beyond_what_may_be_declared():
     dag = product(64, 256, 96)
     module = emit_cuda(nest_of(dag, TensorTiling(64, 256, 32, 32, 64, 4)))
@@ -108,6 +121,10 @@ def test_nvcc_takes_it_without_a_warning_or_a_spill(arch, dtype):
         find_nvcc()
     except NvccNotFound as error:
         pytest.skip(str(error))
+    through_wmma = emit_cuda(
+        nest_of(product(512, 512, 512, dtype), TensorTiling(128, 128, 32, 64, 32, 2)), tensor_cores="wmma"
+    )
+    assert compile_cuda(through_wmma.text, arch).kernels["kernel"].spill_stores == 0
     large, small = TensorTiling(128, 128, 32, 64, 64, 3), TensorTiling(64, 64, 32, 32, 32, 3)
     for sizes, tiling in (((512, 512, 512), large), ((333, 222, 111), small)):
         module = emit_cuda(nest_of(product(*sizes, dtype), tiling))
@@ -150,3 +167,8 @@ def test_what_cannot_be_emitted_is_one_clear_error(change, reason):
     text = str(nest_of(product(32, 32, 32), STEPS)).replace(*change)
     with pytest.raises(EmitError, match=reason):
         emit_cuda(parse(text))
+
+
+def test_an_unknown_interface_is_named():
+    with pytest.raises(ValueError, match="interface must be one of mma, wmma, got 'wgmma'"):
+        emit_cuda(nest_of(product(32, 32, 32), STEPS), tensor_cores="wgmma")
