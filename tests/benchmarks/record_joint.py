@@ -64,7 +64,6 @@ WAYS: Mapping[str, JointOptions] = {
     SEQUENTIAL: JointOptions(trials=0, proposals=("by default schedules",), rounds=1, finalists=1),
     JOINT: JointOptions(trials=0),
 }
-PAUSE = 300.0  # seconds between two records that are longer than any measurement: the search was not running
 TIMING_ROUNDS = 15
 
 
@@ -74,10 +73,19 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def spent(store: Store) -> float:
-    """Seconds that earlier sessions measured for, by the times of their records."""
-    times = sorted(record.time for record in store.records)
-    return sum(gap for a, b in zip(times, times[1:]) if (gap := b - a) < PAUSE)
+class Clock:
+    """Seconds that a search has taken, all sittings together; kept in a file, up to the last line it logged."""
+
+    def __init__(self, path: Path) -> None:
+        """Go on from what the file says."""
+        self.path, self.start = path, time.monotonic()
+        self.before = float(path.read_text(encoding="utf-8")) if path.exists() else 0.0
+
+    def read(self) -> float:
+        """The seconds so far, which are written down."""
+        seconds = round(self.before + time.monotonic() - self.start, 1)
+        self.path.write_text(str(seconds), encoding="utf-8")
+        return seconds
 
 
 def task_count(graph: Graph) -> int:
@@ -90,17 +98,21 @@ def searched(name: str, graph: Graph, variant: str, folder: Path, options: Names
     machine, tasks = detect(), task_count(graph)
     stem = f"{name}-{variant.replace(', ', '-').replace(' ', '-')}-{options.threads}"
     trials = 0 if variant == NEITHER else options.trials_per_task * tasks
-    start = time.monotonic()
+    clock = Clock(folder / f"{stem}-seconds.txt")
+
+    def log(line: str) -> None:
+        clock.read()
+        say(f"{name}, {variant}: {line}")
+
     with (
         MeasuredKernels(machine, options.threads, channels_last=False) as kernels,
         Store(folder / f"{stem}.jsonl", machine=machine, threads=options.threads) as store,
     ):
-        before, done = spent(store), store.total
         defaults = MeasuredCost(kernels, folder / f"{stem}-operators.jsonl", machine.line)
         chosen = replace(WAYS[variant], trials=trials, search=partial(optimize, budget=options.expansions))
         search = JointSearch(
             graph, completed(load_rules()), machine, store, defaults, chosen,
-            lambda line: say(f"{name}, {variant}: {line}"), trials=done,
+            log, trials=store.total,
         )  # fmt: skip
         found = search.run()
         if found.stopped == "interrupted":
@@ -109,7 +121,7 @@ def searched(name: str, graph: Graph, variant: str, folder: Path, options: Names
         run = Run(
             network=name, variant=variant, threads=options.threads, machine=machine.line,
             trials_per_task=options.trials_per_task, tasks=tasks, trials=store.total,
-            seconds=round(before + time.monotonic() - start, 1), chosen=found.chosen.name,
+            seconds=clock.read(), chosen=found.chosen.name,
             graph=str(found.chosen.graph), rewrites=dict(Counter(step.rule for step in found.chosen.steps)),
             bill=items_of(bill), records=records_of(bill, store), timed=dict(found.timed),
         )  # fmt: skip
