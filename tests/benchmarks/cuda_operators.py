@@ -8,8 +8,9 @@ For each of the ten operators and two subgraphs in four shapes:
 2. run the best program's CUDA on the CPU, thread by thread and under all checks, and compare with NumPy;
 3. build the same text with nvcc for sm_90, warnings being errors, and note registers and spills.
 
-Each finished case is a line of `results/cuda-operators.jsonl`; cases that are there are not done again. `--quick` does
-the cheapest cases anew with few trials and reports the recorded ones beside them.
+Each finished case is a line of `results/cuda-operators.jsonl`; cases that are there are not done again, and the small
+ones come first, since the checked run of the largest takes minutes. `--quick` does the cheapest cases anew with few
+trials and reports the recorded ones beside them.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def benchmark(quick: bool, options: Any) -> dict[str, Any]:
     deadline = time.monotonic() + (50.0 if quick else options.budget_seconds)
     done = recorded()
     fresh = {}
-    for workload in QUICK_CASES if quick else WORKLOAD_TEXTS:
+    for workload in QUICK_CASES if quick else sorted(WORKLOAD_TEXTS, key=lambda text: parse_workload(text).flops):
         if time.monotonic() > deadline or (not quick and (workload in done or options.only not in workload)):
             continue
         line = tuned(workload, QUICK_TRIALS if quick else options.trials)
@@ -145,8 +146,9 @@ def counts(lines: dict[str, dict[str, Any]]) -> dict[str, int]:
 
 def _table(lines: dict[str, dict[str, Any]]) -> None:
     sys.stdout.write(f"recorded; times are predictions of a model of {DEVICE.name}, not measurements\n")
-    for line in lines.values():
-        _print(line)
+    for workload in WORKLOAD_TEXTS:
+        if workload in lines:
+            _print(lines[workload])
 
 
 def _print(line: dict[str, Any]) -> None:
