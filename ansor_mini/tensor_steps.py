@@ -28,7 +28,7 @@ TENSOR_TILINGS = (
     TensorTiling(128, 128, 32, 64, 32, 3),
     TensorTiling(64, 256, 32, 64, 64, 4),
     TensorTiling(256, 64, 32, 64, 64, 4),
-    TensorTiling(64, 128, 32, 32, 64, 3),
+    TensorTiling(64, 128, 32, 64, 32, 3),
     TensorTiling(128, 64, 32, 64, 32, 3),
     TensorTiling(64, 64, 64, 32, 32, 3),
     TensorTiling(64, 64, 32, 32, 32, 3),

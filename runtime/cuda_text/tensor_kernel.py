@@ -106,7 +106,7 @@ class _Printer:
             f'extern "C" __global__ void __launch_bounds__({self.threads})',
             f"{self.name}({', '.join(arguments)}) {{",
         ]
-        if any(re.search(r"\blane\b", line) for line in body):
+        if _mentions(body, "lane"):
             more.append("const int lane = threadIdx.x % 32;")
         lines += indent([*self._declare_shared(sizes, dynamic), *more, *body])
         return TensorKernel("\n".join([*lines, "}"]) + "\n", self.grid, self.threads, total + scratch, dynamic)
@@ -208,7 +208,8 @@ class _Printer:
             guard = loop.kind == WARP and 32 * loop.extent < self.threads
             if guard:
                 raise TensorError(f"{self.name}: {loop.extent} warps in a block of {self.threads} threads")
-            return [f"const int {name} = {value};", *self.statement(loop.body)]
+            body = self.statement(loop.body)
+            return [f"const int {name} = {value};", *body] if _mentions(body, name) else body
         if loop.kind == THREAD:
             inner = [f"const int {name} = threadIdx.x;", *self.statement(loop.body)]
             if loop.extent < self.threads:
@@ -244,6 +245,10 @@ class _Printer:
         if condition is None:
             return [f"cp_async16({places});"]
         return [f"cp_async16_or_zero({places}, {self.expressions.text(condition)});"]
+
+
+def _mentions(lines: Lines, name: str) -> bool:
+    return any(re.search(rf"\b{re.escape(name)}\b", line) for line in lines)
 
 
 def _neighbours(load: Load, loop: For, per: int) -> bool:
