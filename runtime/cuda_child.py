@@ -64,6 +64,11 @@ class GuardedBuffer:
         self.device.free(self._whole)
 
 
+def _same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two C-contiguous arrays hold the same bits, NaNs included."""
+    return bool((a.reshape(-1).view(np.uint8) == b.reshape(-1).view(np.uint8)).all())
+
+
 class LoadedCase:
     """A case with its inputs on the device."""
 
@@ -85,7 +90,7 @@ class LoadedCase:
             self.device.download(buffer.address, now)
             if not buffer.intact:
                 return f"it wrote outside its input {number}"
-            if now.tobytes() != array.tobytes():
+            if not _same_bytes(now, array):
                 self.upload()
                 return f"it wrote to its input {number}"
         return ""

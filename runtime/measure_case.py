@@ -129,7 +129,7 @@ class MeasureCase:
     def _agree(self, expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
         """Which elements are right; a NaN is right where a NaN is expected."""
         same = np.asarray(expected == actual)
-        if expected.dtype.kind != "f":
+        if expected.dtype.kind != "f" or same.all():
             return same
         same |= np.isnan(expected) & np.isnan(actual)
         if self.exact or same.all():

@@ -78,7 +78,8 @@ def sanitize(session: Session) -> Iterator[Row]:
         for name in TOOLS:
             command = [tool, "--tool", name, "--error-exitcode", "99", sys.executable, "-m", "tests.gpu.sanitizer"]
             said = _watched([*command, str(folder)])
-            yield Row("sanitizer", name, said or "ok", facts={"not built": missing})
+            count = sum(1 for _ in folder.iterdir())
+            yield Row("sanitizer", f"{name}: {count} programs", said or "ok", facts={"not built": missing})
 
 
 def _watched(command: list[str]) -> str:

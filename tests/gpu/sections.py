@@ -16,4 +16,5 @@ SECTIONS: dict[str, Callable[[Session], Iterator[Row]]] = {
     "sanitizer": sanitizer.sanitize,
     "networks": networks.networks,
     "tune": tuned.tune_list,
+    "model": tuned.model_against_measured,
 }

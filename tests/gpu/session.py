@@ -28,6 +28,7 @@ class Session:
         self.builder = default_builder()
         self.runner: Runner = cuda_runner()
         self._answers: Answers = {}
+        self.scatter: dict[str, list[tuple[float, float]]] = {}  # predicted and measured seconds, by workload
         self.copy_rate = 0.0  # bytes per second, once that is known
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ from ansor_mini.sketch import Program, Sketch
 from ansor_mini.target import target_of
 from ansor_mini.task_tuner import Task, TaskTuner
 from ansor_mini.workloads import parse_workload
+from runtime.gpu import Gpu
 from runtime.gpu_model import predict
-from runtime.measure_case import MeasureCase
-from runtime.measure_cuda import CudaMeasurer
+from runtime.measure_case import MeasureCase, MeasureResult
+from runtime.measure_cuda import CudaMeasurer, OnResult
+from tests.benchmarks.gpu_model import spearman
 from tests.gpu.peers import Request
 from tests.gpu.report import Row
 from tests.gpu.session import Session, with_peer
@@ -44,14 +46,46 @@ TUNED = (
     Entry(
         "matmul:4096,4096,4096", "matmul:64,64,64", "cuBLAS", {"kind": "matmul", "shape": [4096, 4096, 4096]}
     ),
-    Entry("softmax:16384,4096", "softmax:16,64", "torch", {"kind": "softmax", "shape": [16384, 4096]}, 8.0 * (1 << 26)),
-    Entry("rowmin:16384,4096", "rowmin:16,64", "torch", {"kind": "min", "shape": [16384, 4096]}, 4.0 * (1 << 26)),
+    Entry("softmax:8192,4096", "softmax:16,64", "torch", {"kind": "softmax", "shape": [8192, 4096]}, 8.0 * (1 << 25)),
+    Entry("rowmin:8192,4096", "rowmin:16,64", "torch", {"kind": "min", "shape": [8192, 4096]}, 4.0 * (1 << 25)),
     Entry(
         "C2D:56,56,64,64,3,1,1", "C2D:7,7,4,4,3,1,1", "cuDNN",
         {"kind": "conv", "input": [1, 64, 56, 56], "weight": [64, 64, 3, 3], "options": {"padding": 1}},
     ),
     Entry("matmul:1024,1024,1024", "matmul:32,32,32", "cuBLAS", {"kind": "matmul", "shape": [1024, 1024, 1024]}),
 )  # fmt: skip
+
+
+class WatchedMeasurer(CudaMeasurer):
+    """Measures, and notes what the model predicts beside what was measured."""
+
+    def __init__(self, case: MeasureCase, gpu: Gpu, scatter: list[tuple[float, float]], **options: Any) -> None:
+        """scatter: gets a pair of seconds for each program that runs."""
+        super().__init__(case, gpu, **options)
+        self.scatter = scatter
+
+    def __call__(self, nests: Sequence[Any], on_result: OnResult | None = None) -> list[MeasureResult]:
+        """As a `CudaMeasurer`."""
+        results = super().__call__(nests, on_result)
+        pairs = zip(nests, results, strict=True)
+        self.scatter += [(predict(nest, self.gpu).seconds, result.cost) for nest, result in pairs if result.ok]
+        return results
+
+
+def model_against_measured(session: Session) -> Iterator[Row]:
+    """How the model ranks the programs that were measured; nothing is fitted here."""
+    if not session.scatter:
+        yield Row("model", "rank correlation", "skipped: no program was tuned")
+    for workload, scatter in session.scatter.items():
+        predicted, measured = ([pair[side] for pair in scatter] for side in (0, 1))
+        facts: dict[str, Any] = {"programs": len(scatter)}
+        if len(scatter) < 2:
+            yield Row("model", workload, "skipped: fewer than two programs ran", facts=facts)
+            continue
+        factors = sorted(p / m for p, m in scatter)
+        facts |= {"rank correlation": spearman(predicted, measured), "median factor": factors[len(factors) // 2]}
+        label = f"{workload}: rank correlation {facts['rank correlation']:.2f} over {len(scatter)} programs"
+        yield Row("model", label, facts=facts)
 
 
 def tune_list(session: Session) -> Iterator[Row]:
@@ -72,7 +106,9 @@ def _tune(session: Session, entry: Entry, seconds: float) -> Row:
     rng = np.random.default_rng(0)
     stop = time.monotonic() + seconds
     facts: dict[str, Any] = {"budget seconds": round(seconds, 1)}
-    with CudaMeasurer(case, session.gpu, runner=session.runner, repeats=5, run_timeout=5.0) as measurer:
+    scatter: list[tuple[float, float]] = []
+    options = {"builder": session.builder, "build_timeout": 20.0, "repeats": 5, "run_timeout": 5.0}
+    with WatchedMeasurer(case, session.gpu, scatter, runner=session.runner, **options) as measurer:
         seeds = [Program(Sketch(dag, target.default(dag)))]
         tuner = TaskTuner(Task(workload, dag), rng=rng, measurer=measurer, machine=session.gpu, seeds=seeds)
         count = 4 if session.rehearsal else ROUND
@@ -81,7 +117,8 @@ def _tune(session: Session, entry: Entry, seconds: float) -> Row:
                 break
         facts |= {"trials": len(tuner.measured), "failures": dict(tuner.failures)}
         facts |= {"rejections": dict(tuner.rejections.most_common(8)), "sketches": len(tuner.sketches)}
-        facts["curve"] = tuner.curve[-200:]
+        facts |= {"curve": tuner.curve[-200:], "predicted and measured seconds": scatter}
+        session.scatter[workload] = scatter
         if tuner.best is None:
             return Row("tuned", workload, f"no program ran: {dict(tuner.failures)}", facts=facts)
         nest = tuner.best.lower()
