@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.record import MEASURED, SOURCES
 from ansor_mini.records import Record, read_records
 from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.task_tuner import program_of
@@ -33,6 +34,7 @@ def add_selection(parser: ArgumentParser) -> None:
     """Declare which records of a file are meant, and what computes the ones that do not say."""
     parser.add_argument("--task", help="only records of this task: its key or its workload")
     parser.add_argument("--threads", type=int, help="only records of programs for so many cores")
+    parser.add_argument("--source", default=MEASURED, choices=SOURCES, help="where their seconds come from (measured)")
     parser.add_argument("--workload", default="", help="the computation of records that name none")
     parser.add_argument("--batch", type=int, default=1, help="the batch of --workload (default: 1)")
 
@@ -76,10 +78,13 @@ def choose(paths: Iterable[Path], arguments: Namespace) -> list[Record]:
     chosen = [
         record
         for record in records
-        if arguments.task in (None, record.task, record.workload) and arguments.threads in (None, record.threads)
+        if arguments.task in (None, record.task, record.workload)
+        and arguments.threads in (None, record.threads)
+        and arguments.source == record.source
     ]
     if not chosen:
-        raise ValueError(f"{', '.join(map(str, paths))}: none of {len(records)} records has that task and threads")
+        wanted = f"that task and threads and is {arguments.source}"
+        raise ValueError(f"{', '.join(map(str, paths))}: none of {len(records)} records has {wanted}")
     return chosen
 
 

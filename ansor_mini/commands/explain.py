@@ -221,7 +221,7 @@ def find_case(arguments: Namespace) -> Case:
     records = choose([arguments.records], arguments)
     if arguments.number is not None and not 1 <= arguments.number <= len(records):
         raise ValueError(f"--number must be from 1 to {len(records)}, got {arguments.number}")
-    record = best_of(records) if arguments.number is None else records[arguments.number - 1]
+    record = best_of(records, source=arguments.source) if arguments.number is None else records[arguments.number - 1]
     if record is None:
         raise ValueError("none of these records is of a correct program; choose one with --number")
     programs = Programs(workload_text(arguments.workload, arguments.batch))

@@ -25,7 +25,7 @@ def add_best_of_arguments(parser: ArgumentParser) -> None:
 def run_best_of(arguments: Namespace) -> int:
     """The fastest correct record of every task and thread count."""
     groups = by_task(choose(arguments.records, arguments))
-    found = {key: best for key, records in groups.items() if (best := best_of(records)) is not None}
+    found = {key: best for key, records in groups.items() if (best := _best(records)) is not None}
     if arguments.json:
         for key, best in found.items():
             counts = {"records": len(groups[key]), "failed": sum(record.kind != OK for record in groups[key])}
@@ -98,8 +98,13 @@ def _counts(records: list[Record]) -> tuple[str, str]:
     return str(len(records)), str(sum(record.kind != OK for record in records))
 
 
+def _best(records: list[Record]) -> Record | None:
+    """The fastest of records that were chosen together, so that one source is behind all of them."""
+    return best_of(records, source=records[0].source) if records else None
+
+
 def _best_seconds(records: list[Record]) -> float:
-    best = best_of(records)
+    best = _best(records)
     return math.inf if best is None else best.cost
 
 

@@ -24,7 +24,7 @@ from ansor_mini.commands.base import (
 from ansor_mini.commands.measuring import add_measuring, measuring_options
 from ansor_mini.curve import time_text
 from ansor_mini.local_measurer import LocalMeasurer
-from ansor_mini.records import OK, Record
+from ansor_mini.records import MEASURED, OK, Record
 from runtime.command_line import DONE, NOTHING_FOUND, Command
 from runtime.compile_c import find_compiler
 from runtime.machine import detect
@@ -45,6 +45,8 @@ def run(arguments: Namespace) -> int:
     """Measure the best recorded programs; status 1 when one of them does not run or answers wrongly."""
     if arguments.top < 1:
         raise ValueError(f"--top must be at least 1, got {arguments.top}")
+    if arguments.source != MEASURED:
+        raise ValueError(f"--source must be {MEASURED}: programs are run here, and a GPU's are not")
     options = measuring_options(arguments)
     find_compiler()
     programs = Programs(workload_text(arguments.workload, arguments.batch))

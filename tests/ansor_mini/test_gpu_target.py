@@ -151,3 +151,15 @@ def test_options_that_do_not_go_together(
 ) -> None:
     assert main(["tune", "matmul:8,8,8", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_commands_show_one_source_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "records.jsonl")
+    assert (
+        main(["tune", "matmul:64,64,64", "--trials", "4", "--target", "cuda", "--measure", "model", "--out", out]) == 0
+    )
+    assert main(["best-of", out]) == 2
+    assert "is measured" in capsys.readouterr().err
+    assert main(["best-of", out, "--source", "model", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"] > 0
+    assert main(["replay", out, "--source", "model"]) == 2
