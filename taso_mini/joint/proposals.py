@@ -10,7 +10,7 @@ Each is an entry of a list, and a new one is one more function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runtime.graph import Graph, Node
 from runtime.layout import to_channels_last
@@ -18,7 +18,7 @@ from taso_mini.ansor_backend import FUSED_SHARES
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Types, Views
 from taso_mini.joint.alternatives import Alternative
 from taso_mini.joint.prices import KernelPrices
-from taso_mini.layouts.joint import JOINT, LAYOUTS, SEQUENTIAL, Search, optimize_jointly
+from taso_mini.layouts.joint import JOINT, LAYOUTS, SEQUENTIAL, JointlyOptimized, Search, optimize_jointly
 from taso_mini.layouts.realize import realize
 from taso_mini.optimizer import optimize
 from taso_mini.terms import Substitution
@@ -28,8 +28,8 @@ from taso_mini.terms import Substitution
 class Beliefs:
     """What a proposal may look at.
 
-    defaults: prices operators under default schedules. known: prices them by the best that is known (`KnownCosts`).
-    search: looks for a cheaper graph under a cost source.
+    defaults: prices operators under default schedules. known: prices them by the best that is known (`KnownCosts`);
+    the same as `defaults` while nothing is. search: looks for a cheaper graph under a cost source.
     """
 
     graph: Graph
@@ -37,6 +37,13 @@ class Beliefs:
     defaults: CostSource
     known: CostSource
     search: Search = optimize
+    found: dict[int, JointlyOptimized] = field(default_factory=dict)
+
+    def jointly(self, costs: CostSource) -> JointlyOptimized:
+        """The joint search of substitutions and layouts as the back end fuses, once for each of the two sources."""
+        if id(costs) not in self.found:
+            self.found[id(costs)] = optimize_jointly(self.graph, self.rules, fused(costs), search=self.search)
+        return self.found[id(costs)]
 
 
 Propose = Callable[[Beliefs], Iterator[Alternative]]
@@ -81,24 +88,26 @@ def by_operations(beliefs: Beliefs) -> Iterator[Alternative]:
 
 def by_default_schedules(beliefs: Beliefs) -> Iterator[Alternative]:
     """What TASO chooses without knowing that kernels will be tuned: TASO, then Ansor."""
-    yield from _jointly(beliefs, fused(beliefs.defaults), {"by default schedules": JOINT})
+    yield from _named(beliefs.jointly(beliefs.defaults), {"by default schedules": JOINT})
 
 
 def by_known_prices(beliefs: Beliefs) -> Iterator[Alternative]:
     """The best graph and layouts under the best known prices, and those of single steps on the way."""
     names = {"by known prices": JOINT, "its layouts alone": LAYOUTS, "layouts last": SEQUENTIAL}
-    yield from _jointly(beliefs, fused(beliefs.known), names)
+    yield from _named(beliefs.jointly(beliefs.known), names)
 
 
 def if_fused_is_free(beliefs: Beliefs) -> Iterator[Alternative]:
     """As if element-wise operators and concatenations cost nothing."""
     free = dict.fromkeys(FUSED_SHARES, 0.0)
-    yield from _jointly(beliefs, Views(Shares(beliefs.known, free)), {"if fused is free": JOINT})
+    found = optimize_jointly(beliefs.graph, beliefs.rules, Views(Shares(beliefs.known, free)), search=beliefs.search)
+    yield from _named(found, {"if fused is free": JOINT})
 
 
 def if_nothing_fuses(beliefs: Beliefs) -> Iterator[Alternative]:
     """As in the paper: every operator is a kernel of its own."""
-    yield from _jointly(beliefs, Views(beliefs.known), {"if nothing fuses": JOINT})
+    found = optimize_jointly(beliefs.graph, beliefs.rules, Views(beliefs.known), search=beliefs.search)
+    yield from _named(found, {"if nothing fuses": JOINT})
 
 
 PROPOSALS: Mapping[str, Propose] = {
@@ -118,8 +127,8 @@ def fused(costs: CostSource) -> CostSource:
     return Views(Shares(costs, FUSED_SHARES))
 
 
-def _jointly(beliefs: Beliefs, costs: CostSource, names: Mapping[str, str]) -> Iterator[Alternative]:
-    found = optimize_jointly(beliefs.graph, beliefs.rules, costs, search=beliefs.search)
+def _named(found: JointlyOptimized, names: Mapping[str, str]) -> Iterator[Alternative]:
+    """Some variants of a search, under the names that the list gives them."""
     for name, variant in names.items():
         steps = found.steps if variant == JOINT else ()
         yield Alternative(name, realize(found.variants[variant]), steps)

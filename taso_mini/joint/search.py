@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ansor_mini.network_tuner import NetworkTuner, Scheduling
@@ -139,12 +139,12 @@ class JointSearch:
 
     def _proposed(self, number: int) -> list[Alternative]:
         """The graphs that the proposals name; in the first round those that need no records come first."""
-        costs = KnownCosts(self.prices, self.defaults)
-        beliefs = Beliefs(self.graph, self.rules, self.defaults, costs, self.options.search)
+        beliefs = Beliefs(self.graph, self.rules, self.defaults, self.defaults, self.options.search)
         names = [name for name in PROPOSALS if name in self.options.proposals]
         lasting = [name for name in names if name in LASTING and number == 0]
         found = [made for name in lasting for made in PROPOSALS[name](beliefs)]
-        recall(self.prices, found)
+        if recall(self.prices, found) or number:
+            beliefs = replace(beliefs, known=KnownCosts(self.prices, self.defaults))
         for name in names:
             if name not in LASTING:
                 found += [_numbered(made, number) for made in PROPOSALS[name](beliefs)]
