@@ -91,10 +91,10 @@ class CudaNetwork:
             memory |= {f"{number}:{name}": np.full(nbytes, 0xFF, np.uint8) for name, nbytes in buffers.items()}
         reports: list[Report] = []
         for step in self.steps:
-            buffers = {b.name: b for b in _buffers(self.modules[step.module])}
+            dtypes = {buffer.name: buffer.dtype for buffer in _buffers(self.modules[step.module])}
             arrays = []
             for name, argument in zip(step.launch.arguments, step.arguments, strict=True):
-                dtype = buffers[name].dtype
+                dtype = dtypes[name]
                 arrays.append(self._view(memory, argument, dtype))
             launch = step.launch
             reports += kernels[step.module].launch(
