@@ -2,7 +2,7 @@
 
 `operator_worker` says why every library has a process of its own.
 
-    {"load": PATH, "feeds": FILE} → {"programs": [NAME, ...]}
+    {"load": PATH, "feeds": FILE, "slow": BOOL} → {"programs": [NAME, ...]}, with those that take minutes if "slow"
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"answer": NAME, "file": PATH} → {}, with the outputs in the file, numbered
 
@@ -37,7 +37,7 @@ def save_numbered(path: str | Path, arrays: Sequence[np.ndarray]) -> None:
         np.savez(file, *arrays)
 
 
-def ours(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[str, Program]:
+def ours(path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True) -> dict[str, Program]:
     """A compiled network on arrays that start on cache lines."""
     from runtime.compiled_network import CompiledNetwork
 
@@ -51,7 +51,7 @@ def ours(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[str, Prog
     return {OURS: run}
 
 
-def onnxruntime(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[str, Program]:
+def onnxruntime(path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True) -> dict[str, Program]:
     """A session with all of its optimisations."""
     import onnxruntime as ort
 
@@ -63,7 +63,7 @@ def onnxruntime(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[st
     return {"onnxruntime": lambda: list(session.run(None, named))}
 
 
-def torch(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[str, Program]:
+def torch(path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True) -> dict[str, Program]:
     """Eager, in both orders of channels where there are images; and compiled with its weights frozen."""
     import torch as library
 
@@ -93,8 +93,14 @@ def torch(path: str, feeds: Sequence[np.ndarray], threads: int) -> dict[str, Pro
                 weight.data = weight.data.contiguous(memory_format=images[rank])
         tensors = [x.contiguous(memory_format=images[rank]) if x.dim() == rank else x for x in plain]
         programs[EAGER_LAST] = program(last, tensors)
-    library._inductor.config.freezing = True
-    programs[COMPILED] = program(library.compile(module), plain)
+    if slow:
+        library._inductor.config.freezing = True
+        compiled = program(library.compile(module), plain)
+        try:
+            compiled()
+            programs[COMPILED] = compiled
+        except (RuntimeError, OSError) as error:
+            print(f"{COMPILED} failed: {error}", file=sys.stderr)
     return programs
 
 
@@ -117,7 +123,7 @@ def serve(library: str, threads: int) -> None:
         request = json.loads(line)
         answer: dict[str, Any] = {}
         if "load" in request:
-            programs = LIBRARIES[library](request["load"], numbered(request["feeds"]), threads)
+            programs = LIBRARIES[library](request["load"], numbered(request["feeds"]), threads, request["slow"])
             answer["programs"] = list(programs)
         elif "turn" in request:
             answer["seconds"] = turn(programs[request["turn"]], request["seconds"], request["warm"], request["calls"])

@@ -39,7 +39,7 @@ from taso_mini.load_model import sample_inputs
 from taso_mini.models import NETWORKS
 from tests.benchmarks.command import main
 from tests.benchmarks.network_cases import ALL, AS_GIVEN, RECORDS, RUNS, Model, available, chosen, forms, opened
-from tests.benchmarks.network_worker import COMPILED, numbered, save_numbered
+from tests.benchmarks.network_worker import numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
 from tests.benchmarks.operators import SETTLE, Worker
 from tests.benchmarks.record_networks import Run, nests_of, read_runs
@@ -107,8 +107,8 @@ def compare(model: Model, folder: Path, threads: int, quick: bool) -> tuple[dict
         for library in libraries:
             worker = stack.enter_context(Worker(library, threads, "network_worker", ()))
             path = folder / "ours" if library == OURS else model.path
-            names = worker.ask(load=str(path), feeds=str(folder / "feeds.npz"))["programs"]
-            programs |= {name: worker for name in names if not (quick and name == COMPILED)}
+            answer = worker.ask(load=str(path), feeds=str(folder / "feeds.npz"), slow=not quick)
+            programs |= dict.fromkeys(answer["programs"], worker)
         seconds = _turns(programs, threads, quick)
         return seconds, _error(programs, list(model.graph.outputs), folder)
 
