@@ -147,6 +147,8 @@ def build_on_cpu(
             run_compiler([*command, str(kernel), "-o", str(compiled)], timeout=timeout)
         except CompileError as error:
             raise type(error)(str(error).replace(f"{work}/", "")) from None
+        # The engine needs nothing of the C++ library, which `ziglang` would have to build first.
+        libraries = ("-nostdlib++",) if "clang" in compiler.version else ()
         objects = (str(first), str(compiled), str(last))
-        _build([*compiler.command, "-shared", "-Wl,-Bsymbolic", *objects], target)
+        _build([*compiler.command, "-shared", "-Wl,-Bsymbolic", *objects, *libraries], target)
     return target

@@ -3,7 +3,6 @@
 // A copy that has not arrived leaves NaN and "never written" behind, so that reading before the wait is found.
 #pragma once
 #include "shadow.h"
-#include <vector>
 
 namespace cuda_on_cpu {
 
@@ -11,21 +10,24 @@ struct Copy {
     void* to;
     unsigned bytes;
     int line, group;
-    alignas(16) char content[16];
+    char content[16];
 };
 struct Copies {
-    std::vector<Copy> waiting;
-    int group = 0; // the one that is being filled
+    Copy* waiting;
+    int count, room;
+    int group; // the one that is being filled
 };
-static Copies* copies_of() {
-    static Copies all[MAX_THREADS];
-    return all;
-}
+static Copies copies_of[MAX_THREADS];
 
-static void drop_copies(unsigned thread) {
-    Copies& copies = copies_of()[thread];
-    if (!copies.waiting.empty()) copies.waiting.clear();
-    copies.group = 0;
+static void drop_copies(unsigned thread) { copies_of[thread].count = copies_of[thread].group = 0; }
+
+static void add_copy(Copies& copies, const Copy& copy) {
+    if (copies.count == copies.room) {
+        copies.room = 2 * copies.room + 8;
+        copies.waiting = static_cast<Copy*>(realloc(copies.waiting, copies.room * sizeof(Copy)));
+        if (!copies.waiting) abort();
+    }
+    copies.waiting[copies.count++] = copy;
 }
 
 static void copy_async(void* to, const void* from, unsigned bytes, unsigned bytes_read, int line) {
@@ -40,7 +42,7 @@ static void copy_async(void* to, const void* from, unsigned bytes, unsigned byte
         abandon();
         return;
     }
-    Copies& copies = copies_of()[current->number];
+    Copies& copies = copies_of[current->number];
     Copy copy = {to, bytes, line, copies.group, {}};
     if (bytes_read) check(from, bytes_read, false, false, place);
     memcpy(copy.content, from, bytes_read);
@@ -51,16 +53,16 @@ static void copy_async(void* to, const void* from, unsigned bytes, unsigned byte
         Shadow* shadow = region->shadow + (static_cast<char*>(to) - region->begin) / region->granule;
         for (unsigned granule = 0; granule < bytes / region->granule; ++granule) shadow[granule].writer.interval = 0;
     }
-    copies.waiting.push_back(copy);
+    add_copy(copies, copy);
 }
 
 // Do the oldest copies, all but the last `under_way` groups that were committed.
 static void wait_copies(int under_way) {
-    Copies& copies = copies_of()[current->number];
+    Copies& copies = copies_of[current->number];
     const int done_before = copies.group - under_way;
-    size_t kept = 0;
-    for (size_t number = 0; number < copies.waiting.size(); ++number) {
-        const Copy& copy = copies.waiting[number];
+    int kept = 0;
+    for (int number = 0; number < copies.count; ++number) {
+        const Copy copy = copies.waiting[number];
         if (copy.group < done_before) {
             check(copy.to, copy.bytes, true, false, place_of(copy.line));
             memcpy(copy.to, copy.content, copy.bytes);
@@ -68,7 +70,7 @@ static void wait_copies(int under_way) {
             copies.waiting[kept++] = copy;
         }
     }
-    copies.waiting.resize(kept);
+    copies.count = kept;
 }
 
 } // namespace cuda_on_cpu

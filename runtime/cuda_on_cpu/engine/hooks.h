@@ -72,7 +72,7 @@ void cuda_on_cpu_wrong(int kind, int line, const char* text) {
 void cuda_on_cpu_copy_async(void* to, const void* from, unsigned bytes, unsigned bytes_read, int line) {
     copy_async(to, from, bytes, bytes_read, line);
 }
-void cuda_on_cpu_commit_copies(void) { ++copies_of()[current->number].group; }
+void cuda_on_cpu_commit_copies(void) { ++copies_of[current->number].group; }
 void cuda_on_cpu_wait_copies(int groups_under_way) { wait_copies(groups_under_way); }
 void cuda_on_cpu_yield(void) { let_others_run(); }
 void* cuda_on_cpu_dynamic_shared(void) { return dynamic_shared(); }

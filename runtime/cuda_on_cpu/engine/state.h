@@ -2,6 +2,7 @@
 #pragma once
 #include "fibers.h"
 #include "interface.h"
+#include <initializer_list>
 #include <stdint.h>
 
 namespace cuda_on_cpu {
