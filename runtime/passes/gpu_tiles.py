@@ -24,6 +24,7 @@ from runtime.loop_nest import (
     Stmt,
     Store,
     change_parts,
+    sub_stmts,
 )
 from runtime.names import Names
 from runtime.passes.gpu_operands import load_operands_once
@@ -40,7 +41,7 @@ OWN = ("local", "register")  # scopes of one thread
 def tiles_in_registers(body: Stmt, names: Names) -> Stmt:
     """The phases of a kernel with tiles in registers, see the module."""
     body = _in_phases(_own_arrays(body), names)
-    body = unroll_tiles(reductions_outside(body))
+    body = roll_up(unroll_tiles(reductions_outside(body)))
     return move_rows(load_operands_once(body, names), names)
 
 
@@ -112,6 +113,23 @@ def unroll_tiles(body: Stmt) -> Stmt:
             if prod(loop.extent for loop in moving) <= COPIES_LIMIT:
                 chosen |= {id(loop) for loop in moving}
     return _unrolled(body, chosen)
+
+
+def roll_up(stmt: Stmt) -> Stmt:
+    """Keep the loops rolled that would make too many copies and that no thread's own array needs unrolled."""
+    if isinstance(stmt, For) and stmt.kind == UNROLL and _copies(stmt) > COPIES_LIMIT:
+        own = [access for access in accesses(stmt.body) if access.buffer.scope in OWN]
+        if not any(stmt.var.name in access.variables for access in own):
+            stmt = For(stmt.var, stmt.extent, SERIAL, stmt.body)
+    return change_parts(stmt, roll_up)
+
+
+def _copies(stmt: Stmt) -> int:
+    """Statements after unrolling."""
+    if isinstance(stmt, Store):
+        return 1
+    inside = sum(_copies(part) for part in sub_stmts(stmt))
+    return inside * stmt.extent if isinstance(stmt, For) and stmt.kind in (UNROLL, VECTORIZE) else inside
 
 
 def _unrolled(stmt: Stmt, chosen: set[int]) -> Stmt:
