@@ -28,6 +28,7 @@ from runtime.gpu_limits import launch_problem
 from runtime.loop_nest import LoopNest
 from runtime.machine import usable_cores
 from runtime.measure_case import MeasureCase, MeasureResult
+from runtime.narrow_floats import storage
 from runtime.runner import Runner
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def measure_cuda(
         programs: loop nests with GPU loops, functions that return one, or CUDA modules.
         case: inputs and the outputs they must give; a sequence has one for each program.
         gpu: what to compile for and whose limits hold; by default the one that is there.
-        builder: a name in `cuda_builders.BUILDERS`; by default the fastest that is there.
+        builder: a name in `cuda_builders.BUILDERS`; by default `cuda_builders.default_builder()`.
         executor: runs the builders; by default threads of this process, one per core.
         runner: a running one to use again, made by `cuda_runner`.
         build_timeout: seconds one compiler may take.
@@ -226,7 +227,7 @@ def _module(program: Measurable, signature: Signature) -> CudaModule:
         module = emit_cuda(program)
     else:
         module = program
-    expected = tuple((buffer.shape, buffer.dtype) for buffer in (*module.inputs, *module.outputs))
+    expected = tuple((buffer.shape, str(storage(buffer.dtype))) for buffer in (*module.inputs, *module.outputs))
     if expected != signature:
         raise ValueError(f"it is declared for {expected}, the case holds {signature}")
     return module

@@ -131,7 +131,9 @@ def _batch_matmul(torch: Any, request: Request) -> Call:
 
 
 def _conv(torch: Any, request: Request) -> Call:
-    x, w = _random(torch, request["input"]), _random(torch, request["weight"])
+    x, w = (_random(torch, request[name], request.get("dtype", "float32")) for name in ("input", "weight"))
+    if request.get("channels_last"):
+        x, w = (tensor.to(memory_format=torch.channels_last) for tensor in (x, w))
     function = getattr(torch.nn.functional, request.get("function", "conv2d"))
     return lambda: function(x, w, **request.get("options", {}))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.gpu import by_hand, emitted, networks, sanitizer, tuned
+from tests.gpu import by_hand, emitted, networks, sanitizer, tensorized, tuned
 from tests.gpu.report import Row
 from tests.gpu.session import Session
 
@@ -13,6 +13,7 @@ SECTIONS: dict[str, Callable[[Session], Iterator[Row]]] = {
     "matmul": by_hand.matmuls,
     "tensor-cores": by_hand.tensor_cores,
     "ladder": emitted.ladder,
+    "tensorized": tensorized.tensorized,
     "sanitizer": sanitizer.sanitize,
     "networks": networks.networks,
     "tune": tuned.tune_list,
