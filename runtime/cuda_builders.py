@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from runtime.compile_cuda import Cubin, compile_cuda, find_nvcc
+from runtime.compile_cuda import Cubin, NvccNotFound, compile_cuda, find_nvcc
+from runtime.nvrtc import NvrtcNotFound, compile_nvrtc, find_nvrtc
 
 Builder = Callable[[str, str, float], Cubin]  # text, architecture, seconds
 
@@ -15,6 +16,11 @@ def build_with_nvcc(text: str, arch: str, timeout: float) -> Cubin:
     return compile_cuda(text, arch, timeout=timeout)
 
 
+def build_with_nvrtc(text: str, arch: str, timeout: float) -> Cubin:
+    """A cubin by the compiler that is a library; it cannot be stopped, so `timeout` is not kept."""
+    return compile_nvrtc(text, arch)
+
+
 def build_for_cpu(text: str, arch: str, timeout: float) -> Cubin:
     """A library that the stand-in driver runs, whatever the architecture."""
     from runtime.cuda_on_cpu.build import build_on_cpu
@@ -22,18 +28,33 @@ def build_for_cpu(text: str, arch: str, timeout: float) -> Cubin:
     return Cubin(build_on_cpu(text, checks=True), "cpu", {})
 
 
-BUILDERS: dict[str, Builder] = {"nvcc": build_with_nvcc, "cpu": build_for_cpu}
+BUILDERS: dict[str, Builder] = {"nvcc": build_with_nvcc, "nvrtc": build_with_nvrtc, "cpu": build_for_cpu}
 
 
 def default_builder() -> str:
-    """The name of the fastest builder that makes code for the driver that is there.
+    """The name of a builder that makes code for the driver that is there; NVRTC, which knows no time limit, after nvcc.
 
-    Raises: CompilerNotFound: there is none.
+    `$MINI_CUDA_BUILDER` names another, such as `nvrtc` for its speed.
+    Raises: NvccNotFound: there is none. ValueError: the variable names none.
     """
     from runtime import cuda_stand_in
     from runtime.gpu_detection import detect_gpu
 
     if os.environ.get("MINI_CUDA_DRIVER") and detect_gpu().name == cuda_stand_in.NAME:
         return "cpu"
-    find_nvcc()
+    named = os.environ.get("MINI_CUDA_BUILDER", "")
+    if named:
+        if named not in BUILDERS:
+            raise ValueError(f"MINI_CUDA_BUILDER must be one of {', '.join(BUILDERS)}, got {named!r}")
+        return named
+    try:
+        find_nvcc()
+    except NvccNotFound:
+        try:
+            find_nvrtc()
+        except NvrtcNotFound:
+            pass
+        else:
+            return "nvrtc"
+        raise
     return "nvcc"

@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from runtime import cuda_library, cuda_stand_in
-from runtime.compile_cuda import Cubin, Resources
+from runtime import cuda_builders, cuda_library, cuda_stand_in
+from runtime.compile_cuda import Cubin, NvccNotFound, Resources
 from runtime.cuda_builders import BUILDERS, default_builder
 from runtime.cuda_library import NoGpu
 from runtime.emit_cuda import CudaModule, Launch
@@ -198,6 +198,24 @@ def test_numbers_that_cannot_be(wrong):
 
 def test_the_stand_in_takes_what_was_built_for_the_cpu():
     assert default_builder() == "cpu"
+
+
+def test_a_builder_by_name_and_nvrtc_where_there_is_no_nvcc(monkeypatch):
+    def missing():
+        raise NvccNotFound("no CUDA compiler found")
+
+    monkeypatch.delenv("MINI_CUDA_DRIVER")
+    monkeypatch.setattr(cuda_builders, "find_nvcc", missing)
+    monkeypatch.setattr(cuda_builders, "find_nvrtc", lambda: None)
+    assert default_builder() == "nvrtc"
+    monkeypatch.setattr(cuda_builders, "find_nvrtc", lambda: missing())
+    with pytest.raises(NvccNotFound):
+        default_builder()
+    monkeypatch.setenv("MINI_CUDA_BUILDER", "nvrtc")
+    assert default_builder() == "nvrtc"
+    monkeypatch.setenv("MINI_CUDA_BUILDER", "other")
+    with pytest.raises(ValueError, match="MINI_CUDA_BUILDER must be one of nvcc, nvrtc, cpu, got 'other'"):
+        default_builder()
 
 
 def test_facts_of_several_kernels():
