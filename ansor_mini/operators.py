@@ -19,12 +19,13 @@ from ansor_mini.definitions.elementwise import ELEMENTWISE
 from ansor_mini.definitions.reduction import REDUCTION
 from ansor_mini.definitions.transposed import TRANSPOSED
 from ansor_mini.definitions.window import WINDOW
+from ansor_mini.definitions.winograd import WINOGRAD
 from ansor_mini.sketch_hints import ALWAYS_INLINE
 from ansor_mini.tensor_expression import Tensor, placeholder
 from runtime.graph import Graph, Node
 
 EXPENSIVE = frozenset(("sigmoid", "tanh", "exp", "erf"))  # not computed twice; see `dag_analysis`
-DEFINITIONS: dict[str, Definition] = {**ELEMENTWISE, **WINDOW, **TRANSPOSED, **REDUCTION}
+DEFINITIONS: dict[str, Definition] = {**ELEMENTWISE, **WINDOW, **TRANSPOSED, **WINOGRAD, **REDUCTION}
 
 
 class UndeclaredOperator(ValueError):

@@ -13,33 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ansor_mini.sketch_hints import SIMPLIFY_CONST_INDICES
 from ansor_mini.tensor_expression import Tensor, compute, placeholder, reduce_axis, reduce_sum
 from runtime.expr import Const, Expr, equal, select
+from runtime.graph_operators.winograd import KERNEL, MATRICES, transform_weights
 
-KERNEL = 3
-Matrix = tuple[tuple[float, ...], ...]
+__all__ = ["MATRICES", "constant", "inverse", "transform_weights", "transformed_input", "winograd"]
 
-# For each tile size m: Bᵀ, Aᵀ and G.
-MATRICES: dict[int, tuple[Matrix, Matrix, Matrix]] = {
-    2: (
-        ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-        ((1, 1, 1, 0), (0, 1, -1, -1)),
-        ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
-    ),
-    4: (
-        ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-         (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1)),
-        ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
-        ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
-         (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1)),
-    ),
-}  # fmt: skip
+Matrix = Sequence[Sequence[float]]
 
 
-def constant(matrix: Sequence[Sequence[float]], name: str) -> Tensor:
+def constant(matrix: Matrix, name: str) -> Tensor:
     """A matrix as a tensor that reads nothing: element by element, chosen by the indices."""
 
     def body(i: Expr, j: Expr) -> Expr:
@@ -51,12 +35,6 @@ def constant(matrix: Sequence[Sequence[float]], name: str) -> Tensor:
         return value
 
     return compute((len(matrix), len(matrix[0])), body, name)
-
-
-def transform_weights(weights: np.ndarray, tile: int = 4) -> np.ndarray:
-    """G g Gᵀ of each kernel: (3, 3, ci, co) → (tile + 2, tile + 2, ci, co), in the weights' dtype."""
-    g = np.array(MATRICES[tile][2], weights.dtype)
-    return np.einsum("ei,nj,ijcd->encd", g, g, weights)
 
 
 def winograd(batch: int, h: int, w: int, ci: int, co: int, padding: int, tile: int) -> Tensor:
@@ -84,24 +62,24 @@ def winograd(batch: int, h: int, w: int, ci: int, co: int, padding: int, tile: i
         "input_tile",
         axes=("e", "v", "p", "c"),
     )
-    products = _products(_transformed_input(input_tile, tile), co)
-    inverse = _inverse(products, tile)
+    products = _products(transformed_input(input_tile, tile), co)
+    back = inverse(products, tile)
     return compute(
         (batch, rows, columns, co),
-        lambda n, i, j, c: inverse[i % tile, j % tile, (n * tiles_h + i // tile) * tiles_w + j // tile, c],
+        lambda n, i, j, c: back[i % tile, j % tile, (n * tiles_h + i // tile) * tiles_w + j // tile, c],
         "conv",
         axes=("n", "h", "w", "c"),
     )
 
 
-def _transformed_input(d: Tensor, tile: int) -> Tensor:
+def transformed_input(d: Tensor, tile: int, name: str = "data_pack") -> Tensor:
     """V[e, v, p, c] = Σ_ab Bᵀ[e, a] · d[a, b, p, c] · Bᵀ[v, b]."""
     b = constant(MATRICES[tile][0], "B")
     ra, rb = reduce_axis(d.shape[0], "ra"), reduce_axis(d.shape[1], "rb")
     return compute(
         d.shape,
         lambda e, v, p, c: reduce_sum(d[ra, rb, p, c] * b[e, ra] * b[v, rb], (ra, rb)),
-        "data_pack",
+        name,
         axes=("e", "v", "p", "c"),
         attributes={SIMPLIFY_CONST_INDICES: ("e", "v", "ra", "rb")},
     )
@@ -119,14 +97,14 @@ def _products(v: Tensor, co: int) -> Tensor:
     )
 
 
-def _inverse(m: Tensor, tile: int) -> Tensor:
+def inverse(m: Tensor, tile: int, name: str = "inverse") -> Tensor:
     """Y[i, j, p, c] = Σ_ab Aᵀ[i, a] · M[a, b, p, c] · Aᵀ[j, b]."""
     a = constant(MATRICES[tile][1], "A")
     ra, rb = reduce_axis(m.shape[0], "ra"), reduce_axis(m.shape[1], "rb")
     return compute(
         (tile, tile, *m.shape[2:]),
         lambda i, j, p, c: reduce_sum(m[ra, rb, p, c] * a[i, ra] * a[j, rb], (ra, rb)),
-        "inverse",
+        name,
         axes=("i", "j", "p", "c"),
         attributes={SIMPLIFY_CONST_INDICES: ("i", "j", "ra", "rb")},
     )

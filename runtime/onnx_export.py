@@ -165,6 +165,10 @@ def _slice(w: _Writer, node: Node) -> None:
     w.emit("Slice", [node.inputs[0], starts, stops, axes, steps], node.outputs)
 
 
+def _winograd(w: _Writer, node: Node) -> None:
+    raise ValueError(f"{node.operator} has no equal in ONNX; export the graph as it was before `with_winograd`")
+
+
 def _same_name(w: _Writer, node: Node) -> None:
     w.emit(_SAME_NAME[node.operator], node.inputs, node.outputs)
 
@@ -188,6 +192,8 @@ WRITERS: dict[str, Callable[[_Writer, Node], None]] = {
     "reduce_max": _reduce,
     "pad": _pad,
     "slice": _slice,
+    "winograd_input": _winograd,
+    "winograd_output": _winograd,
 }
 
 

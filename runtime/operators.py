@@ -16,9 +16,10 @@ from runtime.graph_operators.linear import LINEAR
 from runtime.graph_operators.shape import SHAPE
 from runtime.graph_operators.transposed import TRANSPOSED
 from runtime.graph_operators.window import WINDOWED
+from runtime.graph_operators.winograd import WINOGRAD
 from runtime.node import Params, TensorType
 
-FAMILIES = (WINDOWED, TRANSPOSED, LINEAR, ELEMENTWISE, SHAPE)
+FAMILIES = (WINDOWED, TRANSPOSED, WINOGRAD, LINEAR, ELEMENTWISE, SHAPE)
 OPERATORS: dict[str, Operator] = {entry.name: entry for family in FAMILIES for entry in family}
 
 
