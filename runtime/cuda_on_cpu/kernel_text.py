@@ -19,6 +19,8 @@ _DYNAMIC = re.compile(
     r"extern\s+__shared__\s+((?:(?:__align__|alignas|__attribute__)\s*\([^;]*?\)+\s+)?)([\w:\s]+?)\s*\b(\w+)\s*\[\s*\]\s*;"
 )
 _LINKAGE = re.compile(r"(extern\s+\"C\"|static|inline)\s+(?=__global__\b)")
+# A launch in the host part of a file; that part is built, but never runs.
+_LAUNCH = re.compile(r"<<<.*?>>>", re.DOTALL)
 _SMALL_TYPES = (
     (1, r"\b(char|uchar\d?|char\d|bool|u?int8_t|byte)\b"),
     (2, r"\b(__)?(nv_)?(half|bfloat16|short|ushort)2?\b"),
@@ -46,12 +48,12 @@ def without_comments(text: str) -> str:
     return _COMMENT_OR_TEXT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
 
 
-def kernels_in(text: str) -> tuple[KernelText, ...]:
-    """The kernels a text defines, in order; templates are left out, a caller names their instances."""
+def kernels_in(text: str, *, templates: bool = False) -> tuple[KernelText, ...]:
+    """The kernels a text defines, in order; `templates` too or not: a caller names their instances."""
     plain = without_comments(text)
     kernels: dict[str, KernelText] = {}
     for found in re.finditer(r"\b__global__\b", plain):
-        if re.search(r"template\s*<[^;{}()]*>\s*(?:static\s+|inline\s+)*$", plain[: found.start()]):
+        if not templates and re.search(r"template\s*<[^;{}()]*>\s*(?:static\s+|inline\s+)*$", plain[: found.start()]):
             continue
         kernel = _declaration(plain, found.end())
         if kernel is not None:
@@ -111,6 +113,7 @@ def for_cpu(text: str, instances: tuple[str, ...] = ()) -> str:
     Args: instances: templates' instances to offer, as `scale<float, 4>`.
     """
     text = _LINKAGE.sub(lambda found: " " * len(found[0]), text)
+    text = _LAUNCH.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
     # The memory of a dynamic shared array is the engine's.
     text = _DYNAMIC.sub(lambda found: f"{found[2]}* {found[3]} = ({found[2]}*)cuda_on_cpu_dynamic_shared();", text)
     names = [kernel.name for kernel in kernels_in(text)]

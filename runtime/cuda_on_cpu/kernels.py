@@ -45,7 +45,7 @@ class CpuKernels:
         self._granule = granule(text)
         self._ffi = _ffi()
         self._library = self._ffi.dlopen(str(path), self._ffi.RTLD_NOW | self._ffi.RTLD_LOCAL)
-        self._texts = {kernel.name: kernel for kernel in kernels_in(text)}
+        self._texts = {kernel.name: kernel for kernel in kernels_in(text, templates=True)}
         found = [self._library.cuda_on_cpu_kernel(number) for number in range(self._library.cuda_on_cpu_kernels())]
         self._kernels = {self._ffi.string(kernel.name).decode(): kernel for kernel in found}
 

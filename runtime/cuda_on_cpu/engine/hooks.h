@@ -64,6 +64,8 @@ void cuda_on_cpu_access(const void* address, unsigned size, int kind, int line) 
     check(address, size, kind != 0, kind == 2, place_of(line));
 }
 
+void cuda_on_cpu_fence(void) { fence(); }
+
 void cuda_on_cpu_wrong(int kind, int line, const char* text) {
     report_text(kind, place_of(line), "%s", text);
     abandon();

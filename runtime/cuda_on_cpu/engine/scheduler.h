@@ -110,6 +110,7 @@ static void run_block() {
     memset(dynamic_shared(), 0xff, launch->shared_bytes);
     first_interval[blocks_started++] = block_start = ++interval;
     abandoned = false;
+    start_block_of_fences(blocks_started == 1);
     start_threads();
     while (!abandoned) {
         bool progress = false;

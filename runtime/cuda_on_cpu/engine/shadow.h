@@ -5,6 +5,7 @@
 // unless a barrier or a __syncwarp lies between them; between blocks there is no order. What is found does not
 // depend on the order in which the threads happened to run.
 #pragma once
+#include "fences.h"
 #include "reports.h"
 
 extern "C" {
@@ -46,8 +47,9 @@ static Shadow* new_shadow(size_t granules) {
 // Whether an access of this launch is known to have ended before what the current thread does now.
 static inline bool ordered(const Access& access, const Region& region) {
     if (access.interval < launch_start) return true;
-    if (access.interval < block_start) return region.name < -1; // another block, which has shared memory of its own
     const unsigned number = access.thread & NUMBER;
+    if (access.interval < block_start) // another block, which has shared memory of its own
+        return region.name < -1 || (acquired_count && published(access.interval, number, access.clock));
     if (access.interval < interval || number == current->number) return true;
     if (number / WARP != current->warp) return false;
     return current->known[number % WARP] >= access.clock;
@@ -218,6 +220,7 @@ static void check(const void* pointer, unsigned size, bool write, bool atomic, u
                 fill_in(report, *region, address, size);
         }
     }
+    if (atomic) atomic_on(address);
     if (region->shadow) check_shadow(*region, address, size, write, atomic, place);
 }
 

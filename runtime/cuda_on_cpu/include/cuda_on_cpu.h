@@ -61,12 +61,13 @@ inline void __syncthreads(int line = __builtin_LINE()) { cuda_on_cpu_barrier(lin
 inline int __syncthreads_count(int predicate, int line = __builtin_LINE()) { return cuda_on_cpu_barrier(line, predicate, 1); }
 inline int __syncthreads_and(int predicate, int line = __builtin_LINE()) { return cuda_on_cpu_barrier(line, predicate, 2); }
 inline int __syncthreads_or(int predicate, int line = __builtin_LINE()) { return cuda_on_cpu_barrier(line, predicate, 3); }
-// One thread runs at a time, so fences have nothing to do; they order nothing between blocks that the checks know of.
-inline void __threadfence() {}
+// One thread runs at a time: a fence has nothing to do but to tell the checks what later atomic operations publish.
+inline void __threadfence() { cuda_on_cpu_fence(); }
 inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+inline void __threadfence_system() { cuda_on_cpu_fence(); }
 
 #include "cuda_on_cpu/arithmetic.h"
 #include "cuda_on_cpu/warp.h"
 #include "cuda_on_cpu/atomics.h"
 #include "cuda_on_cpu/kernels.h"
+#include "cuda_runtime.h" // nvcc includes it by itself

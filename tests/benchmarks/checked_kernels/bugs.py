@@ -153,6 +153,21 @@ WRITTEN: tuple[Bug, ...] = (
     Bug(
         "copy_ahead", "copies into the tile that is read", "&tile[(k + 1) % 2][4 * t]", "&tile[k % 2][4 * t]", UNWRITTEN
     ),
+    Bug(
+        "last_block_sum",
+        "fence removed",
+        "        __threadfence(); // the part is there before the count\n",
+        "",
+        GLOBAL,
+    ),
+    Bug(
+        "last_block_sum",
+        "counted before the part is there",
+        "        parts[blockIdx.x] = v;\n        __threadfence();",
+        "        __threadfence();\n        parts[blockIdx.x] = v;",
+        GLOBAL,
+    ),
+    Bug("last_block_sum", "every block adds the parts up", "if (!last) return;", "", ("uninitialised-global", *GLOBAL)),
     # Barriers that not all threads reach.
     Bug(
         "tiled_matmul",

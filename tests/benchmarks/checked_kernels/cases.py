@@ -214,6 +214,13 @@ CASES: tuple[KernelCase, ...] = (
         lambda given: {2: np.array([given[0].astype(np.float32) @ given[1].astype(np.float32)])},
     ),
     KernelCase(
+        "last_block_sum",
+        (5, 32, 0),
+        lambda rng: [small(rng, 700), poisoned(5), np.zeros(1, np.uint32), poisoned(1), 700],
+        lambda given: {3: given[0].sum(keepdims=True), 2: np.zeros(1, np.uint32)},
+        fresh=(1, 3),
+    ),
+    KernelCase(
         "compact",
         (3, 64, 0),
         lambda rng: [small(rng, 180, dtype="int32"), np.full(180, -9, np.int32), np.zeros(1, np.int32), 180],

@@ -40,6 +40,9 @@ int cuda_on_cpu_barrier(int line, int predicate, int kind);
 // Tell of an access by code that is not instrumented. kind 0: read, 1: write, 2: atomic.
 void cuda_on_cpu_access(const void* address, unsigned size, int kind, int line);
 
+// A fence of the device: what the thread knows of now is published by its later atomic operations.
+void cuda_on_cpu_fence(void);
+
 // Tell of a wrong operand of a function at `line`: kind as in CudaOnCpuKind.
 void cuda_on_cpu_wrong(int kind, int line, const char* text);
 
