@@ -14,6 +14,7 @@ from ansor_mini.local_measurer import case_of
 from ansor_mini.sketch import Program, Sketch
 from ansor_mini.target import target_of
 from ansor_mini.task_tuner import Task, TaskTuner
+from ansor_mini.tensor_expression import compute, placeholder
 from ansor_mini.workloads import parse_workload
 from runtime.gpu import Gpu
 from runtime.gpu_model import predict
@@ -33,6 +34,7 @@ class Entry:
     """One computation: its workload on a GPU and in a rehearsal, and the peer's request.
 
     nbytes: what it must move at least, where memory is its limit; then the figure is a bandwidth.
+    weight: its share of the time.
     """
 
     workload: str
@@ -40,17 +42,21 @@ class Entry:
     peer: str
     request: Request = field(default_factory=dict)
     nbytes: float = 0.0
+    weight: float = 1.0
 
 
 TUNED = (
     Entry(
-        "matmul:4096,4096,4096", "matmul:64,64,64", "cuBLAS", {"kind": "matmul", "shape": [4096, 4096, 4096]}
+        "matmul:4096,4096,4096", "matmul:64,64,64", "cuBLAS", {"kind": "matmul", "shape": [4096, 4096, 4096]},
+        weight=4.0,
     ),
+    Entry("add:8192,4096", "add:16,64", "torch", {"kind": "add", "shape": [8192, 4096]}, 12.0 * (1 << 25), 0.5),
     Entry("softmax:8192,4096", "softmax:16,64", "torch", {"kind": "softmax", "shape": [8192, 4096]}, 8.0 * (1 << 25)),
     Entry("rowmin:8192,4096", "rowmin:16,64", "torch", {"kind": "min", "shape": [8192, 4096]}, 4.0 * (1 << 25)),
     Entry(
         "C2D:56,56,64,64,3,1,1", "C2D:7,7,4,4,3,1,1", "cuDNN",
         {"kind": "conv", "input": [1, 64, 56, 56], "weight": [64, 64, 3, 3], "options": {"padding": 1}},
+        weight=2.0,
     ),
     Entry("matmul:1024,1024,1024", "matmul:32,32,32", "cuBLAS", {"kind": "matmul", "shape": [1024, 1024, 1024]}),
 )  # fmt: skip
@@ -93,14 +99,15 @@ def tune_list(session: Session) -> Iterator[Row]:
     answers = session.peers([{"name": entry.workload, **entry.request} for entry in TUNED])
     for number, entry in enumerate(TUNED):
         left = max(1.0, session.deadline - RESERVE - time.monotonic())
-        share = min(left / (len(TUNED) - number), 10.0) if session.rehearsal else left / (len(TUNED) - number)
+        share = left * entry.weight / sum(other.weight for other in TUNED[number:])
+        share = min(share, 10.0) if session.rehearsal else share
         row = _tune(session, entry, share)
         yield with_peer(row, entry.peer, answers, entry.workload)
 
 
 def _tune(session: Session, entry: Entry, seconds: float) -> Row:
     workload = entry.rehearsed if session.rehearsal else entry.workload
-    dag = parse_workload(workload)
+    dag = _dag(workload)
     case = _case(workload, dag)
     target = target_of(session.gpu)
     rng = np.random.default_rng(0)
@@ -128,6 +135,15 @@ def _tune(session: Session, entry: Entry, seconds: float) -> Row:
     work = {"nbytes": entry.nbytes, "copy_rate": session.copy_rate} if entry.nbytes else {"flops": float(dag.flops)}
     work = {} if session.rehearsal else work
     return Row("tuned", workload, status, list(result.seconds), facts=facts, **work)
+
+
+def _dag(workload: str) -> ComputeDAG:
+    """The computation of a workload's text, or the sum of two matrices."""
+    family, _, numbers = workload.partition(":")
+    if family != "add":
+        return parse_workload(workload)
+    x, y = (placeholder([int(number) for number in numbers.split(",")], name) for name in "XY")
+    return ComputeDAG([compute(x.shape, lambda i, j: x[i, j] + y[i, j], "total")])
 
 
 def _case(workload: str, dag: ComputeDAG) -> MeasureCase:
