@@ -134,9 +134,9 @@ def _open_driver(path: str) -> Driver:
         cause = f"there is no {path}" if missing else str(error).split("Additionally")[0].strip()
         raise NoGpu(f"no GPU: this machine has no CUDA driver ({cause})") from None
     driver = Driver(ffi, library, path)
-    missing = [name for name in re.findall(r"CUresult (cu\w+)", DECLARATIONS) if not hasattr(library, name)]
-    if missing:
-        raise NoGpu(f"no usable GPU: {path} is no CUDA driver of CUDA 12.0 or newer, it has no {missing[0]}")
+    lacking = [name for name in re.findall(r"CUresult (cu\w+)", DECLARATIONS) if not hasattr(library, name)]
+    if lacking:
+        raise NoGpu(f"no usable GPU: {path} is no CUDA driver of CUDA 12.0 or newer, it has no {lacking[0]}")
     code = library.cuInit(0)
     if code == NO_DEVICE:
         raise NoGpu("no GPU: the CUDA driver finds no device")

@@ -116,8 +116,8 @@ def compile_nvrtc(text: str, arch: str = "sm_90", *, nvrtc: Nvrtc | None = None)
         ValueError: not an architecture.
     """
     nvrtc = nvrtc or find_nvrtc()
-    options = (*OPTIONS, f"--gpu-architecture={checked_arch(arch)}")
-    options += (f"-I{nvrtc.include}", f"-I{nvrtc.include}/cccl") if nvrtc.include else ()
+    headers = (f"-I{nvrtc.include}", f"-I{nvrtc.include}/cccl") if nvrtc.include else ()
+    options = (*OPTIONS, f"--gpu-architecture={checked_arch(arch)}", *headers)
     key = hashlib.sha256("\0".join((text, "nvrtc", nvrtc.release, *options)).encode()).hexdigest()[:32]
     target, log = cache_directory() / f"{key}.cubin", cache_directory() / f"{key}.ptxas"
     if not target.exists():
