@@ -25,12 +25,13 @@ from ansor_mini.schedule import Step
 from ansor_mini.sketch_rules import Rule
 from ansor_mini.task import SearchOptions
 from runtime.gpu import Gpu
-from runtime.gpu_model import refusal
+from runtime.gpu_model import predict, refusal
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 
 RETRAIN = 0.1  # growth of the data after which it is trained again
 GPU_STRUCTURE = "SSSRRSRS"  # Paper: Ansor §4.3
+SCREEN = 3  # programs for a GPU that its model looks at for each one that is measured
 
 Device = Union[Machine, Gpu]
 
@@ -40,7 +41,8 @@ class Target:
     """A kind of machine that programs are searched for.
 
     rules: the derivation rules, given the inputs that are weights. admit: why a lowered program is dropped before it
-    is measured, empty when it is not. default: the steps of a decent schedule without search.
+    is measured, empty when it is not. default: the steps of a decent schedule without search. estimate: seconds of a
+    lowered program without running it; None where there is no such model.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Target:
     default: Callable[[ComputeDAG], tuple[Step, ...]]
     admit: Callable[[LoopNest], str]
     model: Callable[[np.random.Generator], CostModel]
+    estimate: Callable[[LoopNest], float] | None = None
 
 
 def cpu_target(machine: Machine, threads: int = 1) -> Target:
@@ -74,11 +77,12 @@ def cuda_target(gpu: Gpu) -> Target:
     return Target(
         "cuda",
         gpu,
-        SearchOptions(structure=GPU_STRUCTURE, mutations=GPU_MUTATIONS),
+        SearchOptions(structure=GPU_STRUCTURE, mutations=GPU_MUTATIONS, screen=SCREEN),
         lambda constants: EXTENDED_GPU_RULES,
         lambda dag: default_gpu_steps(dag, gpu),
         lambda nest: not_worth_launching(nest, gpu),
         lambda rng: LearnedModel(rng, machine=gpu, retrain=RETRAIN),
+        lambda nest: predict(nest, gpu).seconds,
     )
 
 

@@ -55,7 +55,8 @@ class SearchOptions:
     `sketch_rules.CPU_RULES`; `gpu_rules.GPU_RULES`).
     strategy: how programs are proposed, and in which part of the space (`ablations.STRATEGIES`). round_size: programs
     measured between two proposals. local: share of a round spent on mutations of the best measured programs, which
-    matters while the cost model has seen little.
+    matters while the cost model has seen little. screen: for each program that is measured, how many are lowered and
+    looked at by the target's own estimate, where it has one; 1 measures what the cost model proposes, as the paper.
     """
 
     rules: Sequence[Rule] | None = None
@@ -66,6 +67,7 @@ class SearchOptions:
     evolution: EvolutionOptions = field(default_factory=EvolutionOptions)
     round_size: int = 16
     local: float = 0.4
+    screen: int = 1
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from ansor_mini.population import Population
 from ansor_mini.population_evolution import scores_of
 from ansor_mini.population_mutations import mutate_rows
 from ansor_mini.population_space import Space
-from ansor_mini.records import MEASURED, OK, Record, now, versions
+from ansor_mini.records import MEASURED, MODEL, OK, Record, now, versions
 from ansor_mini.schedule import ScheduleError
+from ansor_mini.screening import screened
 from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.steps import parse_step
 from ansor_mini.target import Device, target_of
@@ -149,8 +150,16 @@ class TaskTuner:
         self._admit(self.seeds, count, chosen)
         self.seeds = [seed for seed in self.seeds if seed not in self._seen]
         if len(chosen) < count and self.sketches:
-            wanted = count - len(chosen)
-            self._admit(pick(*self._candidates(wanted), count=4 * wanted, epsilon=0.0), count, chosen)
+            # A model's own predictions are not screened by it: they are what is asked for.
+            estimate = self.target.estimate if self.source != MODEL else None
+            wanted = (count - len(chosen)) * (self.options.screen if estimate else 1)
+            found: dict[Program, LoopNest] = {}
+            self._admit(pick(*self._candidates(wanted), count=4 * wanted, epsilon=0.0), wanted, found)
+            left = count - len(chosen)
+            kept = screened(found, left, estimate, self.options.evolution.epsilon) if estimate else found
+            if len(kept) < len(found):
+                self.rejections["slower than others, says the target's model"] += len(found) - len(kept)
+            chosen |= kept
         return list(chosen.items())
 
     def _candidates(self, count: int) -> tuple[list[Program], list[Program]]:

@@ -163,3 +163,24 @@ def test_commands_show_one_source_at_a_time(tmp_path: Path, capsys: pytest.Captu
     assert main(["best-of", out, "--source", "model", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"] > 0
     assert main(["replay", out, "--source", "model"]) == 2
+
+
+class Device:
+    """Stands for a GPU that is exactly what the model says, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, nests: Sequence[LoopNest], on_result) -> None:
+        self.asked += len(nests)
+        for number, nest in enumerate(nests):
+            on_result(number, MeasureResult("ok", (predict(nest, H100).seconds,)))
+
+
+def test_programs_that_the_model_thinks_slow_are_not_measured() -> None:
+    device = Device()
+    screened = search("matmul:256,256,256", 16, device)
+    assert device.asked == screened.trials == 16
+    assert screened.rejections["slower than others, says the target's model"] > 0
+    plain = search("matmul:256,256,256", 16, ModelMeasurer(H100))
+    assert not plain.rejections["slower than others, says the target's model"]
