@@ -115,9 +115,10 @@ def compile_nvrtc(text: str, arch: str = "sm_90", *, nvrtc: Nvrtc | None = None)
     Raises: CudaCompileError: the compiler refused the text or gave a warning. NvrtcNotFound: there is no NVRTC.
         ValueError: not an architecture.
     """
+    architecture = f"--gpu-architecture={checked_arch(arch)}"
     nvrtc = nvrtc or find_nvrtc()
     headers = (f"-I{nvrtc.include}", f"-I{nvrtc.include}/cccl") if nvrtc.include else ()
-    options = (*OPTIONS, f"--gpu-architecture={checked_arch(arch)}", *headers)
+    options = (*OPTIONS, architecture, *headers)
     key = hashlib.sha256("\0".join((text, "nvrtc", nvrtc.release, *options)).encode()).hexdigest()[:32]
     target, log = cache_directory() / f"{key}.cubin", cache_directory() / f"{key}.ptxas"
     if not target.exists():
