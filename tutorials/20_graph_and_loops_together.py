@@ -1,5 +1,5 @@
 """Graph and loops together: letting tuned kernels choose the graph
-==================================================================
+================================================================
 
 After this you can read the bill of a graph and say how each of its prices is known, show why prices from before tuning
 may choose the wrong graph, write the choice of a graph as the objective of a task scheduler, and run a joint search.
@@ -25,7 +25,7 @@ from runtime.graph import Graph, GraphBuilder
 from taso_mini.derived_rules import completed
 from taso_mini.rules_text import load_rules
 
-ROWS, SIZE = 1, 256
+ROWS, SIZE = 1, 512
 
 
 def cell() -> Graph:
