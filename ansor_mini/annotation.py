@@ -235,4 +235,6 @@ def sample(
         from ansor_mini.gpu_rules.sampling import thread_tiles
 
         return sketch.program(complete(sketch, dict(thread_tiles(sketch, rng, sketch.gpu)), rng))
+    if isinstance(machine, Gpu):
+        raise TypeError(f"a sketch for CPUs needs a Machine to be sampled for, got the GPU {machine.name}")
     return sketch.program(complete(sketch, tiles(sketch, rng, machine), rng, threads=threads, lanes=machine.lanes))

@@ -26,6 +26,7 @@ from ansor_mini.features import CACHE_LINE, scaled, statement_features
 from ansor_mini.population import Population
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Sketch
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 FEWEST = 20  # programs on their own take about as long as writing their structure's features down
@@ -46,7 +47,7 @@ class FeatureBatch:
 
 
 def population_features(
-    population: Population, machine: Machine | None = None, *, fewest: int = FEWEST
+    population: Population, machine: Machine | Gpu | None = None, *, fewest: int = FEWEST
 ) -> FeatureBatch:
     """The features of all programs.
 
@@ -57,13 +58,13 @@ def population_features(
 
 
 def raw_population_features(
-    population: Population, machine: Machine | None = None, *, fewest: int = FEWEST
+    population: Population, machine: Machine | Gpu | None = None, *, fewest: int = FEWEST
 ) -> FeatureBatch:
     """The features before numbers become log2(x + 1), float64."""
     return _batch(population, machine, False, fewest)
 
 
-def _batch(population: Population, machine: Machine | None, scale: bool, fewest: int) -> FeatureBatch:
+def _batch(population: Population, machine: Machine | Gpu | None, scale: bool, fewest: int) -> FeatureBatch:
     sketch = compiled_sketch(population.sketch, CACHE_LINE if machine is None else machine.cache_line)
     groups = sketch.structures.groups(population) if len(population) else []
     names = next((statement_stages(population.sketch, s.state) for s, _ in groups if s is not None), ())
@@ -91,7 +92,7 @@ def _batch(population: Population, machine: Machine | None, scale: bool, fewest:
 
 
 def _one_by_one(
-    population: Population, machine: Machine | None, names: tuple[str, ...], scale: bool, out: np.ndarray
+    population: Population, machine: Machine | Gpu | None, names: tuple[str, ...], scale: bool, out: np.ndarray
 ) -> np.ndarray:
     """Put the features of a few programs into `out`; which statements there are, bool [statements, programs]."""
     present = np.zeros((len(names), len(population)), dtype=bool)

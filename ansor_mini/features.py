@@ -66,6 +66,7 @@ from ansor_mini.regions import IteratorKey
 from ansor_mini.schedule import State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.sketch import Program
+from runtime.gpu import Gpu
 from runtime.loop_nest import PARALLEL, UNROLL, VECTORIZE
 from runtime.machine import Machine
 
@@ -76,7 +77,7 @@ _NUMERIC = np.array(NUMERIC)
 _FLOAT = tuple(OPERATIONS.index(name) for name in OPERATIONS if name.startswith("float"))
 
 
-def features(program: Program | State, machine: Machine | None = None) -> np.ndarray:
+def features(program: Program | State, machine: Machine | Gpu | None = None) -> np.ndarray:
     """The features of a program or a schedule, float32 [statements, 164], producers first.
 
     machine: gives the length of a cache line (64 bytes without).  Raises: ScheduleError: the program is not feasible.
@@ -89,13 +90,13 @@ def scaled(raw: np.ndarray) -> np.ndarray:
     return np.where(_NUMERIC, np.log2(raw + 1), raw)
 
 
-def raw_features(program: Program | State, machine: Machine | None = None) -> np.ndarray:
+def raw_features(program: Program | State, machine: Machine | Gpu | None = None) -> np.ndarray:
     """The features before `scaled`, float64 [statements, 164]."""
     rows = statement_features(program, machine)
     return np.array(list(rows.values())).reshape(len(rows), COUNT)
 
 
-def statement_features(program: Program | State, machine: Machine | None = None) -> dict[str, np.ndarray]:
+def statement_features(program: Program | State, machine: Machine | Gpu | None = None) -> dict[str, np.ndarray]:
     """The raw features of each statement, float64 [164], by the name of its stage."""
     state = program.schedule() if isinstance(program, Program) else program
     bounds = infer(state)

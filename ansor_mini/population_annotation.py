@@ -87,6 +87,8 @@ def sample_population(
     choices = np.zeros((count, len(sketch.holes)), dtype=np.int32)
     if sketch.gpu is not None:
         draw_thread_tiles(space, choices, rng, sketch.gpu)
+    elif isinstance(machine, Gpu):
+        raise TypeError(f"a sketch for CPUs needs a Machine to be sampled for, got the GPU {machine.name}")
     elif tiles in BATCHED:
         BATCHED[tiles](space, choices, rng, machine)
     else:

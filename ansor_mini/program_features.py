@@ -17,10 +17,11 @@ from ansor_mini.features import features
 from ansor_mini.population import Population
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program
+from runtime.gpu import Gpu
 from runtime.machine import Machine
 
 
-def featurise(programs: Sequence[Program], machine: Machine | None = None) -> list[np.ndarray | None]:
+def featurise(programs: Sequence[Program], machine: Machine | Gpu | None = None) -> list[np.ndarray | None]:
     """The rows of each program, float32 [statements, 164]; None for one that cannot be lowered."""
     found: list[np.ndarray | None] = [None] * len(programs)
     groups: dict[int, list[int]] = {}

@@ -48,6 +48,13 @@ class Context:
     structure: str = "SSRSRS"
 
     @property
+    def cpu(self) -> Machine:
+        """The machine of a rule for CPUs.  Raises: TypeError: it is a GPU."""
+        if isinstance(self.machine, Gpu):
+            raise TypeError(f"a rule for CPUs needs a Machine, got the GPU {self.machine.name}")
+        return self.machine
+
+    @property
     def spatial_levels(self) -> int:
         """Parts that a spatial axis is split into."""
         return self.structure.count("S")

@@ -173,9 +173,9 @@ def derive(
     TypeError: a hint is not what it should be.
     """
     from ansor_mini import sketch_hints
-    from ansor_mini.open_choices import add_open_choices
     from ansor_mini.gpu_rules.bindings import add_bindings
     from ansor_mini.gpu_rules.rules import GPU_RULES
+    from ansor_mini.open_choices import add_open_choices
     from ansor_mini.sketch_rules import CPU_RULES, Context
 
     target = machine or detect()

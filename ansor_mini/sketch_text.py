@@ -19,8 +19,10 @@ from ansor_mini.bounds import StageBounds, infer
 from ansor_mini.holes import LOCATION, TILE, Annotation, HoleSpec, Value
 from ansor_mini.schedule import INLINE, ROOT, At, Stage, State
 from ansor_mini.sketch import Sketch
+from runtime.loop_nest import GPU_KINDS
 
 SAMPLES = 12  # annotations that extents are read from; chance makes two expressions agree in all of them hardly ever
+MOST_FACTORS = 4  # parts of tiles that a loop's extent is written as the product of
 _ASSIGN = {None: "=", "sum": "+=", "max": "max=", "min": "min="}
 
 
@@ -73,26 +75,33 @@ class Drawing:
         for iterator in stage.iterators:
             extent = self.extent(stage.name, iterator.name)
             if extent != "1":
-                yield f"{'    ' * depth}for {iterator.name} in range({extent}):"
+                loop = iterator.annotation if iterator.annotation in GPU_KINDS else "range"
+                yield f"{'    ' * depth}for {iterator.name} in {loop}({extent}):"
                 depth += 1
             for attached in self.state.attached.get(At(stage.name, iterator.name), ()):
                 yield from self.stage(attached, depth)
         yield f"{'    ' * depth}{stage.name} {_ASSIGN[stage.tensor.combiner]} ..."
 
     def extent(self, stage: str, iterator: str) -> str:
-        """A loop's extent as a number, as parts of a tile or of two, or as a range."""
+        """A loop's extent as a number, as parts of a few tiles, or as a range."""
         values = tuple(int(bounds[stage].extents[iterator]) for bounds in self.samples)
+        text = self._product(values, MOST_FACTORS)
+        if text is not None:
+            return text
+        return f"{min(values)}..{max(values)}"
+
+    def _product(self, values: tuple[int, ...], factors: int) -> str | None:
+        """Numbers as a product of parts of tiles, None if they are not."""
         if len(set(values)) == 1:
             return str(values[0])
         if values in self.terms:
             return self.terms[values]
-        for known, text in self.terms.items():
-            if all(value % part == 0 for value, part in zip(values, known)):
-                rest = tuple(value // part for value, part in zip(values, known))
-                other = str(rest[0]) if len(set(rest)) == 1 else self.terms.get(rest)
+        for known, text in self.terms.items() if factors > 1 else ():
+            if len(set(known)) > 1 and all(value % part == 0 for value, part in zip(values, known)):
+                other = self._product(tuple(value // part for value, part in zip(values, known)), factors - 1)
                 if other is not None:
                     return f"{text} * {other}"
-        return f"{min(values)}..{max(values)}"
+        return None
 
 
 def _annotation(sketch: Sketch, number: int) -> Annotation:
@@ -101,6 +110,7 @@ def _annotation(sketch: Sketch, number: int) -> Annotation:
     for position, hole in enumerate(sketch.holes):
         if hole.kind == TILE:
             exact = [tile for tile in hole.values if hole.extent % math.prod(tile) == 0]  # type: ignore[arg-type]
+            exact = exact or list(hole.values)
             chosen[hole.name] = exact[_mixed(number, position) % len(exact)]
         else:
             chosen[hole.name] = 1 if hole.kind == LOCATION and 1 in hole.choices else min(hole.choices)

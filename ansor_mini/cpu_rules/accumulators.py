@@ -105,7 +105,7 @@ def _apply(context: Context, derivation: Derivation, index: int) -> Next:
 
 
 def _worth_streams(context: Context, stage: Stage, extent: int, multiple: int) -> bool:
-    return extent % multiple == 0 and extent * ITEM_SIZE[stage.tensor.dtype] > context.machine.l1_bytes
+    return extent % multiple == 0 and extent * ITEM_SIZE[stage.tensor.dtype] > context.cpu.l1_bytes
 
 
 def factored(

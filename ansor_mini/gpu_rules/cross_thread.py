@@ -2,8 +2,8 @@
 
 Paper: Ansor §4.3
 
-All reduction loops become one, whose inner part is bound to threads: each reduces a share, then the shares are combined.
-A stage whose consumer runs over the same outer axes is computed in the consumer's blocks, with as many threads as work
+All reduction loops become one, whose inner part is bound to threads: each reduces a share, then the shares are
+combined. A stage whose consumer runs over the same outer axes is computed in the consumer's blocks, with as many threads as work
 on the consumer; softmax becomes one kernel that way.
 """
 
@@ -111,9 +111,7 @@ def _common_outer(state: State, name: str, target: str) -> int:
     return min([untouched, *counts])
 
 
-def _threads_of(
-    target: Stage, common: int, gpu: Gpu
-) -> tuple[tuple[str, str] | None, list[Step], list[HoleSpec]]:
+def _threads_of(target: Stage, common: int, gpu: Gpu) -> tuple[tuple[str, str] | None, list[Step], list[HoleSpec]]:
     """The split of the target's last loop that its threads come from; a new one if it has none yet.
 
     None when all of the target's loops are common: there is nothing for threads to share but the reduction.

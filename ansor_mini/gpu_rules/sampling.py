@@ -39,7 +39,7 @@ def draw_thread_tiles(space: Space, choices: np.ndarray, rng: np.random.Generato
         columns = [space.column[hole.name] for hole in spatial]
         waiting = np.arange(len(choices))
         for _ in range(TRIES):
-            keep = _fits(spatial, choices[np.ix_(waiting, columns)], gpu, good[waiting])
+            keep = _fits(spatial, choices[waiting][:, columns], gpu, good[waiting])
             waiting = waiting[~keep]
             if not len(waiting):
                 break

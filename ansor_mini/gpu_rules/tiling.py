@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ansor_mini import dag_analysis as facts
 from ansor_mini import sketch_hints as hints
-from ansor_mini.gpu_steps import CacheReadShared, shared_name
+from ansor_mini.gpu_steps import CacheReadShared
 from ansor_mini.rule_types import APPLY_AND_SKIP_REST, SKIP, Context, Next, Rule, Verdict, index_of, stage_at, when
 from ansor_mini.schedule import REDUCE, Stage
 from ansor_mini.sketch import Derivation

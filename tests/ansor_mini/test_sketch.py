@@ -25,7 +25,7 @@ from tests.strategies.dags import dags
 from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, programs
 
 
-@pytest.mark.parametrize(("name", "workload", "expected"), CASES, ids=[name for name, _, _ in CASES])
+@pytest.mark.parametrize(("name", "workload", "expected"), [case[:3] for case in CASES], ids=[c[0] for c in CASES])
 def test_number_of_sketches(name: str, workload: str, expected: int) -> None:
     found = sketches(workload, "published")
     assert len(found) == expected
