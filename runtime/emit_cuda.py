@@ -77,7 +77,8 @@ class Kernel:
 def emit_cuda(nest: LoopNest, *, tensor_cores: str = "mma") -> CudaModule:
     """The CUDA text of a nest.
 
-    tensor_cores: how tensor loops are printed, "mma" (mma.sync and ldmatrix) or "wmma" (the interface of <mma.h>).
+    tensor_cores: how tensor loops are printed, "mma" (mma.sync and ldmatrix), "mma-ahead" (with fragments loaded ahead)
+    or "wmma" (the interface of <mma.h>).
 
     Raises: EmitError: the nest cannot run on a GPU as it is written, with the reason.
 

@@ -24,8 +24,11 @@ PRAGMA_UNROLL = "#pragma unroll"
 class MmaFragments:
     """Prints declarations and operations; `roles` says what each fragment is."""
 
+    ahead = False  # whether fragments are loaded before the multiplications of those before them
+
     def __init__(self, roles: Mapping[str, str], text: CudaText, done: Sequence[Operation], warps: int) -> None:
         self.roles, self.text = roles, text
+        self.slots: dict[str, str] = {}  # which of two copies of a fragment's registers is meant, by its name
         self.text.swizzled = frozenset(one.source.buffer.name for one in done if isinstance(one, LoadTile))
 
     def shared(self) -> Lines:
@@ -35,6 +38,7 @@ class MmaFragments:
     def declare(self, buffer: Buffer) -> Lines:
         """The registers of a fragment."""
         outer = "".join(f"[{extent}]" for extent in buffer.shape[:-2])
+        outer = f"[2]{outer}" if buffer.name in self.slots else outer
         if self.roles.get(buffer.name) == "accumulator":
             return [f"float {c_name(buffer.name)}{outer}[8];"]
         return [f"unsigned {c_name(buffer.name)}{outer}[{8 if buffer.dtype == 'float32' else 4}];"]
@@ -42,7 +46,7 @@ class MmaFragments:
     def name(self, fragment: Load) -> str:
         """The array of one tile."""
         indices = "".join(f"[{self.text.text(index)}]" for index in fragment.indices[:-2])
-        return f"{c_name(fragment.buffer.name)}{indices}"
+        return f"{c_name(fragment.buffer.name)}{self.slots.get(fragment.buffer.name, '')}{indices}"
 
     def print(self, done: Operation) -> Lines:
         """The text of one operation."""
@@ -138,6 +142,12 @@ class MmaFragments:
         for guard in guards[::-1]:
             lines = [f"if ({self.text.text(guard)}) {{", *indent(lines), "}"]
         return lines
+
+
+class MmaAheadFragments(MmaFragments):
+    """The same, with twice the registers for operands: the next ones are loaded before the present are multiplied."""
+
+    ahead = True
 
 
 def plain(stmt: Stmt, text: CudaText) -> Lines:

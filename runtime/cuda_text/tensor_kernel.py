@@ -18,7 +18,7 @@ from runtime.c_text.expressions import c_name
 from runtime.cuda_text import tensor_pipeline as pipeline
 from runtime.cuda_text.tensor_cores import prelude_of
 from runtime.cuda_text.tensor_expressions import CUDA_TYPES, CudaText, chunk_elements
-from runtime.cuda_text.tensor_fragments import PRAGMA_UNROLL, Lines, MmaFragments, indent, plain
+from runtime.cuda_text.tensor_fragments import PRAGMA_UNROLL, Lines, MmaAheadFragments, MmaFragments, indent, plain
 from runtime.cuda_text.tensor_operations import TensorError, operation, outermost_tensor_loops, roles
 from runtime.cuda_text.wmma_fragments import WmmaFragments
 from runtime.expr import ITEM_SIZE, Buffer, Const, Expr, Load, Select
@@ -39,6 +39,7 @@ from runtime.loop_nest import (
     Store,
     walk_stmts,
 )
+from runtime.passes.vector_loops import substitute_stmt
 
 STATIC_SHARED = 48 << 10  # bytes that a kernel may declare; more is asked for at the launch
 
@@ -60,7 +61,11 @@ class TensorKernel:
 
 
 # How fragments are printed: the instructions themselves, or the interface of <mma.h>.
-INTERFACES: dict[str, type[MmaFragments] | type[WmmaFragments]] = {"mma": MmaFragments, "wmma": WmmaFragments}
+INTERFACES: dict[str, type[MmaFragments] | type[WmmaFragments]] = {
+    "mma": MmaFragments,
+    "mma-ahead": MmaAheadFragments,
+    "wmma": WmmaFragments,
+}
 
 
 def tensor_kernel(
@@ -182,8 +187,41 @@ class _Printer:
         first = [*self.copies(prologue.body), "cp_async_commit();"]
         wait = [f"cp_async_wait_{ahead - 1}();", "__syncthreads();"]
         later = [f"if ({self.expressions.text(copies.condition)}) {{", *indent(self.copies(copies.body)), "}"]
+        start = [PRAGMA_UNROLL, *self._for(prologue, first)]
+        inner = pipeline.inner_step(work) if self.fragments.ahead else None
+        if inner is not None:
+            later.append("cp_async_commit();")
+            return [*start, *self._fragments_ahead(loop, inner, wait, later)]
         body = [*wait, *later, "cp_async_commit();", *self.sequence(tuple(work))]
-        return [PRAGMA_UNROLL, *self._for(prologue, first), "#pragma unroll 1", *self._for(loop, body)]
+        return [*start, "#pragma unroll 1", *self._for(loop, body)]
+
+    def _fragments_ahead(self, loop: For, inner: pipeline.InnerStep, wait: Lines, later: Lines) -> Lines:
+        """The loop with fragments in two sets of registers: one is loaded while the other is multiplied.
+
+        The last multiplications of a step stand behind the barrier of the next one, so that its first fragments are on
+        their way by then.
+        """
+        self.fragments.slots = {buffer.name: "[0]" for buffer in inner.fragments}
+        declared = [line for buffer in inner.fragments for line in self.fragments.declare(buffer)]
+
+        def load(step: Expr, part: int) -> Lines:
+            self.fragments.slots = {buffer.name: f"[{part % 2}]" for buffer in inner.fragments}
+            values: dict[str, Expr] = {loop.var.name: step, inner.loop.var.name: Const(part)}
+            return self.statement(substitute_stmt(inner.loads, values))
+
+        body: Lines = []
+        parts = inner.loop.extent
+        for part in range(parts):
+            if part < parts - 1:
+                body += load(loop.var, part + 1)
+            else:
+                following = [*wait, *load(loop.var + 1, 0)]
+                body += [f"if ({c_name(loop.var.name)} + 1 < {loop.extent}) {{", *indent(following), "}"]
+            body += later if part == 0 else []
+            self.fragments.slots = {buffer.name: f"[{part % 2}]" for buffer in inner.fragments}
+            body += self.statement(inner.multiply)
+        begin = [*wait, *load(Const(0), 0)]
+        return [*declared, *begin, "#pragma unroll 1", *self._for(loop, body)]
 
     def copies(self, stmt: Stmt) -> Lines:
         """What fills shared memory, without the barriers around it."""

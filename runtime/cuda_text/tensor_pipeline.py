@@ -14,7 +14,10 @@ with the tile that is overwritten next. Anything that deviates from the form is 
 
 from __future__ import annotations
 
-from runtime.expr import Binary, Const, Expr, Load
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.expr import Binary, Buffer, Const, Expr, Load
 from runtime.expr_tree import loads, substitute, transform
 from runtime.indices.index_forms import fold
 from runtime.loop_nest import (
@@ -71,6 +74,33 @@ def runs_ahead(prologue: Stmt, loop: Stmt | None) -> bool:
     places = [(store.buffer, store.indices[0], later) for store in copied]
     places += [(load.buffer, load.indices[0], loop.var) for load in used]
     return all(buffer.shape[0] == ahead + 1 and _is_turn(index, of, ahead + 1) for buffer, index, of in places)
+
+
+@dataclass(frozen=True)
+class InnerStep:
+    """Work on one tile of k, cut: for each of a few `loop` iterations, fragments are loaded, then multiplied."""
+
+    loop: For
+    fragments: tuple[Buffer, ...]
+    loads: Stmt
+    multiply: Stmt
+
+
+def inner_step(work: Sequence[Stmt]) -> InnerStep | None:
+    """The work of a pipelined loop in that form, with an even number of iterations; None for any other."""
+    if len(work) != 1 or not isinstance(work[0], For) or work[0].kind != UNROLL or work[0].extent % 2:
+        return None
+    body, fragments = work[0].body, []
+    while isinstance(body, Allocate) and body.buffer.scope == "fragment":
+        fragments.append(body.buffer)
+        body = body.body
+    if not isinstance(body, Block) or not fragments:
+        return None
+    *loading, multiply = body.stmts
+    filled = {store.buffer for part in loading for store in stores(part)}
+    if filled != set(fragments) or reads_shared(multiply) or not all(map(reads_shared, loading)):
+        return None
+    return InnerStep(work[0], tuple(fragments), block(*loading), multiply)
 
 
 def _is_turn(index: Expr, of: Expr, stages: int) -> bool:

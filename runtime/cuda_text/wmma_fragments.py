@@ -26,12 +26,15 @@ SCRATCH = "tile_of_warp"
 class WmmaFragments:
     """Prints declarations and operations; `roles` says what each fragment is, `done` is all that is asked of them."""
 
+    ahead = False
+
     def __init__(self, roles: Mapping[str, str], text: CudaText, done: Sequence[Operation], warps: int) -> None:
         self.roles, self.text, self.warps = roles, text, warps
         loads = [one for one in done if isinstance(one, LoadTile)]
         self.columns_first = {one.fragment.buffer.name for one in loads if one.transposed}
         # An accumulator of tf32 products is one of 16 x 16 x 8 operations.
         self.depth = 8 if any(one.source.dtype == "float32" for one in loads) else 16
+        self.slots: dict[str, str] = {}
         self.scratch = False
         self.text.padded |= {one.source.buffer.name: chunk_elements(one.source.dtype) for one in loads}
 

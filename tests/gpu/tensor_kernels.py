@@ -86,16 +86,17 @@ TILINGS = (
 
 EMITTED = (
     TensorTiling(128, 128, 32, 64, 64, 3),
+    TensorTiling(128, 128, 64, 64, 64, 3),
     TensorTiling(128, 256, 32, 64, 64, 4),
-    TensorTiling(256, 128, 32, 64, 64, 4),
     TensorTiling(128, 256, 64, 64, 64, 3),
 )
 
 
-def emitted_kernel(tiling: TensorTiling, size: int) -> TensorKernel:
+def emitted_kernel(tiling: TensorTiling, size: int, tensor_cores: str = "mma") -> TensorKernel:
     """The kernel that `emit_cuda` makes of the nest of one tiling."""
     t = tiling
-    name = f"emitted_{t.m}x{t.n}x{t.k}_w{t.warp_m}x{t.warp_n}_s{t.stages}"
+    ahead = "_ahead" if tensor_cores == "mma-ahead" else ""
+    name = f"emitted_{t.m}x{t.n}x{t.k}_w{t.warp_m}x{t.warp_n}_s{t.stages}{ahead}"
     A, B, k = (
         placeholder((size, size), "A", "float16"),
         placeholder((size, size), "B", "float16"),
@@ -108,7 +109,7 @@ def emitted_kernel(tiling: TensorTiling, size: int) -> TensorKernel:
     result = Buffer("C", C.shape)
     nest = tensor_nest(work, tiling, Result(result, tuple(C.axes), lambda total: total))
     inputs = tuple(Buffer(tensor.name, tensor.shape, tensor.dtype) for tensor in (A, B))
-    module = emit_cuda(LoopNest(name, inputs, (result,), nest))
+    module = emit_cuda(LoopNest(name, inputs, (result,), nest), tensor_cores=tensor_cores)
     (launch,) = module.launches
     dynamic = launch.shared_bytes if launch.shared_bytes > 48 * 1024 else 0
     return TensorKernel(name, module.text, launch.grid, launch.block, dynamic, size)
@@ -117,7 +118,7 @@ def emitted_kernel(tiling: TensorTiling, size: int) -> TensorKernel:
 def tensor_kernels(size: int = 4096) -> list[TensorKernel]:
     """All kernels for one size.  Raises: ValueError: a tile does not divide it."""
     by_hand = [wmma_kernel(size), *(mma_kernel(tiling, size) for tiling in TILINGS)]
-    return by_hand + [emitted_kernel(tiling, size) for tiling in EMITTED]
+    return by_hand + [emitted_kernel(tiling, size, how) for tiling in EMITTED for how in ("mma", "mma-ahead")]
 
 
 def _swizzle(row: str, chunk: str, per_row: int) -> str:

@@ -67,6 +67,20 @@ def test_operands_in_any_order(dtype, by_columns):
 
 
 @pytest.mark.cc
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("sizes, stages", [((32, 32, 128), 3), ((33, 29, 37), 2)])
+def test_fragments_loaded_ahead(dtype, sizes, stages):
+    dag = product(*sizes, dtype)
+    nest = nest_of(dag, TensorTiling(32, 32, 32, 16, 16, stages))
+    module, plain = emit_cuda(nest, tensor_cores="mma-ahead"), emit_cuda(nest)
+    assert "unsigned a[2][1][" in module.text and "unsigned a[1][" in plain.text
+    inputs, expected = case(dag)
+    (got,), reports = run_on_cpu(module, inputs)
+    assert not reports
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.cc
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("sizes, by_columns", [((32, 32, 48), False), ((33, 29, 37), True)])
 def test_the_same_nest_through_wmma(dtype, sizes, by_columns):
@@ -101,11 +115,11 @@ def without(module: CudaModule, line: str, which: int) -> CudaModule:
 
 
 @pytest.mark.cc
-@pytest.mark.parametrize("stages", [1, 3])
+@pytest.mark.parametrize("stages, interface", [(1, "mma"), (3, "mma"), (3, "mma-ahead"), (3, "wmma")])
 @pytest.mark.parametrize("line", ["__syncthreads();", "cp_async_wait_0();", "cp_async_wait_1();"])
-def test_every_barrier_and_every_wait_is_needed(stages, line):
-    dag = product(32, 32, 96)
-    module = emit_cuda(nest_of(dag, TensorTiling(32, 32, 16, 16, 16, stages)))
+def test_every_barrier_and_every_wait_is_needed(stages, interface, line):
+    dag = product(32, 32, 192)
+    module = emit_cuda(nest_of(dag, TensorTiling(32, 32, 32, 16, 16, stages)), tensor_cores=interface)
     inputs, expected = case(dag)
     count = module.text.split('extern "C"')[1].count(line)
     assert count or line != "__syncthreads();"
@@ -170,5 +184,5 @@ def test_what_cannot_be_emitted_is_one_clear_error(change, reason):
 
 
 def test_an_unknown_interface_is_named():
-    with pytest.raises(ValueError, match="interface must be one of mma, wmma, got 'wgmma'"):
+    with pytest.raises(ValueError, match="interface must be one of mma, mma-ahead, wmma, got 'wgmma'"):
         emit_cuda(nest_of(product(32, 32, 32), STEPS), tensor_cores="wgmma")
