@@ -19,6 +19,7 @@ from pathlib import Path
 
 from runtime import cuda_stand_in
 from runtime.command_line import DONE, NOTHING_FOUND, Parser, exit_status
+from runtime.compile_c import CompilerNotFound
 from runtime.cuda_library import NoGpu, open_driver
 from tests.gpu.environment import describe
 from tests.gpu.report import Row, table, write
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sections", default="", metavar="A,B", help=f"run only these, in this order: {names}")
     parser.add_argument("--rehearse", action="store_true", help="use the stand-in even where there is a GPU")
     options = parser.parse_args(arguments)
-    return exit_status(lambda: run(options))
+    return exit_status(lambda: run(options), (ValueError, OSError, CompilerNotFound, NoGpu))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from runtime import cuda_library
+from runtime.compile_cuda import NvccNotFound
 from runtime.measure_case import MeasureResult
 from tests.gpu import peers, run
 from tests.gpu.report import Row, row_of, table
@@ -58,6 +59,16 @@ def test_what_no_time_is_left_for_is_skipped_and_said(monkeypatch, capsys) -> No
 def test_a_section_that_is_not_there(capsys) -> None:
     assert run.main(["--sections", "copy,nonsense"]) == 2
     assert "no section is called 'nonsense'" in capsys.readouterr().err
+
+
+@pytest.mark.cc
+def test_a_gpu_without_a_compiler_is_one_sentence(monkeypatch, capsys) -> None:
+    def missing():
+        raise NvccNotFound("no CUDA compiler found: set $NVCC")
+
+    monkeypatch.setattr("tests.gpu.session.default_builder", missing)
+    assert run.main(["--sections", "copy"]) == 2
+    assert "error: no CUDA compiler found: set $NVCC\n" in capsys.readouterr().err
 
 
 @pytest.mark.cc
