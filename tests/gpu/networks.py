@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,6 +28,7 @@ from runtime.cuda_network import CudaNetwork
 from runtime.gpu_model import predict
 from runtime.graph import Graph
 from runtime.loop_nest import LoopNest
+from runtime.measure_case import MeasureCase
 from runtime.measure_cuda import measure_cuda
 from taso_mini.models.bert_base import bert_base
 from taso_mini.models.resnet50 import resnet50
@@ -81,12 +83,7 @@ def _run(session: Session, name: str, graph: Graph, seconds: float) -> Row:
         facts: dict[str, Any] = {"kernels": len(tuner.tasks), "programs the model was asked about": tuner.trials}
         facts["model's seconds of the kernels"] = float(tuner.latencies[0])
         facts["search seconds"] = round(time.monotonic() - started, 1)
-        nests, rows = {}, []
-        for number, (key, task) in enumerate(tuner.tasks.items()):
-            # What is left is shared among the tasks that are left; each gets its default at least.
-            left = max(0.0, started + seconds - time.monotonic()) / (len(tuner.tasks) - number)
-            nests[key], line = _fastest(session, task, left)
-            rows.append(line)
+        nests, rows = _fastest(session, tuner)
     facts["tasks"] = rows
     network = CudaNetwork(assemble(graph, parts, nests, gpu=session.gpu))
     facts |= {"launches": network.launches, "modules": len(network.modules)}
@@ -94,25 +91,35 @@ def _run(session: Session, name: str, graph: Graph, seconds: float) -> Row:
     return _timed(session, name, graph, network, facts)
 
 
-def _fastest(session: Session, task: NetworkTask, seconds: float) -> tuple[LoopNest, dict[str, Any]]:
-    """The program of a task that is fastest on the GPU, of the default and a few that the model likes."""
-    measured, dag = task.tuner.measured, task.tuner.task.dag
-    default = Program(Sketch(dag, task.tuner.target.default(dag)))
-    best = sorted((program for program in measured if program != default), key=measured.__getitem__)
-    programs = [default, *best[:FINALISTS]] if seconds > 0.0 else [default]
-    nests = [program.lower() for program in programs]
-    case = case_of(task.part, dag, np.random.default_rng(0))
-    found = measure_cuda(nests, case, session.gpu, builder=session.builder, runner=session.runner, repeats=5)
-    good = [number for number, result in enumerate(found) if result.ok]
-    chosen = min(good, key=lambda number: found[number].cost, default=0)
-    line = {
-        "task": task.label,
-        "runs": task.weight,
-        "predicted": [predict(nest, session.gpu).seconds for nest in nests],
-        "results": [min(result.seconds) if result.ok else f"{result.kind}: {result.reason}" for result in found],
-        "measured": found[chosen].cost if good else 0.0,
-    }
-    return nests[chosen], line
+def _fastest(session: Session, tuner: NetworkTuner) -> tuple[dict[str, LoopNest], list[dict[str, Any]]]:
+    """For each task the program that is fastest on the GPU, of the default and a few that the model likes."""
+    nests: list[LoopNest] = []
+    cases: list[MeasureCase] = []
+    owners: list[str] = []
+    for key, task in tuner.tasks.items():
+        case = case_of(task.part, task.tuner.task.dag, np.random.default_rng(0))
+        own = [program.lower() for program in _finalists(task)]
+        nests, cases, owners = nests + own, cases + [case] * len(own), owners + [key] * len(own)
+    found = measure_cuda(nests, cases, session.gpu, builder=session.builder, runner=session.runner, repeats=5)
+    chosen: dict[str, LoopNest] = {}
+    lines = []
+    for key, task in tuner.tasks.items():
+        own = [number for number, owner in enumerate(owners) if owner == key]
+        best = min(own, key=lambda number: found[number].cost)
+        chosen[key] = nests[best]
+        line: dict[str, Any] = {"task": task.label, "runs": task.weight, "measured": found[best].cost}
+        line["predicted"] = [predict(nests[number], session.gpu).seconds for number in own]
+        line["results"] = [found[n].cost if found[n].ok else f"{found[n].kind}: {found[n].reason}" for n in own]
+        lines.append(line)
+    return chosen, lines
+
+
+def _finalists(task: NetworkTask) -> list[Program]:
+    """The default, and the programs that the model likes best."""
+    measured = task.tuner.measured
+    default = Program(Sketch(task.tuner.task.dag, task.tuner.target.default(task.tuner.task.dag)))
+    good = [program for program, seconds in measured.items() if program != default and math.isfinite(seconds)]
+    return [default, *sorted(good, key=measured.__getitem__)[:FINALISTS]]
 
 
 def _timed(session: Session, name: str, graph: Graph, network: CudaNetwork, facts: dict[str, Any]) -> Row:
