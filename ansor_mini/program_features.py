@@ -34,7 +34,7 @@ def featurise(programs: Sequence[Program], machine: Machine | Gpu | None = None)
     return found
 
 
-def _together(programs: Sequence[Program], machine: Machine | None) -> list[np.ndarray | None]:
+def _together(programs: Sequence[Program], machine: Machine | Gpu | None) -> list[np.ndarray | None]:
     """The rows of programs of one sketch."""
     sketch = programs[0].sketch
     if len(programs) > 1 and sketch.holes:
@@ -49,7 +49,7 @@ def _together(programs: Sequence[Program], machine: Machine | None) -> list[np.n
     return [_alone(program, machine) for program in programs]
 
 
-def _alone(program: Program, machine: Machine | None) -> np.ndarray | None:
+def _alone(program: Program, machine: Machine | Gpu | None) -> np.ndarray | None:
     try:
         return np.asarray(features(program, machine), np.float32)
     except ScheduleError:

@@ -148,13 +148,17 @@ class Derivation:
     followers: tuple[tuple[str, str, int], ...] = ()
 
     def then(self, rule: str, steps: Sequence[Step], holes: Sequence[HoleSpec] = ()) -> Derivation:
-        """Apply more steps; tile holes stand for length 1 while the structure is being derived."""
+        """Apply more steps; tile holes stand for length 1, or their first, while the structure is being derived."""
         state = self.state
-        stand_in = {hole.name: (1,) * (hole.parts - 1) if hole.kind == TILE else hole.choices[0] for hole in holes}
+        stand_in = {hole.name: _stand_in(hole) for hole in holes}
         for step in steps:
             state = fill(step, stand_in).apply(state)
         rules = (*self.rules, rule) if rule else self.rules
         return replace(self, state=state, steps=(*self.steps, *steps), holes=(*self.holes, *holes), rules=rules)
+
+
+def _stand_in(hole: HoleSpec) -> Value:
+    return hole.values[0] if hole.choices else (1,) * (hole.parts - 1)
 
 
 def derive(

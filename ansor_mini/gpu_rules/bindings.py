@@ -17,7 +17,7 @@ from ansor_mini.gpu_rules.cross_thread import thread_hole
 from ansor_mini.gpu_steps import SHARED, Bind, FollowFusedSplit
 from ansor_mini.holes import GPU_UNROLL_STEPS, TILE, UNROLL, HoleSpec
 from ansor_mini.open_choices import stage_facts
-from ansor_mini.schedule import INLINE, REDUCE, ROOT, SPATIAL, At, Stage, State
+from ansor_mini.schedule import INLINE, REDUCE, ROOT, SPATIAL, At, SplitRelation, Stage, State
 from ansor_mini.sketch import Derivation, Sketch
 from ansor_mini.steps import AutoUnroll, Fuse, Hole, Reorder, Split, Step, Vectorize
 from ansor_mini.tensor_expression import MEMORY
@@ -84,10 +84,7 @@ def _bind_untiled(state: State, stage: Stage, gpu: Gpu) -> Opened:
     names = _free_outer(state, stage)
     if not names:
         return [], []
-    extents = {axis.name: axis.extent for axis in stage.tensor.axes}
-    whole = math.prod(
-        extents[name.split(".")[0]] for name in names if name.split(".")[0] == name or name.endswith(".0")
-    )
+    whole = _elements(stage, names)
     fused = "@".join(names)
     steps: list[Step] = [Fuse(stage.name, tuple(names))] if len(names) > 1 else []
     holes: list[HoleSpec] = []
@@ -104,6 +101,16 @@ def _bind_untiled(state: State, stage: Stage, gpu: Gpu) -> Opened:
     steps += [Split(stage.name, fused, Hole(hole.name))]
     steps += [Bind(stage.name, f"{fused}.0", BLOCK), Bind(stage.name, f"{fused}.1", THREAD)]
     return steps, [*holes, hole]
+
+
+def _elements(stage: Stage, names: Sequence[str]) -> int:
+    """How many iterations loops make together: whole axes, and tiles of an axis that count when all of it is there."""
+    extents = {axis.name: axis.extent for axis in stage.tensor.axes}
+    whole = math.prod(extents.get(name, 1) for name in names)
+    for relation in stage.relations:
+        if isinstance(relation, SplitRelation) and set(relation.parts) <= set(names):
+            whole *= extents[relation.iterator]
+    return whole
 
 
 def _vector_lengths(row: int, dtype: str, gpu: Gpu) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import math
 from ansor_mini import dag_analysis as facts
 from ansor_mini.gpu_steps import Bind
 from ansor_mini.holes import TILE, HoleSpec
-from ansor_mini.rule_types import APPLY, SKIP, Context, Next, Rule, Verdict, stage_at
+from ansor_mini.rule_types import APPLY, APPLY_AND_SKIP_REST, SKIP, Context, Next, Rule, Verdict, stage_at
 from ansor_mini.schedule import REDUCE, SPATIAL, At, SplitRelation, Stage, State
 from ansor_mini.sketch import Derivation
 from ansor_mini.steps import ComputeAt, FollowSplit, Fuse, Hole, Reorder, Split, Step
@@ -52,10 +52,17 @@ def _condition(context: Context, derivation: Derivation, index: int) -> Verdict:
     op = stage.tensor
     if stage.name in derivation.caches or not op.reduce_axes or not stage.is_untouched:
         return SKIP
+    if is_factored(derivation.state, stage.name):
+        return APPLY_AND_SKIP_REST  # partial results are there to keep all threads busy
     spatial, reduce = op.size, math.prod(axis.extent for axis in op.reduce_axes)
     if facts.needs_multi_level_tiling(derivation.state.dag, stage.name):
         return APPLY if spatial <= gpu.threads_per_block and spatial < reduce else SKIP
     return APPLY if reduce > gpu.warp else SKIP
+
+
+def is_factored(state: State, name: str) -> bool:
+    """Whether a stage computes partial results of a reduction, or adds them up."""
+    return name.endswith(".rf") or f"{name}.rf" in state.dag.tensors
 
 
 def _apply(context: Context, derivation: Derivation, index: int) -> Next:
@@ -86,8 +93,8 @@ def _apply(context: Context, derivation: Derivation, index: int) -> Next:
 
 def _target(state: State, stage: Stage) -> Stage | None:
     """The one root stage in whose loops all readers are, unless that is tiled itself."""
-    if state.dag.is_output(stage.name):
-        return None
+    if state.dag.is_output(stage.name) or stage.name.endswith(".rf"):
+        return None  # partial results are what blocks are for
     roots = {_root(state, reader) for reader in state.readers(stage.name)}
     if len(roots) != 1:
         return None

@@ -9,6 +9,7 @@ inputs are no stages, so a copy in shared memory is added where its reader is ti
 from __future__ import annotations
 
 from ansor_mini import sketch_hints as hints
+from ansor_mini.gpu_rules.block_reduction import REDUCTION_OVER_BLOCKS
 from ansor_mini.gpu_rules.cross_thread import CROSS_THREAD_REDUCTION
 from ansor_mini.gpu_rules.tiling import (
     ADD_CACHE_STAGE,
@@ -102,9 +103,20 @@ GPU_RULES = (
     SKIP_STAGE,
 )
 
-# Beyond the paper: operands that lie along the reduction are also copied so that a thread reads whole vectors of them.
-EXTENDED_GPU_RULES = tuple(
-    rule for known in GPU_RULES for rule in ((CACHE_READ_TURNED, known) if known is CACHE_READ_SHARED else (known,))
+# Beyond the paper: operands that lie along the reduction are also copied so that a thread reads whole vectors of them,
+# and blocks share long reductions.
+EXTENDED_GPU_RULES = (
+    SPECIAL_COMPUTE_LOCATION,
+    ALWAYS_INLINE,
+    SIMPLIFY_CONSTANTS,
+    REDUCTION_OVER_BLOCKS,
+    CROSS_THREAD_REDUCTION,
+    ADD_CACHE_STAGE,
+    CACHE_READ_TURNED,
+    CACHE_READ_SHARED,
+    TILE_AND_FUSE,
+    MULTI_LEVEL_TILING,
+    SKIP_STAGE,
 )
 
 GPU_RULE_SETS = {"published": GPU_RULES, "extended": EXTENDED_GPU_RULES}

@@ -170,3 +170,15 @@ def test_steps_read_back_and_refuse_what_is_not_there() -> None:
     ):
         with pytest.raises(ScheduleError, match=reason):
             replay(dag, [step])
+
+
+def test_a_long_reduction_is_shared_by_blocks_and_then_by_threads() -> None:
+    dag = parse_workload("NRM:128,128")
+    assert len(derive(dag, GPU_RULES, H100)) == 2
+    shared = [s for s in derive(dag, EXTENDED_GPU_RULES, H100) if "reduction-over-blocks" in s.rules]
+    assert len(shared) == 1
+    nest = sample(shared[0], np.random.default_rng(0), H100).lower()
+    blocks = extents(nest, BLOCK)
+    assert len(blocks) == 1 and blocks[0] >= 64 and len(extents(nest, THREAD)) == 2
+    x = np.random.default_rng(1).integers(-2, 3, size=(1, 128, 128)).astype("float32")
+    np.testing.assert_allclose(interpret(nest, x)[0], np.sqrt((x**2).sum(axis=(1, 2))))
