@@ -25,6 +25,7 @@ from runtime.loop_nest import BLOCK, For, LoopNest, Stmt
 from runtime.names import Names
 from runtime.passes.gpu_barriers import place_barriers
 from runtime.passes.gpu_kernels import KernelError, split_kernels
+from runtime.passes.gpu_prefetch import load_ahead
 from runtime.passes.gpu_reductions import WARP, reduce_across_threads, reduces_across_threads
 from runtime.passes.gpu_simplify import simplify_nest
 from runtime.passes.gpu_threads import ThreadError, block_size, share_buffers, spread
@@ -74,11 +75,12 @@ class Kernel:
     body: Stmt
 
 
-def emit_cuda(nest: LoopNest, *, tensor_cores: str = "mma") -> CudaModule:
+def emit_cuda(nest: LoopNest, *, tensor_cores: str = "mma", prefetch: bool = False) -> CudaModule:
     """The CUDA text of a nest.
 
     tensor_cores: how tensor loops are printed, "mma" (mma.sync and ldmatrix), "mma-ahead" (with fragments loaded ahead)
-    or "wmma" (the interface of <mma.h>).
+    or "wmma" (the interface of <mma.h>). prefetch: whether threads load the next tiles into registers while they work
+    on the present ones (`gpu_prefetch`).
 
     Raises: EmitError: the nest cannot run on a GPU as it is written, with the reason.
 
@@ -96,7 +98,7 @@ def emit_cuda(nest: LoopNest, *, tensor_cores: str = "mma") -> CudaModule:
     (Launch(kernel='f', grid=2, block=32, arguments=('A', 'C'), shared_bytes=0),)
     """
     try:
-        kernels, workspace = prepare_kernels(nest)
+        kernels, workspace = prepare_kernels(nest, prefetch=prefetch)
     except (KernelError, ThreadError) as error:
         raise EmitError(f"{nest.name}: {error}") from None
     buffers = {buffer.name: buffer for buffer in (*nest.inputs, *nest.outputs, *workspace)}
@@ -116,7 +118,7 @@ def _includes(text: str) -> str:
     return "#include <cuda_fp16.h>\n" if re.search(r"\bhalf\b|__float2half|to_bfloat16|mma_|cp_async", text) else ""
 
 
-def prepare_kernels(nest: LoopNest) -> tuple[list[Kernel], tuple[Buffer, ...]]:
+def prepare_kernels(nest: LoopNest, *, prefetch: bool = False) -> tuple[list[Kernel], tuple[Buffer, ...]]:
     """The kernels of a nest as phases, and its workspace."""
     roots = split_kernels(nest)
     names = Names.of(nest)
@@ -124,11 +126,11 @@ def prepare_kernels(nest: LoopNest) -> tuple[list[Kernel], tuple[Buffer, ...]]:
     kernels = []
     for number, root in enumerate(roots.stmts):
         name = nest.name if len(roots.stmts) == 1 else f"{nest.name}_{number}"
-        kernels.append(_prepare(name, root, block, thread, names))
+        kernels.append(_prepare(name, root, block, thread, names, prefetch))
     return kernels, tuple(roots.workspace)
 
 
-def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names) -> Kernel:
+def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names, prefetch: bool) -> Kernel:
     if has_tensor_loops(root):
         return Kernel(name, None, 0, thread, 0, root)
     root = expand_vthreads(simplify_nest(LoopNest(name, (), (), root)), names).body
@@ -142,8 +144,10 @@ def _prepare(name: str, root: Stmt, block: Var, thread: Var, names: Names) -> Ke
         body = reduce_across_threads(body, threads, names)
     if threads > THREADS_LIMIT:
         raise EmitError(f"{name}: a block has {threads} threads, more than {THREADS_LIMIT}")
-    phases = tiles_in_registers(spread(share_buffers(body), threads, thread), names)
-    return Kernel(name, variable, grid, thread, threads, place_barriers(phases))
+    phases = spread(share_buffers(body), threads, thread)
+    if prefetch:
+        phases = load_ahead(phases, names)
+    return Kernel(name, variable, grid, thread, threads, place_barriers(tiles_in_registers(phases, names)))
 
 
 def _print(kernel: Kernel, buffers: dict[str, Buffer], tensor_cores: str) -> tuple[str, Launch]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, note, settings
+from hypothesis import strategies as st
 
 from runtime.emit_cuda import CudaModule, EmitError, emit_cuda
 from runtime.loop_nest import LoopNest
@@ -77,11 +78,11 @@ def whole_numbers(nest: LoopNest, seed: int = 0) -> list[np.ndarray]:
 @pytest.mark.cc
 @pytest.mark.slow
 @settings(max_examples=12)
-@given(gpu_nests.CASES)
-def test_emitted_text_computes_what_the_nest_does(case: gpu_nests.Case) -> None:
+@given(gpu_nests.CASES, st.booleans())
+def test_emitted_text_computes_what_the_nest_does(case: gpu_nests.Case, prefetch: bool) -> None:
     verify(case.nest)
     note(str(case.nest))
-    module = emit_cuda(case.nest)
+    module = emit_cuda(case.nest, prefetch=prefetch)
     note(module.text)
     inputs = whole_numbers(case.nest)
     outputs, reports = run(module, *inputs)
@@ -90,9 +91,9 @@ def test_emitted_text_computes_what_the_nest_does(case: gpu_nests.Case) -> None:
 
 
 @pytest.mark.cc
-@pytest.mark.parametrize("name", CASES)
-def test_every_barrier_is_needed_and_none_is_missing(name: str) -> None:
-    module, inputs = emit_cuda(CASES[name]), whole_numbers(CASES[name])
+@pytest.mark.parametrize(("name", "prefetch"), [*((name, False) for name in CASES), ("product", True)])
+def test_every_barrier_is_needed_and_none_is_missing(name: str, prefetch: bool) -> None:
+    module, inputs = emit_cuda(CASES[name], prefetch=prefetch), whole_numbers(CASES[name])
     outputs, reports = run(module, *inputs)
     assert not reports
     np.testing.assert_allclose(outputs[0], EXPECTED[name](*inputs), rtol=1e-5)
@@ -109,6 +110,13 @@ def test_operands_of_a_tile_are_loaded_as_vectors() -> None:
     inner = text[text.index("As_r[") : text.index("acc[", text.index("As_r["))]
     assert inner.count("*(const float4*)&As[") == 1 and inner.count("*(const float4*)&Bs[") == 1
     assert "*(float4*)&C[" in text
+
+
+def test_the_next_tiles_are_loaded_before_the_present_ones_are_used() -> None:
+    text = emit_cuda(TILED, prefetch=True).text
+    body = text[text.index("for (int k0") :]
+    assert body.index("As_next[0] = ") < body.index("acc[")
+    assert text.count("__syncthreads();") == emit_cuda(TILED).text.count("__syncthreads();")
 
 
 def test_reductions_across_threads_shuffle() -> None:
