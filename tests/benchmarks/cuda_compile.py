@@ -20,7 +20,7 @@ import numpy as np
 
 from ansor_mini.ablations import Search
 from ansor_mini.schedule import ScheduleError
-from ansor_mini.sketch import derive
+from ansor_mini.sketch import Program, derive
 from ansor_mini.target import GPU_STRUCTURE, target_of
 from ansor_mini.workloads import PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS
 from runtime.compile_c import CompileError
@@ -35,6 +35,7 @@ ARCHITECTURES = ("sm_80", "sm_90")
 GPU = gpu("h100")
 PER_WORKLOAD, QUICK_PER_FAMILY, PER_FILE = 5, 2, 8
 SEED = 0
+ATTEMPTS = 5  # of some computations few random programs fit a GPU
 TIMEOUT = 300.0  # a program with a thousand unrolled statements takes long
 
 
@@ -75,14 +76,19 @@ def _of_workload(family: str, shape: Sequence[int], count: int, first: int) -> l
     search = Search(derive(dag, rules, GPU, structure=GPU_STRUCTURE), target_of(GPU).model(rng), rng, GPU)
     name = f"{family}:{','.join(map(str, shape))}"
     found: dict[str, Compiled] = {}
-    for program in search.random_programs(4 * count):
-        try:
-            text = emit_cuda(program.lower(f"{family}_{first + len(found)}")).text
-        except (ScheduleError, EmitError):
-            continue
-        found.setdefault(text, Compiled(name, text))
+    seen: set[Program] = set()
+    for _ in range(ATTEMPTS):
         if len(found) == count:
             break
+        for program in search.random_programs(4 * count):
+            if program in seen or len(found) == count:
+                continue
+            seen.add(program)
+            try:
+                text = emit_cuda(program.lower(f"{family}_{first + len(found)}")).text
+            except (ScheduleError, EmitError):
+                continue
+            found.setdefault(text, Compiled(name, text))
     return list(found.values())
 
 
