@@ -248,3 +248,42 @@ def test_a_module_of_two_launches_gives_its_outputs():
     assert [report.kind for report in run_on_cpu(module, {"a": given})[1]] == ["uninitialised-global"]
     with pytest.raises(ValueError, match="inputs must be the arrays a"):
         run_on_cpu(module, [])
+
+
+def test_the_host_part_of_a_file_is_built_and_does_not_run():
+    text = """#include <cuda_runtime.h>
+template <int n> __global__ void fill(float* y, int value) { y[n * blockIdx.x + threadIdx.x] = value; }
+int main() {
+    float* y;
+    if (cudaMalloc(&y, 64 * sizeof(float)) != cudaSuccess) return 1;
+    fill<32><<<2,
+               32>>>(y, 3);
+    return cudaDeviceSynchronize();
+}"""
+    y = np.zeros(40, np.float32)
+    (report,) = compile_on_cpu(text, instances=("fill<32>",)).launch("fill<32>", 2, 32, [y, 3])
+    assert report.line == 2 and "`y[40]` of 40" in report.message and (y == 3).all()
+
+
+FLAG = """
+__global__ void hand_over(float* x, int* flag, float* y) {
+    if (blockIdx.x == 0) { x[0] = 1; BEFORE atomicExch(flag, 1); AFTER }
+    else if (atomicAdd(OTHER, 0) == 1) y[0] = x[0];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word", "races"),
+    [
+        ("__threadfence();", "", "flag", False),
+        ("", "", "flag", True),
+        ("__threadfence();", "x[0] = 2;", "flag", True),
+        ("__threadfence();", "", "flag + 1", True),
+        ("__threadfence_block();", "", "flag", True),
+    ],
+)
+def test_a_fence_and_a_flag_hand_values_to_another_block(before, after, word, races):
+    text = FLAG.replace("BEFORE", before).replace("AFTER", after).replace("OTHER", word)
+    x, flag, y = np.zeros(1, np.float32), np.array([0, 1], np.int32), np.zeros(1, np.float32)
+    reports = compile_on_cpu(text).launch("hand_over", 2, 1, [x, flag, y])
+    assert [report.kind for report in reports] == ["global-race"] * races
