@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,11 @@ def _of_workload(family: str, shape: Sequence[int], count: int, first: int) -> l
                 continue
             seen.add(program)
             try:
-                text = emit_cuda(program.lower(f"{family}_{first + len(found)}")).text
+                nest = program.lower()
+                text = emit_cuda(replace(nest, name=f"{family}_{first + len(found)}")).text
             except (ScheduleError, EmitError):
                 continue
-            found.setdefault(text, Compiled(name, text))
+            found.setdefault(str(nest), Compiled(name, text))
     return list(found.values())
 
 
