@@ -89,14 +89,20 @@ def tune(
 
 def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:
     """The best recorded program of each kernel for so many threads, whichever machine it was found on."""
+    dags = {part.key: declare(part.fragment) for part in parts if part.kind == "compute"}
+    found = recorded_best(parts, path, threads)
+    return {key: program_of(record, dags[key]).lower() for key, record in found.items()}
+
+
+def recorded_best(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, Record]:
+    """The fastest record of each kernel that has one for so many threads, by the subgraph's key."""
     best: dict[str, Record] = {}
     for record in read_records(path):
         known = best.get(record.task)
         if record.threads == threads and record.cost < (known.cost if known else math.inf):
             best[record.task] = record
-    dags = {part.key: declare(part.fragment) for part in parts if part.kind == "compute"}
-    found = {key: best.get(dag.key()) for key, dag in dags.items()}
-    return {key: program_of(record, dags[key]).lower() for key, record in found.items() if record is not None}
+    keys = {part.key: declare(part.fragment).key() for part in parts if part.kind == "compute"}
+    return {key: best[task] for key, task in keys.items() if task in best}
 
 
 def _line(key: str, task: NetworkTask) -> TunedTask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.partition import partition
+from ansor_mini.winograd_graph import gainers, has_winograd, with_winograd
 from runtime.graph import Graph
 from runtime.layout import to_channels_last
 from taso_mini.ansor_backend import FUSED_SHARES
@@ -28,7 +29,6 @@ from taso_mini.models import MODELS, NETWORKS
 from tests.benchmarks.command import RESULTS
 
 RECORDS = RESULTS / "networks-records.jsonl.gz"
-RUNS = RESULTS / "networks-runs.json"
 
 _SHIPPED = "bvlc_alexnet densenet121 inception_v1 inception_v2 resnet50 shufflenet squeezenet vgg19 zfnet512"
 LIGHT = tuple(f"light_{name}" for name in _SHIPPED.split())
@@ -37,6 +37,7 @@ ALL = (*NETWORKS, *LIGHT, NSFW)
 GROUPS = {"papers": NETWORKS, "light": (*LIGHT, NSFW), "all": ALL}
 
 AS_GIVEN, SUBSTITUTED, LAID_OUT = "as given", "substituted", "laid out"
+WINOGRAD, TILE = "winograd", 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,3 +126,16 @@ def forms(graph: Graph) -> dict[str, Graph]:
             found[name] = form
             known.append(kernels)
     return found
+
+
+def everywhere(found: Mapping[str, Graph]) -> Graph | None:
+    """The last form with Winograd's definition of every convolution that has one; None when none has."""
+    form = list(found.values())[-1]
+    return with_winograd(form, TILE) if any(has_winograd(form, node) for node in form.nodes) else None
+
+
+def by_layer(found: Mapping[str, Graph], seconds: Mapping[str, float]) -> dict[str, Graph]:
+    """The last form with Winograd's definition where it gains, by the seconds of kernels; nothing where none gains."""
+    form = list(found.values())[-1]
+    faster = gainers(form, seconds, TILE)
+    return {WINOGRAD: with_winograd(form, TILE, lambda node: node.outputs[0] in faster)} if faster else {}

@@ -34,15 +34,28 @@ from runtime import executor
 from runtime.command_line import Parser
 from runtime.graph import Graph
 from taso_mini.compile_model import relative_error
-from taso_mini.kernel_tuning import recorded_nests
+from taso_mini.kernel_tuning import recorded_best, recorded_nests
 from taso_mini.load_model import sample_inputs
 from taso_mini.models import NETWORKS
 from tests.benchmarks.command import main
-from tests.benchmarks.network_cases import ALL, AS_GIVEN, RECORDS, RUNS, Model, available, chosen, forms, opened
+from tests.benchmarks.network_cases import (
+    ALL,
+    AS_GIVEN,
+    RECORDS,
+    WINOGRAD,
+    Model,
+    available,
+    by_layer,
+    chosen,
+    everywhere,
+    forms,
+    opened,
+)
+from tests.benchmarks.network_runs import RUNS, Run, read_runs
 from tests.benchmarks.network_worker import numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
 from tests.benchmarks.operators import SETTLE, Worker
-from tests.benchmarks.record_networks import Run, nests_of, read_runs
+from tests.benchmarks.record_networks import nests_of
 
 THREADS = (1, 2)
 QUICK = ("squeezenet", "dcgan", "nasrnn")
@@ -66,11 +79,16 @@ class Built:
     seconds: float
 
 
-def compile_recorded(graph: Graph, threads: int, run: Run | None, folder: Path) -> Built:
-    """Compile a network with the best recorded kernels, in the form that was faster, into a folder."""
+def compile_recorded(graph: Graph, threads: int, run: Run | None, folder: Path, winograd: bool = False) -> Built:
+    """Compile a network with the best recorded kernels, in the form that was fastest, into a folder."""
     started = time.perf_counter()
-    name = run.form if run is not None else AS_GIVEN
+    name = run.fastest(winograd) if run is not None else AS_GIVEN
     found = forms(graph)
+    extra = everywhere(found) if name == WINOGRAD else None
+    if extra is not None:
+        every = [*partition(list(found.values())[-1]), *partition(extra)]
+        seconds = {key: record.cost for key, record in recorded_best(every, RECORDS, threads).items()}
+        found |= by_layer(found, seconds)
     form = found.get(name, found[AS_GIVEN])
     parts = partition(form)
     known = recorded_nests(parts, RECORDS, threads) if RECORDS.exists() else {}
@@ -169,12 +187,14 @@ def print_row(name: str, row: Mapping[str, Any]) -> None:
     )
 
 
-def one_network(name: str, threads: int, quick: bool, runs: Mapping[tuple[str, int], Run]) -> dict[str, Any]:
+def one_network(
+    name: str, threads: int, quick: bool, runs: Mapping[tuple[str, int], Run], winograd: bool
+) -> dict[str, Any]:
     """Compile a network and compare it."""
     run = runs.get((name, threads))
     with opened(name) as model, tempfile.TemporaryDirectory(prefix="mini-compilers-networks-") as scratch:
         folder = Path(scratch)
-        built = compile_recorded(model.graph, threads, run, folder / "ours")
+        built = compile_recorded(model.graph, threads, run, folder / "ours", winograd)
         seconds, error = compare(model, folder, threads, quick)
         return row_of(seconds, error, built, run, tuned_trials(model.graph, threads))
 
@@ -190,7 +210,7 @@ def networks(quick: bool, options: argparse.Namespace) -> dict[str, Any]:
             if not available(name):
                 print(f"{name:20} the package that it comes from is not installed")
                 continue
-            row = rows.setdefault(name, {})[f"{threads}t"] = one_network(name, threads, quick, runs)
+            row = rows.setdefault(name, {})[f"{threads}t"] = one_network(name, threads, quick, runs, options.winograd)
             print_row(name, row)
         for group, members in (("", NETWORKS), ("light_", [name for name in ALL if name not in NETWORKS])):
             ratios = [rows[name][f"{threads}t"]["ratio"] for name in members if name in rows]
@@ -206,6 +226,7 @@ def add_arguments(parser: Parser) -> None:
     names = f"papers, light, all, or some of {', '.join(ALL)}"
     parser.add_argument("--networks", nargs="+", metavar="NAME", help=f"{names} (default: all)")
     parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS), help="numbers of threads")
+    parser.add_argument("--winograd", action="store_true", help="allow Winograd's convolutions, which round otherwise")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ skips networks that are done. The records go to `results/networks-records.jsonl.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,55 +39,21 @@ from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
 from runtime.timing import interleaved
 from taso_mini.load_model import sample_inputs
-from tests.benchmarks.network_cases import ALL, AS_GIVEN, RECORDS, RUNS, available, chosen, forms, graph_of
+from tests.benchmarks.network_cases import (
+    ALL,
+    RECORDS,
+    available,
+    by_layer,
+    chosen,
+    everywhere,
+    forms,
+    graph_of,
+)
+from tests.benchmarks.network_runs import DONE_WHEN, RUNS, Run, read_runs, write_runs
 
 TRIALS_PER_TASK = 60
 SEEDS = 4  # programs of fewer threads that are measured first with more
 SAVE_SECONDS = 20.0  # between two notes of how long a run has taken
-DONE_WHEN = ("trials", "patience", "exhausted")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the tuning of one network for one number of threads took, all sittings together.
-
-    form: the faster form of the network. latencies: of each form, in seconds. stopped: why tuning ended, "" before.
-    """
-
-    network: str
-    threads: int
-    trials_per_task: int
-    tasks: int = 0
-    trials: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-    form: str = AS_GIVEN
-    latencies: Mapping[str, float] | None = None
-
-    def __str__(self) -> str:
-        times = "".join(f", {form} {1e3 * seconds:.3f} ms" for form, seconds in (self.latencies or {}).items())
-        work = f"{self.tasks} tasks, {self.trials} trials, {self.seconds:.0f} s, ended by {self.stopped or 'force'}"
-        return f"{self.network} {self.threads}t: {work}{times}"
-
-    def done(self, trials_per_task: int) -> bool:
-        """Whether the network was tuned with so many trials for each task, or for as long as that promised more."""
-        return self.stopped in DONE_WHEN and self.trials_per_task >= trials_per_task
-
-
-def read_runs(path: Path = RUNS) -> dict[tuple[str, int], Run]:
-    """The runs of a file by network and threads; none when there is no file."""
-    if not path.exists():
-        return {}
-    runs = [Run(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))]
-    return {(run.network, run.threads): run for run in runs}
-
-
-def write_runs(runs: Iterable[Run], path: Path = RUNS) -> None:
-    """Write the file anew; it appears when it is complete."""
-    lines = ",\n ".join(json.dumps(asdict(run)) for run in runs)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(f"[{lines}]\n", encoding="utf-8")
-    partial.replace(path)
 
 
 class Recorder:
@@ -124,17 +89,21 @@ class Recorder:
         self.runs[run.network, run.threads] = run
         write_runs(self.runs.values(), self.runs_file)
 
-    def record(self, network: str, threads: int, trials_per_task: int, deadline: float) -> Run:
+    def record(
+        self, network: str, threads: int, trials_per_task: int, deadline: float, *, winograd: bool = False
+    ) -> Run:
         """Tune a network until its trials are used up or it is too late; then compare its forms.
 
-        deadline: in seconds of the monotonic clock.
+        deadline: in seconds of the monotonic clock. winograd: tune Winograd's definition of convolutions too.
         Raises: KeyboardInterrupt: the user stopped it; what was measured is kept.
         """
         started = time.monotonic()
         run = self.runs.get((network, threads), Run(network, threads, trials_per_task))
-        run = replace(run, trials_per_task=trials_per_task, stopped="")
+        run = replace(run, trials_per_task=trials_per_task, winograd=run.winograd or winograd, stopped="")
         found, earlier = forms(graph_of(network)), self.earlier()
-        (parts, weights), *others = [(partition(form), form.weights) for form in found.values()]
+        extra = everywhere(found) if run.winograd else None
+        tuned = [*found.values(), *([extra] if extra is not None else [])]
+        (parts, weights), *others = [(partition(form), form.weights) for form in tuned]
         with RecordFile(self.store) as sink:
             watch = _Watch(self, run, started)
             tuner = NetworkTuner(
@@ -160,8 +129,10 @@ class Recorder:
                 nests = tuner.nests()
             run = watch.state(stopped)
             if run.trials and stopped != "interrupted":
+                seconds = {key: task.tuner.best_seconds for key, task in tuner.tasks.items()}
+                found |= by_layer(found, seconds) if extra is not None else {}
                 latencies = race(found, nests, self.machine, threads)
-                run = replace(watch.state(stopped), latencies=latencies, form=min(latencies, key=latencies.__getitem__))
+                run = replace(watch.state(stopped), latencies=latencies)
         self.note(run)
         if stopped == "interrupted":
             raise KeyboardInterrupt
@@ -239,26 +210,30 @@ def race(found: Mapping[str, Graph], known: Mapping[str, LoopNest], machine: Mac
 
 
 def record_all(
-    recorder: Recorder, networks: Sequence[str], threads: Sequence[int], trials_per_task: int, budget_seconds: float
+    recorder: Recorder,
+    networks: Sequence[str],
+    threads: Sequence[int],
+    trials_per_task: int,
+    budget_seconds: float,
+    *,
+    winograd: bool = False,
 ) -> None:
     """Record what is not done, one number of threads after the other, until the seconds are used up.
 
     What is left of the seconds is shared out evenly among the networks that are left.
     """
     deadline = time.monotonic() + budget_seconds
-    left = [
-        (network, count)
-        for count in threads
-        for network in networks
-        if (network, count) not in recorder.runs or not recorder.runs[network, count].done(trials_per_task)
-    ]
+    every = [(network, count) for count in threads for network in networks]
+    runs = recorder.runs
+    left = [job for job in every if job not in runs or not runs[job].done(trials_per_task, winograd)]
     while left and (now := time.monotonic()) < deadline:
         share = (deadline - now) / len(left)
         network, count = left.pop(0)
         if not available(network):
             print(f"{network}: the package that it comes from is not installed", file=sys.stderr)
             continue
-        print(recorder.record(network, count, trials_per_task, now + share), file=sys.stderr, flush=True)
+        run = recorder.record(network, count, trials_per_task, now + share, winograd=winograd)
+        print(run, file=sys.stderr, flush=True)
         recorder.publish()
 
 
@@ -277,6 +252,9 @@ def main() -> int:
         "--trials-per-task", type=int, default=TRIALS_PER_TASK, help="on average over a network's tasks"
     )
     parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument(
+        "--winograd", action="store_true", help="tune Winograd's convolutions too, which round otherwise"
+    )
     parser.add_argument("--store", type=Path, default=None, help="working file (default: in the cache directory)")
     options = parser.parse_args()
 
@@ -286,7 +264,14 @@ def main() -> int:
         recorder = Recorder(options.store or cache_directory() / "networks-records.jsonl")
         networks = chosen(options.networks)
         try:
-            record_all(recorder, networks, options.threads, options.trials_per_task, options.budget_seconds)
+            record_all(
+                recorder,
+                networks,
+                options.threads,
+                options.trials_per_task,
+                options.budget_seconds,
+                winograd=options.winograd,
+            )
         finally:
             recorder.publish()
         return DONE

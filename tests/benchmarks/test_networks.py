@@ -14,10 +14,11 @@ from ansor_mini.records import read_records
 from runtime.graph import Graph, GraphBuilder
 from taso_mini.models import MODELS
 from tests.benchmarks import networks
-from tests.benchmarks.network_cases import AS_GIVEN, SUBSTITUTED, chosen, forms, graph_of
+from tests.benchmarks.network_cases import AS_GIVEN, SUBSTITUTED, WINOGRAD, chosen, forms, graph_of
+from tests.benchmarks.network_runs import Run, read_runs
 from tests.benchmarks.network_worker import numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
-from tests.benchmarks.record_networks import Recorder, Run, read_runs, record_all
+from tests.benchmarks.record_networks import Recorder, record_all
 from tests.strategies.graphs import ALL, feeds, graphs
 
 SMALL = {"cell": partial(MODELS["nasrnn"], hidden=128, steps=2), "twin": partial(MODELS["nasrnn"], hidden=128, steps=3)}
@@ -50,7 +51,8 @@ def test_recording_is_shared_and_taken_up_again(small, tmp_path, capsys):
     record_all(first, ["cell"], [1], 2, math.inf)
     (run,) = first.runs.values()
     assert run.stopped == "trials" and run.trials == 2 * run.tasks
-    assert set(run.latencies) == {AS_GIVEN, SUBSTITUTED} and run.latencies[run.form] == min(run.latencies.values())
+    assert set(run.latencies) == {AS_GIVEN, SUBSTITUTED}
+    assert run.latencies[run.fastest()] == min(run.latencies.values())
     written = (tmp_path / "store.jsonl").read_bytes()
 
     again = recorder(tmp_path)
@@ -96,6 +98,33 @@ def test_a_run_is_done_with_enough_trials_only():
     run = Run("cell", 1, 20, stopped="trials")
     assert run.done(20) and run.done(10) and not run.done(30)
     assert not Run("cell", 1, 20, stopped="budget").done(20)
+
+
+def test_winograds_definition_counts_only_if_it_is_asked_for():
+    run = Run("cell", 1, 20, stopped="trials", latencies={AS_GIVEN: 2.0, SUBSTITUTED: 1.5, WINOGRAD: 1.0})
+    assert run.fastest() == SUBSTITUTED and run.fastest(winograd=True) == WINOGRAD
+    assert run.done(20) and not run.done(20, winograd=True)
+    assert Run("cell", 1, 20).fastest() == AS_GIVEN
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+def test_winograds_definition_is_tuned_and_compiled(monkeypatch, tmp_path):
+    """Whichever definition is faster: of the three kernels that it takes, all are recorded, and the choice is kept."""
+    build, rng = GraphBuilder("conv"), np.random.default_rng(0)
+    w = build.weight("w", rng.standard_normal((16, 8, 3, 3), dtype=np.float32))
+    graph = build.finish(build.add("conv", build.input("x", (1, 8, 6, 6)), w, padding=(1, 1, 1, 1)))
+    monkeypatch.setitem(MODELS, "conv", lambda rng: graph)
+    one = recorder(tmp_path)
+    run = one.record("conv", 1, 2, math.inf, winograd=True)
+    one.publish()
+    assert run.tasks == 6, "two transposes, the convolution, and three kernels for it"
+    monkeypatch.setattr(networks, "RECORDS", one.records)
+    for latencies in ({AS_GIVEN: 1.0}, {WINOGRAD: 1.0}):
+        built = networks.compile_recorded(
+            graph, 1, Run("conv", 1, 2, latencies=latencies), tmp_path / next(iter(latencies)), winograd=True
+        )
+        assert built.untuned == 0
 
 
 def test_groups_stand_for_their_networks():
