@@ -23,6 +23,7 @@ import numpy as np
 from runtime.c_text.expressions import C_TYPES, c_name
 from runtime.expr import Buffer
 from runtime.loop_nest import LoopNest
+from runtime.narrow_floats import storage
 
 # No -ffast-math: infinities start max reductions, and on a link line it would flush denormals in the whole process.
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
@@ -178,10 +179,11 @@ _keep_open: list[object] = []
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An uninitialised array that starts on a cache line."""
-    count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    stored = storage(dtype)
+    count = int(np.prod(shape, dtype=np.int64)) * stored.itemsize
     raw = np.empty(count + ALIGNMENT, dtype=np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + count].view(dtype).reshape(shape)
+    return raw[start : start + count].view(stored).reshape(shape)
 
 
 class Kernel:
@@ -223,7 +225,7 @@ class Kernel:
 def _check(buffer: Buffer, array: np.ndarray, written: bool) -> None:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"`{buffer.name}` must be a NumPy array, got {type(array).__name__}")
-    if array.dtype != np.dtype(buffer.dtype):
+    if array.dtype != storage(buffer.dtype):
         raise TypeError(f"`{buffer.name}` must be {buffer.dtype}, got {array.dtype}")
     if array.shape != buffer.shape:
         raise ValueError(f"`{buffer.name}` must have shape {buffer.shape}, got {array.shape}")

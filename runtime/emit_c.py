@@ -15,7 +15,9 @@ from collections.abc import Sequence
 
 from runtime.c_text.prelude import prelude
 from runtime.c_text.statements import WORKSPACE_ALIGNMENT, EmitError, KernelText
-from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt
+from runtime.expr import NARROW_FLOATS, Binary, Call
+from runtime.expr_tree import walk
+from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, expressions, walk_stmts
 from runtime.passes.borders import split_borders
 from runtime.passes.bounded_unrolling import bound_unrolling
 from runtime.passes.constant_tables import fold_tables
@@ -80,8 +82,18 @@ def emit_kernel(nest: LoopNest, *, threads: int = 1, vector_bytes: int | None = 
     """The C functions of a nest, without the prelude: `void NAME(inputs..., outputs..., void *restrict workspace)`.
 
     Args: threads: how many run a parallel loop; 1 emits no OpenMP.  vector_bytes: by default the machine's.
-    Raises: EmitError: local buffers do not fit a thread's stack.
+    Raises: EmitError: local buffers do not fit a thread's stack, or a program computes in floats of 16 bits.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
+    if any(buffer.dtype in NARROW_FLOATS for buffer in (*nest.inputs, *nest.outputs)):
+        _check_narrow(nest)
     return KernelText(prepare(nest, vector_bytes=vector_bytes), threads).text()
+
+
+def _check_narrow(nest: LoopNest) -> None:
+    tops = (top for stmt in walk_stmts(nest.body) for top in expressions(stmt))
+    for node in (node for top in tops for node in walk(top)):
+        operand = node.a if isinstance(node, Binary) else node.args[0] if isinstance(node, Call) else None
+        if operand is not None and operand.dtype in NARROW_FLOATS:
+            raise EmitError(f"{nest.name}: `{node}` computes in {operand.dtype}; cast its operands to float32")

@@ -7,14 +7,18 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from runtime.expr import COMPARISONS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
+import numpy as np
+
+from runtime.expr import COMPARISONS, NARROW_FLOATS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
 from runtime.expr_tree import free_variables, loads, substitute
 from runtime.indices.index_forms import divide, flat_index, fold, interval, step
 from runtime.loop_nest import For
+from runtime.narrow_floats import pack
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t", "bool": "_Bool"}
-C_TYPES |= {"float16": "_Float16", "bfloat16": "uint16_t"}
-SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "b8", "float16": "f16", "bfloat16": "bf16"}
+C_TYPES |= {"float16": "uint16_t", "bfloat16": "uint16_t"}  # moved as bits; casts are functions
+SHORT = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "b8"}
+SHORT |= {"float16": "f16", "bfloat16": "b16"}
 _PRECEDENCE = {"or": 1, "and": 2, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6} | dict.fromkeys(COMPARISONS, 4)
 _C_OPERATOR = {"and": "&&", "or": "||", "//": "/"}
 _LIBM = {"exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow"}
@@ -40,6 +44,8 @@ def literal(value: float, dtype: str) -> str:
     """A constant as C text."""
     if dtype == "bool":
         return "1" if value else "0"
+    if dtype in NARROW_FLOATS:
+        return str(int(pack(np.float32(value), dtype).view(np.uint16)))
     if dtype.startswith("int"):
         if dtype == "int64":
             return f"{int(value)}ll"
@@ -82,12 +88,21 @@ class ScalarText:
         if isinstance(expr, Load):
             return self.element(expr.buffer, expr.indices)
         if isinstance(expr, Cast):
-            return f"(({C_TYPES[expr.dtype]}){self.text(expr.value, 8)})"
+            return self.cast(expr)
         if isinstance(expr, Select):
             return f"({self.text(expr.condition, 1)} ? {self.text(expr.then, 1)} : {self.text(expr.otherwise, 1)})"
         if isinstance(expr, Call):
             return self.call(expr)
         raise TypeError(f"not an expression: {expr!r}")
+
+    def cast(self, expr: Cast) -> str:
+        """A conversion; one from or to a float of 16 bits goes through float32."""
+        value, old = self.text(expr.value, 8), expr.value.dtype
+        if old in NARROW_FLOATS:
+            value = f"widen_{SHORT[old]}({self.text(expr.value)})"
+        if expr.dtype in NARROW_FLOATS:
+            return f"narrow_{SHORT[expr.dtype]}({value})"
+        return value if old in NARROW_FLOATS and expr.dtype == "float32" else f"(({C_TYPES[expr.dtype]}){value})"
 
     def element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """One element of a buffer as an lvalue."""
@@ -190,7 +205,8 @@ class VectorText:
         if isinstance(expr, Call):
             args = ", ".join(self.value(arg) for arg in expr.args)
             return f"{expr.name}_{self.vector_type(expr.dtype)}({args})"
-        if isinstance(expr, Cast) and "bool" not in (expr.dtype, expr.value.dtype) and not self.counts(expr.value):
+        by_lane = {"bool", *NARROW_FLOATS}
+        if isinstance(expr, Cast) and not by_lane & {expr.dtype, expr.value.dtype} and not self.counts(expr.value):
             return f"__builtin_convertvector({self.value(expr.value)}, {self.vector_type(expr.dtype)})"
         if isinstance(expr, Select) and self.is_uniform(expr.condition):
             condition, kind = self.scalar.text(expr.condition, 1), self.vector_type(expr.dtype)

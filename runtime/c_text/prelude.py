@@ -42,10 +42,21 @@ MACROS |= {
     for width, feature in ((16, "SSE2"), (32, "AVX"), (64, "AVX512F"))
 }
 _C_TYPES = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "b8": "_Bool"}
-_BYTES = {"f32": 4, "f64": 8, "i32": 4, "i64": 8, "b8": 1}
+_C_TYPES |= {"f16": "uint16_t", "b16": "uint16_t"}
+_BYTES = {"f32": 4, "f64": 8, "i32": 4, "i64": 8, "b8": 1, "f16": 2, "b16": 2}
+# What a float of 16 bits is made from, and made into.
+_NARROW = {
+    "widen_f16": "float widen_f16(uint16_t a) { _Float16 h; __builtin_memcpy(&h, &a, 2); return (float)h; }",
+    "narrow_f16": "uint16_t narrow_f16(float a) { _Float16 h = (_Float16)a; uint16_t r; __builtin_memcpy(&r, &h, 2); "
+    "return r; }",
+    "widen_b16": "float widen_b16(uint16_t a) { uint32_t b = (uint32_t)a << 16; float r; __builtin_memcpy(&r, &b, 4); "
+    "return r; }",
+    "narrow_b16": "uint16_t narrow_b16(float a) { uint32_t b; __builtin_memcpy(&b, &a, 4); "
+    "return a != a ? 0x7fff : (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16); }",
+}
 _LIBM = ("exp", "log", "sqrt", "tanh", "erf", "floor", "ceil", "pow")
 _CALL_BACKWARDS = re.compile(r"\(((?:\d+x)?\d+[fib])_([a-z]+)\b")
-_VECTOR_TYPE = re.compile(r"([fib](?<![a-zA-Z0-9].)(?:8|32|64))x(\d+)u?\b")  # after no letter or digit
+_VECTOR_TYPE = re.compile(r"([fib](?<![a-zA-Z0-9].)(?:8|16|32|64))x(\d+)u?\b")  # after no letter or digit
 
 
 def prelude(body: str) -> str:
@@ -96,6 +107,8 @@ def _helper(name: str, short: str) -> str | None:
 
 
 def _scalar_helper(name: str, short: str) -> str | None:
+    if short in ("f16", "b16"):
+        return f"static inline {_NARROW[f'{name}_{short}']}" if f"{name}_{short}" in _NARROW else None
     kind, suffix = _C_TYPES[short], "f" if short == "f32" else ""
     is_float = short.startswith("f")
     two = f"static inline {kind} {name}_{short}({kind} a, {kind} b) {{ "

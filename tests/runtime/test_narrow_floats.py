@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.compile_c import run_nest
+from runtime.emit_c import EmitError, emit_kernel
 from runtime.expr import Buffer, Const, as_expr, cast, show
 from runtime.interpreter import interpret
 from runtime.loop_nest_text import parse
@@ -49,6 +51,23 @@ def test_a_program_reads_and_writes_narrow_arrays(dtype):
     assert parse(str(nest)) == nest
     (result,) = interpret(nest, pack(np.array([1, -2, 3]), dtype))
     assert unpack(result, dtype).tolist() == [2, -4, 6]
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["range", "vectorize"])
+def test_emitted_c_reads_and_writes_them_as_the_interpreter_does(dtype, kind):
+    text = f"def f(A: {dtype}[35]) -> (B: {dtype}[35], C: {dtype}[35]):\n    for i in {kind}(35):\n"
+    text += f"        B[i] = cast({dtype}, cast(float32, A[i]) * 0.1)\n        C[i] = {dtype}(-1.5)"
+    nest, values = parse(text), pack(np.linspace(-40, 40, 35), dtype)
+    for got, expected in zip(run_nest(nest, values), interpret(nest, values)):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_c_does_not_compute_in_16_bits():
+    nest = parse("def f(A: float16[3]) -> (B: float16[3]):\n    for i in range(3):\n        B[i] = A[i] + A[i]")
+    with pytest.raises(EmitError, match="cast its operands to float32"):
+        emit_kernel(nest)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

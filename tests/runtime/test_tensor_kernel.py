@@ -10,6 +10,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from ansor_mini.gpu_rules.tensor_lowering import TensorTiling
+from runtime.compile_c import run_nest
 from runtime.compile_cuda import NvccNotFound, compile_cuda, find_nvcc
 from runtime.cuda_on_cpu import run_on_cpu
 from runtime.cuda_text.tensor_cores import FUNCTIONS, prelude, prelude_of
@@ -91,6 +92,14 @@ def test_the_same_nest_through_wmma(dtype, sizes, by_columns):
     (got,), reports = run_on_cpu(module, inputs)
     assert not reports
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_the_same_nest_as_c(dtype):
+    dag = product(33, 29, 37, dtype)
+    inputs, expected = case(dag)
+    np.testing.assert_array_equal(run_nest(nest_of(dag, STEPS), *inputs)[0], expected)
 
 
 @pytest.mark.cc
