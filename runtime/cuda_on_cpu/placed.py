@@ -15,6 +15,7 @@ SCALARS = {
     **{("u", size): f"uint{8 * size}" for size in (1, 2, 4, 8)},
     **{("f", 4): "float32", ("f", 8): "float64", ("b", 1): "bool", ("h", 2): "float16"},
 }
+ALIGNED = 16  # bytes to which values passed by value are aligned
 
 
 class PlacedArrays:
@@ -74,14 +75,12 @@ class PlacedArrays:
         if parameter.pointer:
             room = self._ffi.new("void **", self._place[id(value)])
         else:
-            dtype = SCALARS.get((parameter.type.decode(), parameter.size))
-            if dtype is None or isinstance(value, np.ndarray):
-                raise TypeError(f"a parameter by value must be a number, got {type(value).__name__}")
-            given = np.array(value)
-            if given.dtype.kind not in "biuf" or (given.dtype.kind == "f" and np.dtype(dtype).kind in "iu"):
-                raise TypeError(f"a parameter of type {dtype} cannot be given {value!r}: it is no such number")
-            data = given.astype(dtype).tobytes()
-            room = self._ffi.new("char[]", data)
+            data = _bytes_of(parameter, value)
+            room = self._ffi.new("char[]", len(data) + ALIGNED)
+            start = room + -int(self._ffi.cast("uintptr_t", room)) % ALIGNED
+            self._ffi.memmove(start, data, len(data))
+            self._room.append(room)
+            return self._ffi.cast("void *", start)
         self._room.append(room)
         return self._ffi.cast("void *", room)
 
@@ -100,3 +99,17 @@ class PlacedArrays:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._library.cuda_on_cpu_release(self._area, self._reserved)
+
+
+def _bytes_of(parameter: Any, value: Any) -> bytes:
+    """A number or structure as the parameter's type holds it."""
+    dtype = SCALARS.get((parameter.type.decode(), parameter.size))
+    if dtype is None:
+        data = value if isinstance(value, bytes) else value.tobytes() if isinstance(value, np.void) else b""
+        if len(data) != parameter.size:
+            raise TypeError(f"a structure of {parameter.size} bytes must be a NumPy record or bytes, got {value!r}")
+        return data
+    given = np.array(value)
+    if given.shape or given.dtype.kind not in "biuf" or (given.dtype.kind == "f" and np.dtype(dtype).kind in "iu"):
+        raise TypeError(f"a parameter of type {dtype} must be such a number, got {value!r}")
+    return given.astype(dtype).tobytes()

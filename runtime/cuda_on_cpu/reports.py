@@ -25,6 +25,7 @@ KINDS = (
     "wrong-operand",
     "crash",
     "time-limit",
+    "assertion",
 )
 STATIC_SHARED, DYNAMIC_SHARED = -2, -3
 

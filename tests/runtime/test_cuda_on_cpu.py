@@ -265,6 +265,16 @@ int main() {
     assert report.line == 2 and "`y[40]` of 40" in report.message and (y == 3).all()
 
 
+def test_an_assertion_is_a_report_and_structures_are_passed_by_value():
+    text = """struct Pair { float a; int b; };
+__global__ void k(float* y, Pair pair) { y[threadIdx.x] = pair.a; assert(threadIdx.x < pair.b); }"""
+    y, pair = np.zeros(32, np.float32), np.array([(1.5, 8)], "f4, i4")[0]
+    (report,) = compile_on_cpu(text).launch("k", 1, 32, [y, pair])
+    assert (report.kind, report.line, report.thread) == ("assertion", 2, (8, 0, 0)) and (y[:9] == 1.5).all()
+    with pytest.raises(TypeError, match="structure of 8 bytes"):
+        compile_on_cpu(text).launch("k", 1, 32, [y, 3])
+
+
 FLAG = """
 __global__ void hand_over(float* x, int* flag, float* y) {
     if (blockIdx.x == 0) { x[0] = 1; BEFORE atomicExch(flag, 1); AFTER }

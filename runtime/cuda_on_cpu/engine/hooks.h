@@ -79,6 +79,15 @@ void cuda_on_cpu_wait_copies(int groups_under_way) { wait_copies(groups_under_wa
 void cuda_on_cpu_yield(void) { let_others_run(); }
 void* cuda_on_cpu_dynamic_shared(void) { return dynamic_shared(); }
 
+// What assert() calls.
+__attribute__((noreturn)) void __assert_fail(const char* condition, const char*, unsigned line, const char*) noexcept(true) {
+    if (current) {
+        report_text(ASSERTION, place_of(int(line)), "`%s` does not hold", condition);
+        abandon();
+    }
+    abort();
+}
+
 #define PLACE place_of(__builtin_return_address(0))
 #define READ_AND_WRITE(size)                                                                               \
     void __tsan_read##size(void* address) {                                                                \

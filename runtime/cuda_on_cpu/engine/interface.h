@@ -18,6 +18,7 @@ enum CudaOnCpuKind {
     WRONG_OPERAND,
     CRASH,
     TIME_LIMIT,
+    ASSERTION,
 };
 
 struct CudaOnCpuParameter {

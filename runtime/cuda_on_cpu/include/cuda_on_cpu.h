@@ -6,6 +6,7 @@
 #define CUDA_ON_CPU 1
 
 #include <algorithm>
+#include <cassert>
 #include <cfloat>
 #include <climits>
 #include <cmath>
