@@ -16,15 +16,19 @@ from tests.gpu.tensor_kernels import TensorKernel, tensor_kernels
 
 
 def copies(session: Session) -> Iterator[Row]:
-    """A copy far larger than the L2 cache: the bandwidth that memory-bound operators can have."""
-    elements = session.size(1 << 26, 1 << 14)
-    module = hand_written.copy(elements)
-    result = session.measure(module, module.case)
-    answers = session.peers([{"name": "copy", "kind": "copy", "elements": elements}])
-    row = row_of("copy", f"copy of {4 * elements >> 10} KiB", result, nbytes=module.nbytes)
-    if row.seconds:
-        session.copy_rate = module.nbytes / row.median
-    yield with_peer(row, "torch", answers, "copy")
+    """A copy far larger than the L2 cache: the bandwidth that memory-bound operators can have; and a very small one.
+
+    The small one is launched from graphs, on both sides, and shows what a kernel costs that does next to nothing.
+    """
+    sizes = {"copy": session.size(1 << 26, 1 << 14), "small copy": 1 << 12}
+    answers = session.peers([{"name": name, "kind": "copy", "elements": size} for name, size in sizes.items()])
+    for name, elements in sizes.items():
+        module = hand_written.copy(elements)
+        result = session.measure(module, module.case)
+        row = row_of("copy", f"{name} of {4 * elements >> 10} KiB", result, nbytes=module.nbytes)
+        if name == "copy" and row.seconds:
+            session.copy_rate = module.nbytes / row.median
+        yield with_peer(row, "torch", answers, name)
 
 
 def matmuls(session: Session) -> Iterator[Row]:

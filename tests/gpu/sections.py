@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.gpu import by_hand, emitted, networks, sanitizer, tensorized, tuned
+from tests.gpu import by_hand, emitted, failures, networks, sanitizer, tensorized, tuned
 from tests.gpu.report import Row
 from tests.gpu.session import Session
 
@@ -15,6 +15,7 @@ SECTIONS: dict[str, Callable[[Session], Iterator[Row]]] = {
     "ladder": emitted.ladder,
     "tensorized": tensorized.tensorized,
     "sanitizer": sanitizer.sanitize,
+    "failures": failures.failures,
     "networks": networks.networks,
     "tune": tuned.tune_list,
     "model": tuned.model_against_measured,

@@ -73,7 +73,7 @@ def test_a_gpu_without_a_compiler_is_one_sentence(monkeypatch, capsys) -> None:
 
 @pytest.mark.cc
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["copy", "matmul", "ladder", "sanitizer"])
+@pytest.mark.parametrize("name", ["copy", "matmul", "ladder", "sanitizer", "failures"])
 def test_sections_run_on_the_stand_in(name, capsys) -> None:
     assert run.main(["--sections", name]) == 0
     assert "REHEARSED" in capsys.readouterr().out
