@@ -36,8 +36,10 @@ def resident_blocks(gpu: Gpu, threads: int, registers: int, shared: int) -> int:
     )
 
 
-def infeasible(gpu: Gpu, threads: int, registers: int, shared: int) -> str:
+def infeasible(gpu: Gpu, threads: int, registers: int, shared: int, *, dynamic: bool = False) -> str:
     """Why such a kernel cannot be launched; empty when it can.
+
+    dynamic: its shared memory is asked for at the launch, when there may be more of it.
 
     >>> from runtime.gpu import gpu
     >>> infeasible(gpu("h100"), 2048, 32, 0)
@@ -45,8 +47,9 @@ def infeasible(gpu: Gpu, threads: int, registers: int, shared: int) -> str:
     """
     if threads > gpu.threads_per_block:
         return f"more than {gpu.threads_per_block} threads a block"
-    if shared > gpu.shared_per_block:
-        return f"more than {gpu.shared_per_block} bytes of shared memory a block"
+    most = gpu.shared_per_block_optin if dynamic else gpu.shared_per_block
+    if shared > most:
+        return f"more than {most} bytes of shared memory a block"
     if not resident_blocks(gpu, threads, registers, shared):
         return "too many registers for a multiprocessor"
     return ""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from runtime.expr import ITEM_SIZE
+from runtime.expr import ITEM_SIZE, Buffer
 from runtime.expr_tree import free_variables, loads
-from runtime.gpu_model.sites import IN_REGISTERS, Kernel, Site
+from runtime.gpu_model.sites import IN_REGISTERS, LANES, Kernel, Site
 
 BASE = 16  # pointers, the thread's number, loop counters
 PER_ADDRESS = 2  # of every access whose address changes
@@ -18,14 +18,17 @@ MOST_OPERANDS = 64  # loaded ahead of their use
 
 def registers(kernel: Kernel) -> int:
     """Registers of a thread, not cut to what the GPU has."""
-    kept = sum(
-        copies * buffer.size * max(1, ITEM_SIZE[buffer.dtype] // 4)
-        for buffer, copies in kernel.allocated
-        if buffer.scope in IN_REGISTERS
-    )
+    kept = sum(copies * _of_thread(buffer) for buffer, copies in kernel.allocated if buffer.scope in IN_REGISTERS)
     operands = max((_operands(site) for site in kernel.sites), default=0)
     addresses = len({load for site in kernel.sites for load in loads(site.store.value)})
     return kept + BASE + min(MOST_OPERANDS, operands) + PER_ADDRESS * min(addresses, 16)
+
+
+def _of_thread(buffer: Buffer) -> int:
+    """Registers of one thread for a buffer; the lanes of a warp share a fragment."""
+    if buffer.scope == "fragment":
+        return -(-buffer.nbytes // (4 * LANES))
+    return buffer.size * max(1, ITEM_SIZE[buffer.dtype] // 4)
 
 
 def _operands(site: Site) -> int:

@@ -25,6 +25,7 @@ from runtime.loop_nest import (
     UNROLL,
     VECTORIZE,
     VTHREAD,
+    WARP,
     Allocate,
     Block,
     For,
@@ -38,6 +39,7 @@ from runtime.loop_nest import (
 )
 
 GROUP = 128  # iterations that a compiler unrolls of its own accord
+LANES = 32
 PIECE = 4  # iterations of a longer serial loop that it unrolls
 IN_REGISTERS = ("local", "register", "fragment")
 
@@ -75,7 +77,21 @@ class Site:
     @property
     def threads(self) -> int:
         """Threads of a block that run it with different values."""
+        if self.thread is None and self.warp is not None:
+            return LANES * self.warp.extent
         return self.thread.extent if self.thread is not None else 1
+
+    @cached_property
+    def warp(self) -> For | None:
+        """The loop whose iterations are warps."""
+        return next((loop for loop in self.loops if loop.kind == WARP), None)
+
+    @property
+    def workers(self) -> tuple[For, ...]:
+        """The loops that run side by side in a block: threads, or warps with the elements of their fragments."""
+        if self.thread is not None:
+            return (self.thread,)
+        return (*((self.warp,) if self.warp is not None else ()), *self.tensor)
 
     @cached_property
     def block(self) -> For | None:

@@ -60,8 +60,7 @@ def block_bytes(access: Access, room: float) -> float:
     if access.writes:
         return requested
     inside = [(loop.var.name, count) for loop, count in site.grouped]
-    if site.thread is not None:
-        inside.append((site.thread.var.name, site.thread.extent))
+    inside += [(loop.var.name, loop.extent) for loop in site.workers]
     moved = footprint(access, _full(inside))
     for loop, count in reversed(site.outer):
         inside = [entry for entry in inside if entry[0] != loop.var.name] + [(loop.var.name, loop.extent)]
@@ -93,9 +92,8 @@ def memory_bytes(kernel: Kernel, accesses: Sequence[Access], resident: int, gpu:
 
 def _reached(access: Access, blocks: int) -> int:
     """The footprint of the first blocks of the grid."""
-    loops = [(loop.var.name, loop.extent) for loop in (*access.site.sequential, *access.site.virtual)]
-    if access.site.thread is not None:
-        loops.append((access.site.thread.var.name, access.site.thread.extent))
+    site = access.site
+    loops = [(loop.var.name, loop.extent) for loop in (*site.sequential, *site.virtual, *site.workers)]
     if access.site.block is not None:
         loops.append((access.site.block.var.name, min(blocks, access.site.block.extent)))
     return footprint(access, _full(loops))

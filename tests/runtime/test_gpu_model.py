@@ -8,11 +8,12 @@ import pytest
 
 from runtime.gpu import gpu
 from runtime.gpu_model import predict, refusal
-from runtime.gpu_model.occupancy import resident_blocks
+from runtime.gpu_model.occupancy import infeasible, resident_blocks
 from runtime.gpu_model.prediction import norm
 from runtime.gpu_model.registers import registers
 from runtime.gpu_model.requests import warp_requests
 from runtime.gpu_model.sites import Site, kernels
+from runtime.gpu_model.tensor_cores import fragment_requests, is_asynchronous, multiplies, multiply_adds
 from runtime.loop_nest import LoopNest
 from runtime.loop_nest_text import parse
 from tests.benchmarks import sgemm_ladder
@@ -163,3 +164,35 @@ def test_the_norm_lies_between_the_largest_and_the_sum() -> None:
     assert norm(limits, 1.0) == pytest.approx(6.0)
     assert norm(limits, math.inf) == 3.0
     assert norm([], 2.0) == 0.0
+
+
+def test_tensor_loops_are_instructions_of_a_warp() -> None:
+    nest = parse(
+        "def f(A: float16[64, 16], B: float16[16, 64]) -> (C: float32[64, 64]):\n  for b in block(1):\n"
+        "    with shared(float16[2, 64, 16]) as S:\n      with shared(float16[2, 16, 64]) as T:\n"
+        "        for w in warp(4):\n          with fragment(float32[4, 16, 16]) as sums:\n"
+        "            for j in unroll(4):\n              for x in tensor(16):\n                for y in tensor(16):\n"
+        "                  sums[j, x, y] = 0.0\n            for k in range(2):\n              for t in thread(128):\n"
+        "                for v in vectorize(8):\n                  S[k % 2, t // 2, t % 2 * 8 + v] = "
+        "A[t // 2, t % 2 * 8 + v]\n              for u in thread(128):\n                for v in vectorize(8):\n"
+        "                  T[k % 2, u // 8, u % 8 * 8 + v] = B[u // 8, u % 8 * 8 + v]\n"
+        "              for j in unroll(4):\n                for x in tensor(16):\n"
+        "                  for y in tensor(16):\n"
+        "                    for z in tensor(16):\n                      sums[j, x, y] = sums[j, x, y] + "
+        "cast(float32, S[k % 2, w * 16 + x, z]) * cast(float32, T[k % 2, z, j * 16 + y])"
+    )
+    kernel = next(kernels(nest))
+    start, copy, _, product = kernel.sites
+    assert (kernel.threads, start.threads, product.threads) == (128, 128, 128)
+    assert is_asynchronous(copy) and not is_asynchronous(product)
+    assert multiplies(product) and not multiplies(start)
+    assert multiply_adds(product) == 16**3
+    load = product.store.value.b.a.value  # type: ignore[attr-defined]
+    assert fragment_requests(product, load.buffer, load.indices).cycles == 16 * 16 * 2 / 128
+    assert registers(kernel) >= 4 * 16 * 16 // 32
+    assert "tensor" in predict(nest, H100).limits
+
+
+def test_tensor_cores_may_ask_for_more_shared_memory_at_the_launch() -> None:
+    assert infeasible(H100, 128, 64, 100_000) and not infeasible(H100, 128, 64, 100_000, dynamic=True)
+    assert infeasible(H100, 128, 64, 300_000, dynamic=True)
