@@ -15,11 +15,13 @@ from ansor_mini.gpu_rules.tensorize import (
     tensor_programs,
 )
 from ansor_mini.local_measurer import case_of
+from ansor_mini.model_measurer import ModelMeasurer
 from ansor_mini.narrow_inputs import with_narrow_inputs
 from ansor_mini.schedule import ScheduleError, initial_state, replay
 from ansor_mini.schedule_examples import matmul
 from ansor_mini.sketch import derive
 from ansor_mini.steps import ComputeInline, Tensorize, parse_step
+from ansor_mini.task_tuner import SearchOptions, Task, TaskTuner
 from ansor_mini.tensor_steps import TENSOR_TILINGS
 from ansor_mini.workloads import parse_workload
 from runtime.cuda_on_cpu import run_on_cpu
@@ -157,6 +159,15 @@ def test_the_step_is_read_back_and_refuses_what_is_no_product():
         Tensorize("C", (len(TENSOR_TILINGS),)).apply(initial_state(product(32, 32, 32)))
     with pytest.raises(ScheduleError, match="must not be scheduled before"):
         replay(product(32, 32, 32), [Tensorize("C", (0,)), Tensorize("C", (0,))])
+
+
+def test_a_search_with_the_rule_ends_on_tensor_cores():
+    dag = with_narrow_inputs(parse_workload("matmul:512,512,512"), "float16")
+    options = SearchOptions(rules=GPU_RULES_WITH_TENSOR_CORES)
+    task, rng = Task("product", dag), np.random.default_rng(0)
+    tuner = TaskTuner(task, rng=rng, measurer=ModelMeasurer(H100), machine=H100, options=options)
+    assert tuner.round(16) == 16
+    assert tuner.best is not None and is_tensorized(tuner.best.sketch)
 
 
 def test_narrow_inputs_by_name():
