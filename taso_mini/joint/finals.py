@@ -34,7 +34,8 @@ class Joined:
     """The result: the chosen graph, its kernels, what it costs, and how it was found.
 
     bills: of the graphs that were left, in the end. timed: seconds per inference of those that were built.
-    seconds: of proposing, tuning and timing.
+    seconds: of proposing, tuning and timing. prediction_error: of the latency model in the end, the median |log ratio|
+    of foretold over tuned seconds, of kernels it has not seen; None when it has seen too little to say anything.
     """
 
     chosen: Alternative
@@ -45,6 +46,7 @@ class Joined:
     trials: int
     seconds: float
     stopped: str
+    prediction_error: float | None = None
 
     def __str__(self) -> str:
         """Return a line for every graph that was left: its bill, its measured latency, and which was chosen."""

@@ -206,6 +206,9 @@ class JointSearch:
             networks = {made.name: network_of(made, nests[made.name], self.store.threads) for made in final}
             timed = time_networks(networks, sample_inputs(self.graph), self.store.threads)
         chosen = min(final, key=lambda alternative: timed.get(alternative.name, bills[alternative].seconds))
+        error = self.model.check() if self.model.ready else None
+        if error is not None:
+            self.log(f"predictions of kernels not yet tuned are off by a factor of {math.exp(error):.2f} in the median")
         self.log(f"chosen: {chosen.name}")
         return Joined(
             chosen=chosen,
@@ -216,6 +219,7 @@ class JointSearch:
             trials=self.trials,
             seconds=time.monotonic() - start,
             stopped=stopped,
+            prediction_error=error,
         )
 
 

@@ -68,6 +68,7 @@ def figures(runs: Runs, seconds: Mapping[str, float | None], timed: bool) -> dic
         "chosen": runs[JOINT].chosen,
         "same_graph_as_sequential": _kernels(runs[JOINT]) == _kernels(runs[SEQUENTIAL]),
         "max_relative_error": max(run.error or 0.0 for run in runs.values()),
+        "prediction_error": runs[JOINT].prediction_error,
         "timed_now": timed,
     }
 

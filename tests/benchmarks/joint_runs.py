@@ -39,7 +39,7 @@ class Run:
     seconds: of the whole search: pricing operators, proposing, tuning, timing of finalists. latency: seconds of one
     inference, taken in turns with the other variants; error: relative to NumPy on the graph as given. bill: label,
     runs, seconds of one run and source of every kernel and copy. records: the best of every tuned kernel, as JSON.
-    timed: of the finalists of the joint search.
+    timed: of the finalists of the joint search. prediction_error: see `Joined`.
     """
 
     network: str
@@ -56,6 +56,7 @@ class Run:
     bill: tuple[tuple[str, int, float, str], ...] = ()
     records: tuple[str, ...] = ()
     timed: dict[str, float] = field(default_factory=dict)
+    prediction_error: float | None = None
     latency: float | None = None
     error: float | None = None
 

@@ -124,6 +124,7 @@ def searched(name: str, graph: Graph, variant: str, folder: Path, options: Names
             seconds=clock.read(), chosen=found.chosen.name,
             graph=str(found.chosen.graph), rewrites=dict(Counter(step.rule for step in found.chosen.steps)),
             bill=items_of(bill), records=records_of(bill, store), timed=dict(found.timed),
+            prediction_error=found.prediction_error,
         )  # fmt: skip
     return run, found
 
