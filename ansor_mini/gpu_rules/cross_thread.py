@@ -3,8 +3,8 @@
 Paper: Ansor §4.3
 
 All reduction loops become one, whose inner part is bound to threads: each reduces a share, then the shares are
-combined. A stage whose consumer runs over the same outer axes is computed in the consumer's blocks, with as many threads as work
-on the consumer; softmax becomes one kernel that way.
+combined. A stage whose consumer runs over the same outer axes is computed in the consumer's blocks, with as many
+threads as work on the consumer; softmax becomes one kernel that way.
 """
 
 from __future__ import annotations

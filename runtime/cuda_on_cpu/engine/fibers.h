@@ -75,16 +75,18 @@ namespace cuda_on_cpu {
 
 static const size_t STACK = 256 * 1024, PAGE = 4096;
 
-// Stacks of all threads of a block; each ends in a page that may not be touched.
-static char* stacks() {
+// Stacks of all threads of a block; each ends in a page that may not be touched. Such pages are made for as many
+// threads as were used, for a process may have only so many mappings, and every library has stacks of its own.
+static char* stacks(unsigned used = 0) {
     static char* area = nullptr;
+    static unsigned guarded = 0;
     if (!area) {
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
         void* found = mmap(nullptr, 1024 * STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (found == MAP_FAILED) abort();
         area = static_cast<char*>(found);
-        for (int thread = 0; thread < 1024; ++thread) mprotect(area + thread * STACK, PAGE, PROT_NONE);
     }
+    for (; guarded < used; ++guarded) mprotect(area + guarded * STACK, PAGE, PROT_NONE);
     return area;
 }
 

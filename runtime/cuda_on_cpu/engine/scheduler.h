@@ -84,7 +84,7 @@ static void release_barrier() {
 }
 
 static void start_threads() {
-    char* area = stacks();
+    char* area = stacks(thread_count);
     for (unsigned number = 0; number < thread_count; ++number) {
         Thread& thread = threads[number];
         const unsigned x = launch->block[0], y = launch->block[1];
