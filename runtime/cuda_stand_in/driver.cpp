@@ -288,11 +288,22 @@ static Result run(Function* function, const unsigned* grid, const unsigned* bloc
         bool known = !memory; // whatever the kernel does outside all memory is reported
         for (int other = 0; memory && other < count; ++other) known |= buffers[other].begin == memory->start;
         if (known) continue;
-        buffers[count++] = {memory->start, memory->size, size < 4 ? size : 4, 0, nullptr};
+        CudaOnCpuBuffer& buffer = buffers[count++] = CudaOnCpuBuffer{};
+        buffer.begin = memory->start;
+        buffer.bytes = memory->size;
+        buffer.granule = size < 4 ? size : 4;
     }
     CudaOnCpuReport reports[REPORTS];
-    CudaOnCpuLaunch launch = {kernel->name, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared,
-                              arguments, count, buffers, 0, REPORTS, reports};
+    CudaOnCpuLaunch launch{};
+    launch.kernel = kernel->name;
+    memcpy(launch.grid, grid, sizeof launch.grid);
+    memcpy(launch.block, block, sizeof launch.block);
+    launch.shared_bytes = shared;
+    launch.arguments = arguments;
+    launch.buffers = count;
+    launch.buffer = buffers;
+    launch.capacity = REPORTS;
+    launch.report = reports;
     const int found = function->module->launch(&launch);
     return poisoned = found > 0 ? error_of(reports[0]) : found < 0 ? NOT_FOUND : SUCCESS;
 }
