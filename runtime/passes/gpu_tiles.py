@@ -34,7 +34,8 @@ from runtime.passes.register_tiles import promote_below, tile_loops
 from runtime.passes.replace_buffers import replace_buffers
 from runtime.passes.visits import accesses
 
-COPIES_LIMIT = 1024  # statements after unrolling
+COPIES_LIMIT = 1024  # statements of a tile
+UNROLLED_LIMIT = 2048  # statements after unrolling the loops around tiles as well
 OWN = ("local", "register")  # scopes of one thread
 
 
@@ -117,7 +118,7 @@ def unroll_tiles(body: Stmt) -> Stmt:
 
 def roll_up(stmt: Stmt) -> Stmt:
     """Keep the loops rolled that would make too many copies and that no thread's own array needs unrolled."""
-    if isinstance(stmt, For) and stmt.kind == UNROLL and _copies(stmt) > COPIES_LIMIT:
+    if isinstance(stmt, For) and stmt.kind == UNROLL and _copies(stmt) > UNROLLED_LIMIT:
         own = [access for access in accesses(stmt.body) if access.buffer.scope in OWN]
         if not any(stmt.var.name in access.variables for access in own):
             stmt = For(stmt.var, stmt.extent, SERIAL, stmt.body)
