@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from runtime.emit_cuda import emit_cuda
 from runtime.gpu_model import predict
 from runtime.measure_case import MeasureCase
 from tests.benchmarks import sgemm_ladder
 from tests.gpu.report import Row, row_of
 from tests.gpu.session import Session, with_peer
+
+AHEAD = 3  # last rungs that are also timed with tiles loaded ahead of their use
 
 
 def ladder(session: Session) -> Iterator[Row]:
@@ -27,4 +30,8 @@ def ladder(session: Session) -> Iterator[Row]:
         row = row_of("emitted ladder", f"{name} {size}", result, flops=2.0 * size**3)
         row.facts |= {"predicted seconds": predict(nest, session.gpu).seconds}
         row.facts |= {"published TFLOPS": sgemm_ladder.PUBLISHED.get(name, {})}
+        yield with_peer(row, "cuBLAS", answers, "matmul")
+    for name, make in list(rungs.items())[-AHEAD:]:
+        result = session.measure(emit_cuda(make(), prefetch=True), case, min_repeat_seconds=0.01)
+        row = row_of("emitted ladder", f"{name}, loaded ahead {size}", result, flops=2.0 * size**3)
         yield with_peer(row, "cuBLAS", answers, "matmul")
