@@ -45,7 +45,7 @@ def literal(value: float, dtype: str) -> str:
     if dtype == "bool":
         return "1" if value else "0"
     if dtype in NARROW_FLOATS:
-        return str(int(pack(np.float32(value), dtype).view(np.uint16)))
+        return str(int(pack(np.array(value, np.float32), dtype).view(np.uint16)))
     if dtype.startswith("int"):
         if dtype == "int64":
             return f"{int(value)}ll"
