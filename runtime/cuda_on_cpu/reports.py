@@ -27,7 +27,8 @@ KINDS = (
     "time-limit",
     "assertion",
 )
-STATIC_SHARED, DYNAMIC_SHARED = -2, -3
+STATIC_SHARED, DYNAMIC_SHARED, LIBRARY = -2, -3, -4
+ANYWHERE = (0, 1 << 62)
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,12 @@ def make_reports(
     """
     offsets = {place.pc for record in raw for place in (record.here, record.other) if place.pc and not place.line}
     lines = _lines(library, file, sorted(offsets))
-    variables = _shared_variables(library, shared) if any(record.buffer == STATIC_SHARED for record in raw) else []
-    return tuple(_report(record, lines, names, sizes, variables) for record in raw)
+    places = {STATIC_SHARED: shared, LIBRARY: ANYWHERE}
+    variables = {
+        kind: _variables(library, place) if any(record.buffer == kind for record in raw) else []
+        for kind, place in places.items()
+    }
+    return tuple(_report(record, lines, names, sizes, variables.get(record.buffer, [])) for record in raw)
 
 
 def _report(
@@ -131,12 +136,13 @@ def _place(record: Any, names: Sequence[str], sizes: Sequence[tuple[int, int]], 
     """The memory of an access, as an element of a named array."""
     if record.buffer == DYNAMIC_SHARED:
         return f"byte {record.offset} of the dynamic shared memory"
-    if record.buffer == STATIC_SHARED:
+    if record.buffer in (STATIC_SHARED, LIBRARY):
+        kind = "shared" if record.buffer == STATIC_SHARED else "device variable"
         near = [variable for variable in variables if variable.begin <= record.offset]
         if not near:
-            return f"byte {record.offset} of the shared memory"
+            return f"byte {record.offset} of the {'shared memory' if kind == 'shared' else 'library'}"
         variable = max(near, key=lambda candidate: candidate.begin)
-        return f"byte {record.offset - variable.begin} of the shared `{variable.name}` of {variable.bytes} bytes"
+        return f"byte {record.offset - variable.begin} of the {kind} `{variable.name}` of {variable.bytes} bytes"
     total, element = sizes[record.buffer]
     index = record.offset // element if record.offset % element == 0 else record.offset / element
     return f"`{names[record.buffer]}[{index}]` of {total // element} elements"
@@ -165,8 +171,8 @@ def _lines(library: Path, file: str, offsets: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def _shared_variables(library: Path, shared: tuple[int, int]) -> list[Variable]:
-    """The arrays in the section of static shared memory, by the library's symbols."""
+def _variables(library: Path, place: tuple[int, int]) -> list[Variable]:
+    """The variables from a place in the library on, for so many bytes, by the library's symbols."""
     tool = shutil.which("nm") or shutil.which("llvm-nm")
     if tool is None:
         return []
@@ -175,7 +181,7 @@ def _shared_variables(library: Path, shared: tuple[int, int]) -> list[Variable]:
     variables = []
     for text in said.splitlines():
         found = re.match(r"([0-9a-f]+) ([0-9a-f]+) \w (.*)", text)
-        if found and shared[0] <= int(found[1], 16) < shared[0] + shared[1]:
+        if found and place[0] <= int(found[1], 16) < place[0] + place[1]:
             name = re.sub(r"\.\d+$", "", found[3].rsplit("::", 1)[-1])
-            variables.append(Variable(name, int(found[1], 16) - shared[0], int(found[2], 16)))
+            variables.append(Variable(name, int(found[1], 16) - place[0], int(found[2], 16)))
     return variables

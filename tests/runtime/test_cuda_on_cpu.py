@@ -273,27 +273,3 @@ __global__ void k(float* y, Pair pair) { y[threadIdx.x] = pair.a; assert(threadI
     assert (report.kind, report.line, report.thread) == ("assertion", 2, (8, 0, 0)) and (y[:9] == 1.5).all()
     with pytest.raises(TypeError, match="structure of 8 bytes"):
         compile_on_cpu(text).launch("k", 1, 32, [y, 3])
-
-
-FLAG = """
-__global__ void hand_over(float* x, int* flag, float* y) {
-    if (blockIdx.x == 0) { x[0] = 1; BEFORE atomicExch(flag, 1); AFTER }
-    else if (atomicAdd(OTHER, 0) == 1) y[0] = x[0];
-}"""
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "word", "races"),
-    [
-        ("__threadfence();", "", "flag", False),
-        ("", "", "flag", True),
-        ("__threadfence();", "x[0] = 2;", "flag", True),
-        ("__threadfence();", "", "flag + 1", True),
-        ("__threadfence_block();", "", "flag", True),
-    ],
-)
-def test_a_fence_and_a_flag_hand_values_to_another_block(before, after, word, races):
-    text = FLAG.replace("BEFORE", before).replace("AFTER", after).replace("OTHER", word)
-    x, flag, y = np.zeros(1, np.float32), np.array([0, 1], np.int32), np.zeros(1, np.float32)
-    reports = compile_on_cpu(text).launch("hand_over", 2, 1, [x, flag, y])
-    assert [report.kind for report in reports] == ["global-race"] * races

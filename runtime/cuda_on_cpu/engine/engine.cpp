@@ -36,7 +36,20 @@ bool belongs_to_library(const char* address, unsigned size, bool write) {
     return false;
 }
 
+static void prepare_library_region() {
+    const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(__ehdr_start);
+    const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(__ehdr_start + header->e_phoff);
+    for (int number = 0; number < header->e_phnum && !library_region.shadow; ++number) {
+        const ElfW(Phdr)& segment = segments[number];
+        if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_W)) continue;
+        library_region = {const_cast<char*>(__ehdr_start) + segment.p_vaddr, segment.p_memsz,
+                          new_shadow(segment.p_memsz / cuda_on_cpu_granule + 1), cuda_on_cpu_granule,
+                          unsigned(__builtin_ctz(cuda_on_cpu_granule)), -4};
+    }
+}
+
 static void prepare_regions() {
+    prepare_library_region();
     static_region.name = -2, dynamic_region.name = -3;
     static_region.granule = dynamic_region.granule = cuda_on_cpu_granule;
     static_region.shift = dynamic_region.shift = __builtin_ctz(cuda_on_cpu_granule);

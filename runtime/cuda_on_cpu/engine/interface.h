@@ -53,8 +53,9 @@ struct CudaOnCpuPlace {
 struct CudaOnCpuReport {
     int kind;
     CudaOnCpuPlace here, other; // other.block[0] is ~0u when there is none
-    int buffer;                 // number of a buffer; -1 none, -2 static shared memory, -3 dynamic shared memory
-    long long offset;           // bytes from its beginning
+    int buffer;                 // number of a buffer; -1 none, -2 static shared memory, -3 dynamic shared memory,
+                                // -4 a variable of the library
+    long long offset;           // bytes from its beginning, from the library's for a variable
     unsigned size;              // bytes of the access
     unsigned long long times;
     char text[200];

@@ -33,10 +33,13 @@ struct Region {
     int name; // as in CudaOnCpuReport.buffer
 };
 
-static Region static_region, dynamic_region;
+// The last is the part of the library that can be written: __device__ variables.
+static Region static_region, dynamic_region, library_region;
 static Region* regions;
 static int region_count;
 static Region* recent_region;
+
+static inline bool is_shared(const Region& region) { return region.name == -2 || region.name == -3; }
 
 static Shadow* new_shadow(size_t granules) {
     const size_t bytes = (granules + 1) * sizeof(Shadow);
@@ -49,7 +52,7 @@ static inline bool ordered(const Access& access, const Region& region) {
     if (access.interval < launch_start) return true;
     const unsigned number = access.thread & NUMBER;
     if (access.interval < block_start) // another block, which has shared memory of its own
-        return region.name < -1 || (acquired_count && published(access.interval, number, access.clock));
+        return is_shared(region) || (acquired_count && published(access.interval, number, access.clock));
     if (access.interval < interval || number == current->number) return true;
     if (number / WARP != current->warp) return false;
     return current->known[number % WARP] >= access.clock;
@@ -66,13 +69,13 @@ static size_t block_of(uint32_t at) {
 
 __attribute__((noinline, cold)) static void fill_in(CudaOnCpuReport* report, const Region& region, const char* address, unsigned size) {
     report->buffer = region.name;
-    report->offset = address - region.begin;
+    report->offset = address - (region.name == -4 ? __ehdr_start : region.begin);
     report->size = size;
 }
 
 __attribute__((noinline, cold)) static void race(const Region& region, const char* address, unsigned size, bool write, unsigned place,
                  const Access& other, bool other_write) {
-    CudaOnCpuReport* report = new_report(region.name < -1 ? SHARED_RACE : GLOBAL_RACE, place, write, other.place);
+    CudaOnCpuReport* report = new_report(is_shared(region) ? SHARED_RACE : GLOBAL_RACE, place, write, other.place);
     if (!report) return;
     fill_in(report, region, address, size);
     const size_t block = block_of(other.interval);
@@ -102,7 +105,7 @@ static inline void remember_reader(const Region& region, Shadow& shadow, const A
 static inline bool nothing_new(const Region& region, const Shadow& shadow) {
     const Access &first = shadow.reader[0], &second = shadow.reader[1];
     if (first.interval != interval || shadow.writer.interval >= interval) return false;
-    if (shadow.writer.interval < block_start && (region.name < -1 || shadow.writer.interval >= launch_start)) return false;
+    if (shadow.writer.interval < block_start && (is_shared(region) || shadow.writer.interval >= launch_start)) return false;
     const unsigned me = current->number;
     if (first.thread == me && first.clock == current->known[me % WARP]) return true;
     if (second.interval != interval) return false;
@@ -120,7 +123,7 @@ static inline void check_granule(const Region& region, size_t number, const char
                         current->number | (atomic ? ATOMIC : 0)};
     if (!ordered(shadow.writer, region) && !(atomic && shadow.writer.thread & ATOMIC))
         race(region, address, size, write, place, shadow.writer, true);
-    if (region.name < -1 && shadow.writer.interval < block_start && (!write || atomic)) {
+    if (is_shared(region) && shadow.writer.interval < block_start && (!write || atomic)) {
         if (CudaOnCpuReport* report = new_report(UNINITIALISED_SHARED, place, false)) fill_in(report, region, address, size);
     }
     if (!write) {
@@ -204,8 +207,12 @@ static void check(const void* pointer, unsigned size, bool write, bool atomic, u
         for (int number = 0; number < region_count && !region; ++number)
             if (within(regions[number], address)) region = recent_region = &regions[number];
     if (!region) {
-        if (!belongs_to_library(address, size, write)) out_of_bounds(address, size, write, place);
-        return;
+        if (!belongs_to_library(address, size, write)) {
+            out_of_bounds(address, size, write, place);
+            return;
+        }
+        if (!within(library_region, address)) return;
+        region = &library_region;
     }
     if (address + size > region->begin + region->bytes) {
         out_of_bounds(address, size, write, place);

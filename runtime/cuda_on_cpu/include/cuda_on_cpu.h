@@ -30,7 +30,11 @@
 #define __constant__
 #define __managed__
 #define __grid_constant__
+#ifdef __clang__
 #define __shared__ static __attribute__((section("cuda_shared")))
+#else // gcc would ask before each use whether an array of a class has been constructed, which a race would be
+#define __shared__ static __constinit __attribute__((section("cuda_shared")))
+#endif
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
 #define __forceinline__ __attribute__((always_inline))

@@ -91,7 +91,7 @@ template <class T> inline T __ldcs(const T* from) { return *from; }
 template <class T> inline void __stcs(T* to, T value) { *to = value; }
 template <class T> inline void __stcg(T* to, T value) { *to = value; }
 
-inline long long clock64() {
+CUDA_ON_CPU_PLAIN inline long long clock64() {
     static long long ticks = 0;
     return ++ticks;
 }
