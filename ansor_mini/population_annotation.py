@@ -15,7 +15,7 @@ import numpy as np
 
 from ansor_mini import annotation as plain
 from ansor_mini.annotation import CHUNKS_PER_THREAD, INLINE, PLANS, ROOT, TilePolicy, gathering_depths
-from ansor_mini.gpu_rules.sampling import draw_thread_tiles
+from ansor_mini.gpu_rules.sampling import draw_feasible_tiles
 from ansor_mini.holes import LOCATION, PARALLEL, TILE, UNROLL, VECTORIZE, HoleSpec, LoopExtent, Value, factorizations
 from ansor_mini.population import Population, hole_table
 from ansor_mini.population_space import Space
@@ -81,12 +81,12 @@ def sample_population(
 ) -> Population:
     """Draw `count` programs of a sketch; some may turn out infeasible.
 
-    tiles: how tile sizes are drawn; for a GPU it is `gpu_rules.sampling.draw_thread_tiles`.
+    tiles: how tile sizes are drawn; for a GPU it is `gpu_rules.sampling.draw_feasible_tiles`.
     """
     space = Space(sketch)
     choices = np.zeros((count, len(sketch.holes)), dtype=np.int32)
     if sketch.gpu is not None:
-        draw_thread_tiles(space, choices, rng, sketch.gpu)
+        draw_feasible_tiles(space, choices, rng, sketch.gpu)
     elif isinstance(machine, Gpu):
         raise TypeError(f"a sketch for CPUs needs a Machine to be sampled for, got the GPU {machine.name}")
     elif tiles in BATCHED:

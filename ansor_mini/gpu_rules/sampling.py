@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ansor_mini.feasibility import Feasibility
 from ansor_mini.holes import TILE, HoleSpec
 from ansor_mini.population import hole_table
 from ansor_mini.population_space import Space
@@ -20,6 +21,7 @@ from ansor_mini.sketch import Sketch
 from runtime.gpu import Gpu
 
 TRIES = 200  # draws of a stage's tiles before the last is taken as it is
+REDRAWS = 6  # rounds in which programs that break a limit are drawn again
 VTHREAD_PART, THREAD_PART = 0, 1  # of a tiling's inner lengths: i.1 and i.2
 REGISTER_TILES = range(4, 161)  # elements that a thread accumulates: fewer reload their operands too often, more spill
 
@@ -47,6 +49,23 @@ def draw_thread_tiles(space: Space, choices: np.ndarray, rng: np.random.Generato
                 choices[waiting, column] = rng.integers(space.sizes[column], size=len(waiting))
 
 
+def draw_feasible_tiles(space: Space, choices: np.ndarray, rng: np.random.Generator, gpu: Gpu) -> None:
+    """Draw every tile, into `choices`, as `draw_thread_tiles` does, and again where a limit of the GPU is broken.
+
+    What is still infeasible after `REDRAWS` rounds stays, to be rejected with its reason.
+    """
+    draw_thread_tiles(space, choices, rng, gpu)
+    feasible = Feasibility()
+    waiting = np.arange(len(choices))
+    for _ in range(REDRAWS):
+        waiting = waiting[~feasible.of_population(space.population(choices[waiting]))]
+        if not len(waiting):
+            break
+        again = choices[waiting]
+        draw_thread_tiles(space, again, rng, gpu)
+        choices[waiting] = again
+
+
 def _fits(spatial: Sequence[HoleSpec], choices: np.ndarray, gpu: Gpu, good: np.ndarray) -> np.ndarray:
     """Which tilings of a stage's spatial axes a block can have: bool [programs]."""
     numbers = [hole_table(hole).numbers[:, choices[:, axis]] for axis, hole in enumerate(spatial)]
@@ -63,10 +82,10 @@ def _fits(spatial: Sequence[HoleSpec], choices: np.ndarray, gpu: Gpu, good: np.n
 
 
 def thread_tiles(sketch: Sketch, rng: np.random.Generator, gpu: Gpu) -> dict[str, tuple[int, ...]]:
-    """The tiles of one program, drawn as `draw_thread_tiles` does."""
+    """The tiles of one program, drawn as `draw_feasible_tiles` does."""
     space = Space(sketch)
     choices = np.zeros((1, len(sketch.holes)), dtype=np.int32)
-    draw_thread_tiles(space, choices, rng, gpu)
+    draw_feasible_tiles(space, choices, rng, gpu)
     tiles = {}
     for column, hole in enumerate(sketch.holes):
         if hole.kind == TILE:
