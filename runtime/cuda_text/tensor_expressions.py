@@ -31,12 +31,14 @@ class CudaText(ScalarText):
 
     fragments: how the element of a fragment that is being stored is written, by buffer name.
     swizzled: names of the shared buffers whose chunks are permuted. padded: elements added to each row, by name.
+    by_element: those of the swizzled that four neighbouring rows of eight elements are read from at once.
     """
 
     def __init__(self, extents: Mapping[str, int], swizzled: frozenset[str]) -> None:
         super().__init__(extents, {})
         self.swizzled = swizzled
         self.padded: dict[str, int] = {}
+        self.by_element: frozenset[str] = frozenset()
         self.fragments: dict[str, str] = {}
 
     def text(self, expr: Expr, precedence: int = 0) -> str:
@@ -112,7 +114,7 @@ class CudaText(ScalarText):
         else:
             chunk_text = _sum(self.text(fold(divide(column, per)), 5), chunk)
         if buffer.name in self.swizzled:
-            chunk_text = swizzled(row_text, chunk_text, columns // per)
+            chunk_text = swizzled(row_text, chunk_text, columns // per, buffer.name in self.by_element)
         terms = [self.text(outer, 5), f"({row_text}) * {pitch}", f"({chunk_text}) * {per}", self.text(inside, 5)]
         return " + ".join(term for term in terms if term != "0")
 
@@ -121,11 +123,14 @@ def _sum(*terms: str) -> str:
     return " + ".join(term for term in terms if term and term != "0") or "0"
 
 
-def swizzled(row: str, chunk: str, per_row: int) -> str:
+def swizzled(row: str, chunk: str, per_row: int, by_element: bool = False) -> str:
     """The place of a row's chunk: permuted so that eight rows of one chunk lie in different banks.
 
     Eight chunks fill all banks once. In rows of 8 or more the low three bits change with the row; rows of 4 and 2 share
     the banks among 2 and 4 neighbours, so their bits change every so many rows.
+
+    Four rows of two chunks, which is what lanes read a transposed tf32 tile from, lie apart when whole pairs of chunks
+    change places.
 
     >>> swizzled("r", "c", 4), swizzled("r", "c", 16), swizzled("r", "c", 1)
     ('(c) ^ ((r) / 2 % 4)', '(c) ^ ((r) % 8)', 'c')
@@ -133,5 +138,7 @@ def swizzled(row: str, chunk: str, per_row: int) -> str:
     power = min(8, per_row & -per_row)
     if power == 1:
         return chunk
+    if by_element and power == 8:
+        return f"({chunk}) ^ ({row}) % 4 * 2"
     turns = f"({row}) % 8" if power == 8 else f"({row}) / {8 // power} % {power}"
     return f"({chunk}) ^ ({turns})"

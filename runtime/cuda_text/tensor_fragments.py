@@ -29,7 +29,11 @@ class MmaFragments:
     def __init__(self, roles: Mapping[str, str], text: CudaText, done: Sequence[Operation], warps: int) -> None:
         self.roles, self.text = roles, text
         self.slots: dict[str, str] = {}  # which of two copies of a fragment's registers is meant, by its name
-        self.text.swizzled = frozenset(one.source.buffer.name for one in done if isinstance(one, LoadTile))
+        loads = [one for one in done if isinstance(one, LoadTile)]
+        self.text.swizzled = frozenset(one.source.buffer.name for one in loads)
+        self.text.by_element = frozenset(
+            one.source.buffer.name for one in loads if one.source.dtype == "float32" and not self.by_rows(one)
+        )
 
     def shared(self) -> Lines:
         """What the kernel declares besides its buffers: nothing."""
@@ -54,6 +58,13 @@ class MmaFragments:
         kinds[StoreTile] = self.store
         return kinds[type(done)](done)
 
+    def by_rows(self, done: LoadTile) -> bool:
+        """Whether a lane's registers hold neighbours in a row of the buffer, as `ldmatrix` gives them untransposed.
+
+        Registers of a run along its rows and those of b down its columns: along k, both of them.
+        """
+        return done.transposed == (self.roles[done.fragment.buffer.name] == "b")
+
     def fill(self, done: Fill) -> Lines:
         """All elements of a tile."""
         value = self.text.text(done.value)
@@ -62,9 +73,7 @@ class MmaFragments:
     def load(self, done: LoadTile) -> Lines:
         """A tile of an operand from shared memory."""
         role, source = self.roles[done.fragment.buffer.name], done.source
-        tile = self.name(done.fragment)
-        # b is stored by columns when its rows are those of the buffer: its registers run down k
-        by_rows = done.transposed == (role == "b")
+        tile, by_rows = self.name(done.fragment), self.by_rows(done)
         if source.dtype == "float32":
             return self._load_tf32(tile, role, by_rows, source)
         row, chunk = ("lane % 8 + lane / 16 * 8", "lane / 8 % 2") if by_rows != (role == "a") else (

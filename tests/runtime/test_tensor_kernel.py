@@ -179,6 +179,17 @@ def test_chunks_stay_in_their_row_and_eight_rows_meet_no_bank_twice(per_row):
                 assert len(banks) == 8
 
 
+@pytest.mark.parametrize("per_row", [8, 16, 32])
+def test_lanes_that_read_a_transposed_tf32_tile_meet_no_bank_twice(per_row):
+    def bank(row, column):
+        chunk = eval(swizzled(str(row), str(column // 4), per_row, True).replace("/", "//"))
+        return (row * per_row + chunk) % 8 * 4 + column % 4
+
+    for first in range(0, 16, 4):
+        for start in range(0, per_row * 4, 8):
+            assert len({bank(first + lane % 4, start + lane // 4) for lane in range(32)}) == 32
+
+
 @pytest.mark.parametrize(
     "change, reason",
     [
