@@ -1,9 +1,9 @@
 """BERT base: twelve layers of attention and feed-forward network over a sequence of 128, with 86 million weights.
 
-Paper: Ansor §7.3. Architecture: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", base size; layers
-as in Vaswani et al., "Attention Is All You Need", with GELU by the error function. The graph starts from the sum of the
-three embeddings, which are table look-ups, and ends with the pooled first position, as a classifier reads it. All
-positions are words: there is no mask. `bert` is the network that TASO measures.
+Paper: Ansor §7.3. Architecture: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", base size;
+layers as in Vaswani et al., "Attention Is All You Need", with GELU by the error function. The graph starts from the sum
+of the three embeddings, which are table look-ups, and ends with the pooled first position, as a classifier reads it.
+All positions are words: there is no mask. `bert` is the network that TASO measures.
 """
 
 from __future__ import annotations

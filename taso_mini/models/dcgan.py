@@ -1,8 +1,8 @@
 """DCGAN's generator: 100 random numbers become an image of (3, 64, 64) by four transposed convolutions.
 
-Paper: Ansor §7.3. Architecture: Radford et al., "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", Figure 1, with windows of 4 x 4 and stride 2, which cover every pixel evenly. Normalisation is
-folded into weights and biases.
+Paper: Ansor §7.3. Architecture: Radford et al., "Unsupervised Representation Learning with Deep Convolutional
+Generative Adversarial Networks", Figure 1, with windows of 4 x 4 and stride 2, which cover every pixel evenly.
+Normalisation is folded into weights and biases.
 """
 
 from __future__ import annotations
