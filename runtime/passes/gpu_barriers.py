@@ -21,6 +21,7 @@ from runtime.expr_tree import free_variables
 from runtime.indices.index_forms import flat_index
 from runtime.indices.index_grid import Grid
 from runtime.loop_nest import THREAD, Allocate, Block, For, If, Stmt, block, rebuild_stmt, walk_stmts
+from runtime.passes.gpu_threads import ThreadError
 from runtime.passes.visits import Access, accesses
 
 POINTS_LIMIT = 1 << 19  # places of one access that are listed
@@ -101,6 +102,8 @@ class _Placer:
                 for access in dict.fromkeys(accesses(stmt))
                 if access.buffer.scope in ("shared", "global") and access.buffer.name in self.written
             )
+            for touch in touched:
+                self.check_apart(touch)
             return _Placed(stmt, touched, touched, False)
         if isinstance(stmt, Block):
             return self.sequence(stmt, loops)
@@ -150,6 +153,21 @@ class _Placer:
             for one in before
             for other in after
         )
+
+    def check_apart(self, touch: Touch) -> None:
+        """Within a phase no barrier helps: two threads may not store one element in the same iteration."""
+        if not touch.access.is_store:
+            return
+        around = {loop.var.name for loop in touch.loops}
+        _, place = split_place(touch.place, around | touch.outside)
+        extents = {loop.var.name: loop.extent for loop in touch.all_loops}
+        if any(Grid.over(extents, [guard], POINTS_LIMIT) is None for guard in touch.access.guards):
+            return
+        shared = tuple(sorted((free_variables(place).union(*map(free_variables, touch.access.guards))) & around))
+        found = self.reached(touch, place, shared, None)
+        if found is not None and bool((found.first != found.last).any()):
+            element = f"{touch.access.buffer.name}[{', '.join(map(str, touch.access.indices))}]"
+            raise ThreadError(f"two threads store to `{element}` with no barrier between")
 
     def meet(self, one: Touch, other: Touch, common: set[str], next_of: For | None) -> bool:
         """Whether two different threads may reach one element through two accesses."""

@@ -150,6 +150,7 @@ def test_each_root_is_a_kernel() -> None:
             "                S[u] = cast(float32, t)\n            C[t] = S[t]",
             "uses the variable",
         ),
+        ("for t in thread(64):\n        C[t // 2] = cast(float32, t)", "two threads store"),
     ],
 )
 def test_what_no_gpu_runs_is_refused_with_the_reason(body: str, reason: str) -> None:
