@@ -28,15 +28,14 @@ from runtime.gpu import Gpu
 from runtime.interpreter import interpret
 from runtime.loop_nest import For, Stmt, Store, sub_stmts
 from runtime.verify_nest import verify
-from tests.strategies.dags import dags, small_inputs
-from tests.strategies.programs import SMALL_WORKLOADS
+from tests.ansor_mini.test_any_program import any_dag
+from tests.strategies.dags import small_inputs
 
 RULES = {"published": GPU_RULES, "extended": EXTENDED_GPU_RULES}
 # Warps of 4 and of 32 threads: what fills a warp of a small tensor, and what real ones do.
 SMALL_GPU = Gpu("a small GPU", multiprocessors=2, warp=4, threads_per_block=64, max_vthread=4)
 GPUS = (SMALL_GPU, Gpu("a GPU"))
 MOST_STORES = 6_000  # a third of a second of interpretation
-small_workloads = st.sampled_from(tuple(SMALL_WORKLOADS)).map(lambda name: SMALL_WORKLOADS[name]())
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ class Origin:
 
 @st.composite
 def origins(draw: st.DrawFn, gpus: tuple[Gpu, ...] = GPUS) -> Origin:
-    """Any sketch of any DAG for a GPU."""
-    dag = draw(st.one_of(dags(most=4), dags(most=3), small_workloads))
+    """Any sketch of any DAG for a GPU; some tensors have a user's hints."""
+    dag = draw(any_dag())
     rules = RULES[draw(st.sampled_from(tuple(RULES)))]
     sketch = draw(st.sampled_from(derive(dag, rules, draw(st.sampled_from(gpus)))))
     return Origin(sketch, draw(st.integers(0, 2**32 - 1)))
