@@ -75,6 +75,10 @@ class Cubin:
     kernels: dict[str, Resources] = field(hash=False)
     log: str = field(default="", repr=False)
 
+    def dynamic_shared(self, kernel: str, shared_bytes: int) -> int:
+        """Bytes of shared memory to give at a launch that needs so many: what the static arrays do not hold."""
+        return max(0, shared_bytes - self.kernels.get(kernel, Resources(0)).shared)
+
 
 def find_nvcc() -> Nvcc:
     """The first that works of `$NVCC`, PATH, `$CUDA_HOME/bin`, /usr/local/cuda and the pip package nvidia-cuda-nvcc.

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from runtime.cuda_driver import OUT_OF_MEMORY, Device
+from runtime.cuda_graph import Call, in_order
 from runtime.cuda_library import CudaError, NoGpu
-from runtime.cuda_timing import Call, in_order, sample
+from runtime.cuda_timing import sample
 from runtime.machine import size_text
 from runtime.measure_case import MeasureCase, MeasureResult
 

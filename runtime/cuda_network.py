@@ -151,7 +151,9 @@ class DeviceNetwork:
     """A network with its weights on a GPU; calling it is one inference. A context manager."""
 
     def __init__(self, source: CudaNetwork, device: Device, cubins: Sequence[Cubin]) -> None:
-        """Load the code, upload the weights, and prepare every launch.  Raises: CudaError: there is no memory."""
+        """Load the code, upload the weights, and record the launches.  Raises: CudaError: there is no memory."""
+        from runtime.cuda_graph import Graph, in_order
+
         self.network, self.device = source.network, device
         self._modules = [device.load(cubin.path) for cubin in cubins]
         starts, workspaces, total = source.places()
@@ -172,8 +174,11 @@ class DeviceNetwork:
                 base + workspaces[argument[1]][argument[2]] if isinstance(argument, tuple) else self._address(argument)
                 for argument in step.arguments
             ]
-            function = self._modules[step.module].function(step.launch.kernel)
-            self.launches.append(function.prepare(step.launch.grid, step.launch.block, arguments))
+            launch = step.launch
+            dynamic = cubins[step.module].dynamic_shared(launch.kernel, launch.shared_bytes)
+            function = self._modules[step.module].function(launch.kernel)
+            self.launches.append(function.prepare(launch.grid, launch.block, arguments, dynamic))
+        self._inference = Graph(device, in_order(self.launches), 1)
 
     def _new(self, name: str, nbytes: int) -> None:
         self._addresses[name] = self.device.allocate(nbytes)
@@ -183,9 +188,8 @@ class DeviceNetwork:
         return self._addresses[self.network.source_of(value)] + self.network.start_of(value)
 
     def launch(self) -> None:
-        """Put one inference on the stream; inputs are those of the last call."""
-        for launch in self.launches:
-            launch()
+        """Put one inference on the stream, all launches at once; inputs are those of the last call."""
+        self._inference()
 
     def __call__(self, **feeds: Any) -> Arrays:
         """One inference: inputs to the GPU, launches, outputs back.  Raises: ValueError, TypeError, CudaError."""
@@ -201,12 +205,13 @@ class DeviceNetwork:
 
     def seconds(self, *, min_seconds: float = 0.01, repeats: int = 10) -> list[float]:
         """GPU seconds of one inference, for each of several groups, without the copies of inputs and outputs."""
-        from runtime.cuda_timing import in_order, sample
+        from runtime.cuda_timing import sample
 
-        return sample(self.device, in_order(self.launches), min_seconds=min_seconds, repeats=repeats)
+        return sample(self.device, self.launch, min_seconds=min_seconds, repeats=repeats, graphs=False)
 
     def close(self) -> None:
         """Give memory and code back."""
+        self._inference.close()
         for address in self._allocated:
             self.device.free(address)
         for module in self._modules:

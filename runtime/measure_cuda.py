@@ -49,7 +49,7 @@ class BuiltModule:
 
     def dynamic_shared(self, launch: Launch) -> int:
         """Bytes of shared memory to give at the launch: what it needs beyond the kernel's static arrays."""
-        return max(0, launch.shared_bytes - self.cubin.kernels.get(launch.kernel, Resources(0)).shared)
+        return self.cubin.dynamic_shared(launch.kernel, launch.shared_bytes)
 
     @property
     def facts(self) -> dict[str, int]:

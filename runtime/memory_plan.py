@@ -139,9 +139,7 @@ def place(blocks: Sequence[Lifetime], width: int = WIDTH) -> tuple[list[int], in
     return best, total(best)
 
 
-def _place_in_order(
-    blocks: Sequence[Lifetime], neighbours: Sequence[Sequence[int]], order: Sequence[int]
-) -> list[int]:
+def _place_in_order(blocks: Sequence[Lifetime], neighbours: Sequence[Sequence[int]], order: Sequence[int]) -> list[int]:
     """Each block at the lowest place that those before it and alive with it leave free; `neighbours` meet."""
     offsets = [-1] * len(blocks)
     for number in order:

@@ -127,12 +127,13 @@ class _Spread:
         return change_parts(stmt, lambda part: self.inside(part, loop, guards, extents))
 
     def grouped(self, stmt: Block, loop: For) -> list[Stmt]:
-        """The parts of a block, neighbours that one phase may hold joined."""
+        """The parts of a block, neighbours that one phase may hold joined; those that need several stay alone."""
         parts: list[Stmt] = []
         kinds: list[str] = []
         for part in stmt.stmts:
-            kind = "phases" if has_threads(part) else "once" if self.once(part, loop) else "own"
-            if parts and kind == kinds[-1] != "phases":
+            several = has_threads(part) or self.mixed(part, loop)
+            kind = "several" if several else "once" if self.once(part, loop) else "own"
+            if parts and kind == kinds[-1] != "several":
                 parts[-1] = block(parts[-1], part)
             else:
                 parts.append(part)

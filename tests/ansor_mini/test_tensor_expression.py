@@ -33,7 +33,7 @@ def test_body_holds_plain_variables():
         (lambda x, k: compute((2,), lambda i: x[i, k], "Y"), "neither an index"),
         (lambda x, k: compute((2,), lambda k_: reduce_sum(x[k_, k], k), "Y", axes=("k",)), "must differ"),
         (lambda x, k: compute((2, 2), lambda i, j: x[i, j], "Y", axes=("i",)), "expected 2 axis names"),
-        (lambda x, k: placeholder((2,), "X", "float16"), "dtype of X"),
+        (lambda x, k: placeholder((2,), "X", "float8"), "dtype of X"),
         (lambda x, k: reduce_axis(0, "k"), "extent of reduction axis k"),
         (lambda x, k: ComputeDAG([x]), "outputs"),
         (lambda x, k: ComputeDAG([compute((2,), lambda i: Buffer("B", (2,))[i], "Y")]), "is not a tensor"),

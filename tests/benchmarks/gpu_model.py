@@ -40,7 +40,7 @@ def ranks(values: Sequence[float]) -> list[float]:
     [2.5, 1.0, 2.5]
     """
     ordered = sorted(values)
-    return [statistics.mean(i + 1 for i, other in enumerate(ordered) if other == value) for value in values]
+    return [statistics.fmean(i + 1 for i, other in enumerate(ordered) if other == value) for value in values]
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:

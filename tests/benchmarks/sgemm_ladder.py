@@ -86,8 +86,8 @@ def register_tile(
     own = f"As[k, {i}]" if transposed else f"As[{i}, k]"
     inner = f"acc[i, j] = acc[i, j] + {own} * Bs[k, {j}]"
     copies = [
-        _copy("u", rows * depth, threads, depth, "A", f"b // {n} * {rows} + @r", "k0 * %d + @c" % depth, transposed),
-        _copy("v", depth * columns, threads, columns, "B", "k0 * %d + @r" % depth, f"b % {n} * {columns} + @c", False,
+        _copy("u", rows * depth, threads, depth, "A", f"b // {n} * {rows} + @r", f"k0 * {depth} + @c", transposed),
+        _copy("v", depth * columns, threads, columns, "B", f"k0 * {depth} + @r", f"b % {n} * {columns} + @c", False,
               vector=transposed),
     ]  # fmt: skip
     shape = f"{depth}, {rows}" if transposed else f"{rows}, {depth}"

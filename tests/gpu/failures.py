@@ -33,7 +33,7 @@ class Failure:
 
 RIGHT = "B[i] = A[i] + 1.0f;"
 FAILURES = (
-    Failure("illegal address", f"{RIGHT} B[i + (1 << 30)] = 0.0f;", "crash", "CUDA_ERROR_ILLEGAL_ADDRESS"),
+    Failure("illegal address", f"{RIGHT} B[i + (1 << 28)] = 0.0f;", "crash", "CUDA_ERROR_ILLEGAL_ADDRESS"),
     Failure("hang", "while (*(volatile float*)&A[i] == A[i]) B[i] = 0.0f;", "run_timeout", "still running"),
     Failure("out of memory", RIGHT, "crash", "out of GPU memory", workspace=1 << 42),
     Failure("block too large", RIGHT, "compile_error", "does not fit the GPU", block=2048),

@@ -55,7 +55,8 @@ def serve() -> None:
         for request in requests:
             try:
                 call = KINDS[request["kind"]](torch, request)
-                _answer({request["name"]: seconds(torch, call, request.get("cold", 0))})
+                recorded = request.get("recorded", False)
+                _answer({request["name"]: seconds(torch, call, request.get("cold", 0), recorded=recorded)})
             except Exception as error:  # one peer that fails must not take the others along
                 _answer({request["name"]: f"{type(error).__name__}: {str(error)[:200]}"})
             torch.cuda.empty_cache()
@@ -66,8 +67,13 @@ def _answer(line: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def seconds(torch: Any, call: Call, cold: int, repeats: int = 10, min_seconds: float = 2e-3) -> list[float]:
-    """Seconds per call in groups, as `runtime.cuda_timing.sample`; `cold` bytes are written before each call."""
+def seconds(
+    torch: Any, call: Call, cold: int, repeats: int = 10, min_seconds: float = 2e-3, *, recorded: bool = False
+) -> list[float]:
+    """Seconds per call in groups, as `runtime.cuda_timing.sample`.
+
+    cold: so many bytes are written before each call. recorded: the launches of a call are put on the stream as one.
+    """
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def timed(function: Call, times: int = 1) -> float:
@@ -84,14 +90,15 @@ def seconds(torch: Any, call: Call, cold: int, repeats: int = 10, min_seconds: f
         other = torch.empty(cold, dtype=torch.uint8, device="cuda")
         return [(other.zero_(), timed(call))[1] for _ in range(repeats)]
     per_group = 1
-    if once < GRAPH_SECONDS:
-        call, per_group = _graph(torch, call), GRAPH_CALLS
+    if recorded or once < GRAPH_SECONDS:
+        per_group = 1 if recorded else GRAPH_CALLS
+        call = _graph(torch, call, per_group)
         once = timed(call)
     calls = max(1, math.ceil(min_seconds / max(once, 1e-7)))
     return [timed(call, calls) / calls / per_group for _ in range(repeats)]
 
 
-def _graph(torch: Any, call: Call) -> Call:
+def _graph(torch: Any, call: Call, times: int) -> Call:
     """So many calls as one, which hides the time that Python needs for a launch."""
     graph = torch.cuda.CUDAGraph()
     side = torch.cuda.Stream()
@@ -99,7 +106,7 @@ def _graph(torch: Any, call: Call) -> Call:
         call()
     torch.cuda.synchronize()
     with torch.cuda.graph(graph):
-        for _ in range(GRAPH_CALLS):
+        for _ in range(times):
             call()
     return graph.replay
 

@@ -3,9 +3,10 @@ import pytest
 
 from runtime import cuda_library, cuda_stand_in
 from runtime.cuda_driver import OUT_OF_MEMORY, Device, triple
+from runtime.cuda_graph import Graph, in_order
 from runtime.cuda_library import CudaError, NoGpu, open_driver
 from runtime.cuda_on_cpu.build import build_on_cpu
-from runtime.cuda_timing import Clock, Graph, in_order, sample
+from runtime.cuda_timing import Clock, sample
 from runtime.gpu import GPUS
 from runtime.gpu_detection import detect_gpu, device_lines, gpu_of
 
