@@ -93,6 +93,7 @@ def _run_sections(
             try:
                 for row in SECTIONS[name](session):
                     found.append(row)
+                    write(options.out, environment, rows + found)
                     sys.stderr.write(f"           {'  '.join(cell for cell in row.cells if cell)}\n")
             except Exception as error:  # a section that fails is a line of the report, and the others still run
                 traceback.print_exc()
