@@ -101,7 +101,7 @@ def test_gpu_programs_compute_what_was_declared(origin: Origin) -> None:
 
 @pytest.mark.slow
 @given(origins())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_gpu_programs_compute_what_was_declared_at_length(origin: Origin) -> None:
     check_meaning(origin, 4)
 
@@ -109,7 +109,7 @@ def test_gpu_programs_compute_what_was_declared_at_length(origin: Origin) -> Non
 @pytest.mark.slow
 @pytest.mark.cc
 @given(origins())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_cuda_text_computes_what_was_declared_without_a_report(origin: Origin) -> None:
     inputs = small_inputs(origin.sketch.dag, origin.seed % 1000)
     expected = origin.sketch.dag.evaluate(*inputs)
