@@ -11,9 +11,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 from runtime.compile_c import CompileError
+
+Built = TypeVar("Built")
 
 _running: set[subprocess.Popen[bytes]] = set()
 _stopped: set[subprocess.Popen[bytes]] = set()
@@ -86,3 +90,29 @@ def _bury(process: subprocess.Popen[bytes]) -> None:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def built_side_by_side(
+    jobs: Iterable[tuple[Callable[..., Built], tuple[Any, ...]]], executor: Executor | None, workers: int
+) -> Iterator[Built]:
+    """The results of jobs that run compilers, in order; no compiler is left behind when interrupted.
+
+    jobs: functions and their arguments. executor: runs them; by default so many threads of this process.
+    """
+    pool = executor or ThreadPoolExecutor(workers, thread_name_prefix="builder")
+    futures: list[Future[Built]] = []
+    try:
+        for function, arguments in jobs:
+            futures.append(pool.submit(function, *arguments))
+        for future in futures:
+            yield future.result()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        # A builder may just be between two compilers, so ask until every one has ended.
+        while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
+            stop_compilers()
+        raise
+    finally:
+        if executor is None:
+            pool.shutdown(cancel_futures=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, Union
 
 from runtime.c_text.prelude import prelude
 from runtime.compile_c import LINK_FLAGS, CompileError, find_compiler
-from runtime.compiler_process import CompileTimeout, run_compiler, stop_compilers
+from runtime.compiler_process import CompileTimeout, built_side_by_side, run_compiler
 from runtime.emit_c import emit_kernel, workspace_bytes
 from runtime.loop_nest import LoopNest
 from runtime.machine import detect, usable_cores
@@ -147,22 +147,8 @@ def repeat_function(name: str, arguments: int) -> str:
 def _run_jobs(jobs: Sequence[tuple[Callable[..., list[Built]], tuple]], executor: Executor | None) -> list[Built]:
     """Run the builders, and leave no compiler behind when interrupted."""
     find_compiler()  # its search is remembered: once here, not once in every builder
-    pool = executor or ThreadPoolExecutor(usable_cores(), thread_name_prefix="builder")
-    futures: list[Future[list[Built]]] = []
-    try:
-        for function, arguments in jobs:
-            futures.append(pool.submit(function, *arguments))
-        return [built for future in futures for built in future.result()]
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        # A builder may just be between two compilers, so ask until every one has ended.
-        while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
-            stop_compilers()
-        raise
-    finally:
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
+    groups = built_side_by_side(jobs, executor, usable_cores())
+    return [built for group in groups for built in group]
 
 
 def _timing(run_timeout: float, min_repeat_seconds: float, repeats: int, cold_caches: bool) -> dict[str, Any]:

@@ -11,8 +11,8 @@ Paper: Ansor §3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Union
 from runtime import cuda_stand_in
 from runtime.compile_c import CompileError
 from runtime.compile_cuda import TIMEOUT, Cubin, Resources
-from runtime.compiler_process import CompileTimeout, stop_compilers
+from runtime.compiler_process import CompileTimeout, built_side_by_side
 from runtime.cuda_builders import BUILDERS, default_builder
 from runtime.gpu import Gpu
 from runtime.gpu_detection import detect_gpu
@@ -112,11 +112,14 @@ def measure_cuda(
     builder = builder or default_builder()
     cases = [case] * len(programs) if isinstance(case, MeasureCase) else list(case)
     jobs = [
-        (program, signature_of(own), gpu, builder, build_timeout) for program, own in zip(programs, cases, strict=True)
+        (build, (program, signature_of(own), gpu, builder, build_timeout))
+        for program, own in zip(programs, cases, strict=True)
     ]
+    # One core stays free for the child, which must launch faster than the GPU runs.
+    found = built_side_by_side(jobs, executor, max(1, usable_cores() - 1))
     results = []
     with ExitStack() as stack:
-        for number, (built, own) in enumerate(zip(_built(jobs, executor), cases, strict=True)):
+        for number, (built, own) in enumerate(zip(found, cases, strict=True)):
             if isinstance(built, MeasureResult):
                 result = built
             else:
@@ -173,27 +176,6 @@ def cuda_runner() -> Runner:
 def signature_of(case: MeasureCase) -> Signature:
     """Shape and dtype of a case's inputs and outputs."""
     return tuple((array.shape, str(array.dtype)) for array in (*case.inputs, *case.expected))
-
-
-def _built(jobs: Sequence[tuple], executor: Executor | None) -> Iterator[BuiltModule | MeasureResult]:
-    """Builds, in order and as soon as they are there; no compiler is left behind when interrupted."""
-    # One core stays free for the child, which must launch faster than the GPU runs.
-    pool = executor or ThreadPoolExecutor(max(1, usable_cores() - 1), thread_name_prefix="builder")
-    futures: list[Future[BuiltModule | MeasureResult]] = []
-    try:
-        for job in jobs:
-            futures.append(pool.submit(build, *job))
-        for future in futures:
-            yield future.result()
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
-            stop_compilers()
-        raise
-    finally:
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
 
 
 def build(
