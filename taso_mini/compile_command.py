@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cost", choices=("measured", "flops"), default="measured", help="how operators are priced for substitution"
     )
     parser.add_argument("--joint", action="store_true", help="choose the graph while its kernels are tuned, not before")
+    winograd = "try Winograd's 3 x 3 convolutions in tiles of 2 or 4 too; their results differ in the last bits"
+    parser.add_argument("--winograd", type=int, default=0, metavar="TILE", help=winograd)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -59,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         cost=arguments.cost,
         joint=arguments.joint,
+        winograd=arguments.winograd,
     )
     compiled = compile_model(arguments.model, options, log)
     if not compiled.network.temporary:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.graph_operators.winograd import MATRICES
+
 DEFAULT_BUDGET_SECONDS = 80.0
 
 
@@ -17,6 +19,8 @@ class CompileOptions:
     cost: "measured" (operators timed on this machine in every layout, once each, kept in `cost_file`; layouts are then
         chosen with the substitutions) or "flops" (a formula that knows no layouts; images are put channels last).
     joint: choose the graph while its kernels are tuned (`taso_mini.joint`), rather than before.
+    winograd: 2 or 4, to try Winograd's definition of 3 x 3 convolutions with tiles of that size too, which rounds
+        otherwise; 0 keeps to the direct sums.
     out: directory for the compiled network, the records and the report; without it the network is temporary.
     resume: go on from the records in `out`. emit_c: directory for a stand-alone C program.
     records: a file with earlier records; with no trials, the best programs in it are used as they are.
@@ -34,6 +38,7 @@ class CompileOptions:
     cost: str = "measured"
     cost_file: Path | None = None
     joint: bool = False
+    winograd: int = 0
     compare: bool = True
     emit_c: Path | None = None
 
@@ -50,5 +55,9 @@ class CompileOptions:
             raise ValueError(f'cost must be "measured" or "flops", got {self.cost!r}')
         if self.joint and self.cost != "measured":
             raise ValueError('joint needs cost="measured": it compares measured kernels')
+        if self.winograd not in (0, *MATRICES):
+            raise ValueError(f"winograd: expected 0 or a tile of {sorted(MATRICES)}, got {self.winograd!r}")
+        if self.winograd and (self.joint or (self.trials == 0 and self.records is None)):
+            raise ValueError("winograd needs trials or records, and not joint: measured kernels choose the definition")
         if self.resume and self.out is None:
             raise ValueError("--resume needs --out DIR, where the records are")

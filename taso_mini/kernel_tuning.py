@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansor_mini.network_task import Part
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
@@ -43,12 +44,13 @@ class TunedTask:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning the kernels gave: the report's lines and the best nests by subgraph key."""
+    """What tuning the kernels gave: the report's lines, the best nests and their seconds by subgraph key."""
 
     tasks: tuple[TunedTask, ...] = ()
     nests: Mapping[str, LoopNest] = field(default_factory=dict)
     trials: int = 0
     stopped: str = "trials"
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def tune(
@@ -58,10 +60,16 @@ def tune(
     threads: int,
     options: CompileOptions,
     log: Log,
+    *,
+    others: Sequence[Part] = (),
 ) -> Tuned:
-    """Tune the kernels of a partitioned graph with these weights, within the options' trials and seconds."""
+    """Tune the kernels of a partitioned graph with these weights, within the options' trials and seconds.
+
+    others: further graphs whose kernels share the budget, each its subgraphs and the names of its weights.
+    """
     if options.trials == 0:
-        return Tuned(nests=recorded_nests(parts, options.records, threads) if options.records else {})
+        every = [part for some in (parts, *(other for other, _ in others)) for part in some]
+        return _recorded(every, options.records, threads) if options.records else Tuned()
     budget = options.budget_seconds
     if budget is None:
         budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
@@ -72,6 +80,7 @@ def tune(
         tuner = NetworkTuner(
             parts,
             weights=weights,
+            others=others,
             machine=machine,
             threads=threads,
             seed=options.seed,
@@ -84,7 +93,13 @@ def tune(
         if stopped != "interrupted":
             tuner.confirm()
         tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
-        return Tuned(tasks, tuner.nests(), tuner.trials, stopped)
+        seconds = {key: task.tuner.best_seconds for key, task in tuner.tasks.items()}
+        return Tuned(tasks, tuner.nests(), tuner.trials, stopped, seconds)
+
+
+def _recorded(parts: Sequence[Subgraph], path: Path, threads: int) -> Tuned:
+    seconds = {key: record.cost for key, record in recorded_best(parts, path, threads).items()}
+    return Tuned(nests=recorded_nests(parts, path, threads), seconds=seconds)
 
 
 def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import taso_mini
+from ansor_mini.partition import partition, task_weights
 from runtime.compile_c import find_compiler
 from runtime.compiled_network import CompiledNetwork
 from runtime.executor import build
@@ -18,6 +20,7 @@ from runtime.graph import Graph, GraphBuilder
 from taso_mini import compile, load
 from taso_mini.compile_model import compile_model
 from taso_mini.compile_options import CompileOptions
+from taso_mini.kernel_tuning import RECORDS
 from taso_mini.load_model import sample_inputs
 from taso_mini.models.bert import bert
 from taso_mini.models.squeezenet import squeezenet
@@ -210,6 +213,42 @@ def test_layouts_and_kernels_are_chosen_with_the_graph(joint: bool, tmp_path: Pa
     )
     assert compiled.tasks and all(task.best_seconds <= task.default_seconds for task in compiled.tasks)
     assert any("chosen: " in line for line in said) == joint
+
+
+def convolution_graph() -> Graph:
+    """Two convolutions of 3 x 3 over many channels, where Winograd's definition has a quarter of the products."""
+    rng = np.random.default_rng(0)
+    make = GraphBuilder("convolutions")
+    value = make.input("x", (1, 64, 24, 24))
+    for name in ("a", "b"):
+        weight = make.weight(f"{name}_w", rng.standard_normal((64, 64, 3, 3), dtype=np.float32) / np.float32(24))
+        value = make.add("conv", value, weight, name=name, padding=(1, 1, 1, 1), activation="relu")
+    return make.finish([value])
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", [2, 4])
+def test_measured_kernels_choose_winograds_definition(tile: int, tmp_path: Path) -> None:
+    graph, said = convolution_graph(), list[str]()
+    options = CompileOptions(trials=8, threads=1, cost="flops", winograd=tile, out=tmp_path, compare=False)
+    found = compile_model(graph, options, said.append)
+    assert found.max_relative_error < 1e-4
+    assert any(f"Winograd's F({tile}x{tile}, 3x3) computes" in line and "of 2 " in line for line in said)
+    runs = task_weights(partition(found.substitution.graph))
+    assert {line.key: line.weight for line in found.tasks} == {key: runs[key] for key in runs}
+    records = CompileOptions(trials=0, threads=1, cost="flops", winograd=tile, records=tmp_path / RECORDS)
+    again = compile_model(graph, replace(records, compare=False))
+    operators = [node.operator for node in found.substitution.graph.nodes]
+    assert [node.operator for node in again.substitution.graph.nodes] == operators
+
+
+def test_winograds_definition_needs_measured_kernels() -> None:
+    with pytest.raises(ValueError, match="winograd: expected 0 or a tile of"):
+        CompileOptions(winograd=3)
+    for other in ({"trials": 0}, {"joint": True}):
+        with pytest.raises(ValueError, match="winograd needs trials or records, and not joint"):
+            CompileOptions(winograd=4, **other)
 
 
 def test_the_joint_search_needs_measured_prices() -> None:
