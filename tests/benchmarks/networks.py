@@ -14,6 +14,7 @@ from ONNX Runtime in any output, relative to the largest magnitude in that outpu
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from ansor_mini.records import read_records
 from runtime import executor
 from runtime.command_line import Parser
 from runtime.graph import Graph
+from runtime.machine import detect
 from taso_mini.compile_model import relative_error
 from taso_mini.kernel_tuning import recorded_best, recorded_nests
 from taso_mini.load_model import sample_inputs
@@ -199,21 +201,30 @@ def one_network(
         return row_of(seconds, error, built, run, tuned_trials(model.graph, threads))
 
 
+def rows_of(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier result of this benchmark.  Raises: ValueError: it comes from another machine."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if result["machine"] != detect().line:
+        raise ValueError(f"--add: expected a result of this machine ({detect().line}), got one of {result['machine']}")
+    return result["networks"]
+
+
 def networks(quick: bool, options: argparse.Namespace) -> dict[str, Any]:
     """All networks with each number of threads."""
     names = chosen(options.networks or (QUICK if quick else ["all"]))
     runs, figures = read_runs(RUNS), {}
-    rows: dict[str, dict[str, Any]] = {}
+    rows = rows_of(options.add) if options.add is not None else {}
     for threads in options.threads:
         print(f"\n{threads} thread{'s' if threads > 1 else ''}\n{HEAD}", flush=True)
         for name in names:
             if not available(name):
                 print(f"{name:20} the package that it comes from is not installed")
                 continue
-            row = rows.setdefault(name, {})[f"{threads}t"] = one_network(name, threads, quick, runs, options.winograd)
+            row = rows.get(name, {}).get(f"{threads}t") or one_network(name, threads, quick, runs, options.winograd)
+            rows.setdefault(name, {})[f"{threads}t"] = row
             print_row(name, row)
         for group, members in (("", NETWORKS), ("light_", [name for name in ALL if name not in NETWORKS])):
-            ratios = [rows[name][f"{threads}t"]["ratio"] for name in members if name in rows]
+            ratios = [rows[name][f"{threads}t"]["ratio"] for name in members if f"{threads}t" in rows.get(name, {})]
             if ratios:
                 mean = figures[f"{group}geomean_{threads}t"] = round(statistics.geometric_mean(ratios), 3)
                 least = figures[f"{group}min_{threads}t"] = min(ratios)
@@ -226,6 +237,10 @@ def add_arguments(parser: Parser) -> None:
     names = f"papers, light, all, or some of {', '.join(ALL)}"
     parser.add_argument("--networks", nargs="+", metavar="NAME", help=f"{names} (default: all)")
     parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS), help="numbers of threads")
+    add = (
+        "keep the rows of an earlier result of this machine and measure what is missing, so that sittings can be short"
+    )
+    parser.add_argument("--add", type=Path, metavar="FILE", help=add)
     parser.add_argument("--winograd", action="store_true", help="allow Winograd's convolutions, which round otherwise")
 
 

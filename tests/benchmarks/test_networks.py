@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 from functools import partial
 
@@ -12,6 +13,7 @@ from hypothesis import given, note
 
 from ansor_mini.records import read_records
 from runtime.graph import Graph, GraphBuilder
+from runtime.machine import detect
 from taso_mini.models import MODELS
 from tests.benchmarks import networks
 from tests.benchmarks.network_cases import AS_GIVEN, SUBSTITUTED, WINOGRAD, chosen, forms, graph_of
@@ -150,6 +152,16 @@ def test_arrays_keep_their_order(tmp_path):
     save_numbered(tmp_path / "a.npz", arrays)
     for found, wanted in zip(numbered(str(tmp_path / "a.npz")), arrays, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_rows_of_an_earlier_sitting_are_kept(tmp_path):
+    earlier = tmp_path / "networks.json"
+    rows = {"squeezenet": {"2t": {"ratio": 1.5}}}
+    earlier.write_text(json.dumps({"machine": detect().line, "networks": rows}))
+    assert networks.rows_of(earlier) == rows
+    earlier.write_text(json.dumps({"machine": "another", "networks": rows}))
+    with pytest.raises(ValueError, match="of this machine"):
+        networks.rows_of(earlier)
 
 
 def test_a_row_names_the_fastest_peer():
