@@ -18,7 +18,7 @@ ordinary weighted squared error, and the class is an ordinary regressor:
 True
 
 The parts: `tree_bins` turns columns into small integers, `tree_growth` grows one tree, `tree_histograms` does it fast,
-`tree_forest` predicts. Left out: missing values, categories, other losses, early stopping.
+`tree_forest` and `tree_slices` predict. Left out: missing values, categories, other losses, early stopping.
 """
 
 from __future__ import annotations
@@ -173,6 +173,15 @@ class GradientBoostedTrees:
         if X.ndim != 2 or X.shape[1] != self.width:
             raise ValueError(f"X must have shape (rows, {self.width}), as it had in fit, got {X.shape}")
         return tree_forest.predict(self.forest, X) + self.base
+
+    @property
+    def tested(self) -> np.ndarray:
+        """The columns that some test looks at, ascending; the others make no difference to a prediction."""
+        return self.forest.tested
+
+    def predict_tested(self, tested: np.ndarray) -> np.ndarray:
+        """The same as `predict`, given these columns alone, float32 [len(tested), rows]."""
+        return tree_forest.predict_tested(self.forest, tested) + self.base
 
     def importance(self) -> np.ndarray:
         """The share of each column in the gain of all tests, float64 [columns]; zeros when there is no test."""

@@ -9,6 +9,7 @@ further out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +79,28 @@ def _cost(nest: ArrayNest, number: int, access: Access, touched: Touches, line: 
 
 def _strides(nest: ArrayNest, steps: list[tuple[Mask, Extent]]) -> tuple[Extent, Extent, Extent]:
     """Iterations passed before a loop moves the access, its stride there, and that of the innermost loop."""
-    passed, stride, last = nest.inside[0], 0, 0
-    for inside, present, (depends, step) in zip(nest.inside[1:], nest.present, steps):
-        hit = present & depends
-        passed = where(hit, inside, passed)
-        stride = where(hit, step, stride)
-        if hit is not False:
-            last = where((inside == 1) & hit, step, last)
-    return passed, stride, last
+    passed, stride = nest.inside[0], 0
+    for first, last, runs in _neighbours(nest, [depends for depends, _ in steps]):
+        depends = steps[first][0]
+        passed = where(runs & depends, nest.inside[last + 1], passed)
+        for present, (_, step) in zip(nest.present[first : last + 1], steps[first : last + 1]):
+            stride = where(present & depends, step, stride)
+    return passed, stride, where(passed == 1, stride, 0)
+
+
+def _neighbours(nest: ArrayNest, facts: Sequence[Mask]) -> list[tuple[int, int, Mask]]:
+    """Loops next to each other of which the same is known: first, last, and where any of them is present.
+
+    Whichever of them is the innermost one present, the same loops that are present lie inside of it.
+    """
+    found: list[tuple[int, int, Mask]] = []
+    for position, (fact, present) in enumerate(zip(facts, nest.present)):
+        if found and isinstance(fact, bool) and fact is facts[position - 1]:
+            first = found.pop()[0]
+            found.append((first, position, nest.inside[first] > nest.inside[position + 1]))
+        else:
+            found.append((position, position, present))
+    return found
 
 
 def _contiguous(access: Access, widths: tuple[Extent, ...]) -> Extent:
@@ -102,21 +117,22 @@ def _reuse(
     nest: ArrayNest, access: Access, moves: list[Mask], touched: Touches
 ) -> tuple[Extent, Extent, Extent, Extent]:
     """Loop reuse, serial reuse or none as 0, 1 or 2; then distance in iterations and in bytes, and the count."""
-    by_loop, by_statement, iterations, distance, count = False, False, 0, 0, 0
+    by_statement, iterations, distance, count = False, 0, 0, 0
     nearest = _bytes_inside(nest, touched)
-    for position, (loop, present, moved) in enumerate(zip(nest.loops, nest.present, moves)):
+    for first, last, runs in _neighbours(nest, [False if moved is False else None for moved in moves]):
+        loop, moved = nest.loops[last], moves[last]
         touch = touched[loop.key][access.buffer]
         serial = moved & (touch.count > 1)
         iterations = where(serial, touch.least / access.item / loop.extent, iterations)
         distance = where(serial, loop_bytes(touched, loop.key) / loop.extent, distance)
         count = where(serial, touch.count - 1, count)
-        again = present & negation(moved)
-        iterations = where(again, nest.inside[position + 1], iterations)
-        distance = where(again, nearest[position], distance)
-        count = where(again, loop.extent, count)
-        by_loop = (by_loop & negation(serial)) | again
+        again = runs & negation(moved)
+        iterations = where(again, nest.inside[last + 1], iterations)
+        distance = where(again, nearest[last], distance)
+        for each, present in zip(nest.loops[first : last + 1], nest.present[first : last + 1]):
+            count = where(present & negation(moved), each.extent, count)
         by_statement = (by_statement & negation(again)) | serial
-    return where(by_loop, 0, where(by_statement, 1, 2)), iterations, distance, count
+    return where(by_statement, 1, where(count > 0, 0, 2)), iterations, distance, count
 
 
 def _bytes_inside(nest: ArrayNest, touched: Touches) -> list[Extent]:

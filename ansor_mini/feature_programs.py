@@ -9,6 +9,7 @@ Bound inference runs once over symbols instead of numbers, and the features are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,10 @@ class StructureFeatures:
         found.sort(key=lambda each: each[:3])  # what takes a logarithm first
         self.rows = np.array([row for _, row, _, _ in found], dtype=np.int64)
         self.columns = np.array([column for _, _, column, _ in found], dtype=np.int64)
-        self.logarithms = sum(NUMERIC[column] for column in self.columns)
         self.curves = [(row, len(curve[0])) for row, (_, curve) in enumerate(rows.values()) if curve]
         points = [point for _, curve in rows.values() for axis in curve for point in axis]
         self.program: TapeProgram = self._tape.compile([*(value for *_, value in found), *points])
+        self._latest = self._chosen(np.arange(COUNT))
         del self._tape, self._known  # the program is all that is needed from here on
 
     def numbers(self, hole: str) -> tuple[Extent, ...]:
@@ -84,49 +85,86 @@ class StructureFeatures:
             for name, nest in nests.items()
         }
 
-    def write(self, population: Population, out: np.ndarray, numbers: list[int], scale: bool) -> None:
-        """Put the features of a group into `out` [statements, 164, programs], where `numbers` has these statements."""
-        results = self._run(population)
-        count = len(self.columns)
+    def _chosen(self, columns: np.ndarray) -> _Chosen:
+        place = np.full(COUNT, -1)
+        place[columns] = np.arange(len(columns))
+        results = np.flatnonzero(place[self.columns] >= 0)
+        samples = np.flatnonzero(place[FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES] >= 0)
+        points = range(len(self.columns), len(self.program.results)) if len(samples) else range(0)
+        found = self.columns[results]
+        program = self.program.only([*results, *points])
+        logarithms = sum(NUMERIC[column] for column in found)
+        at = place[FIRST_SAMPLE + samples]
+        return _Chosen(columns, program, self.rows[results], place[found], logarithms, samples, at)
+
+    def write(
+        self, population: Population, out: np.ndarray, numbers: list[int], scale: bool, columns: np.ndarray
+    ) -> None:
+        """Put some of the features of a group, by column, into `out` [statements, columns, programs].
+
+        numbers: where `out` has the statements of this structure.
+        """
+        if not np.array_equal(self._latest.columns, columns):
+            self._latest = self._chosen(columns)
+        chosen = self._latest
+        results, count = self._run(population, chosen.program), len(chosen.places)
         block = np.empty((count, len(population)), dtype=out.dtype)
         if count:
             np.concatenate(results[:count], out=block.reshape(-1), casting="unsafe")
-        samples = [_curve(*points, len(population)) for points in self._points(results[count:])]
+        samples = [_curve(*points, len(population), chosen.samples) for points in self._points(results[count:])]
         constants = scaled(self.constants) if scale else self.constants
         if scale:
-            for run in (block[: self.logarithms], *samples):
+            for run in (block[: chosen.logarithms], *samples):
                 run += 1
                 np.log2(run, out=run)
         for number, values in zip(numbers, constants):
-            out[number] = values[:, None]
-        out[np.array(numbers, dtype=np.int64)[self.rows], self.columns] = block
+            out[number] = values[columns, None]
+        out[np.array(numbers, dtype=np.int64)[chosen.rows], chosen.places] = block
         for (row, _), values in zip(self.curves, samples):
-            out[numbers[row], FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES] = values
+            out[numbers[row], chosen.sampled] = values
 
-    def _run(self, population: Population) -> list[Any]:
+    def _run(self, population: Population, program: TapeProgram) -> list[Any]:
         inputs: dict[str, np.ndarray] = {}
-        for hole in dict.fromkeys(name.rpartition("#")[0] for name, _ in self.program.inputs):
+        for hole in dict.fromkeys(name.rpartition("#")[0] for name, _ in program.inputs):
             for part, values in enumerate(population.numbers(hole)):
                 inputs[f"{hole}#{part}"] = values.astype(np.float64)
-        return self.program.run(inputs)
+        return program.run(inputs)
 
     def _points(self, results: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
         first = 0
-        for _, levels in self.curves:
+        for _, levels in self.curves if results else ():
             yield results[first : first + levels], results[first + levels : first + 2 * levels]
             first += 2 * levels
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """The part of a structure's features that lies in some columns, and the program that computes it.
+
+    rows, places: statement of each result of the program and its position among the columns, those that take a
+    logarithm first, of which there are `logarithms`. samples, sampled: numbers of the samples of the curve that are
+    wanted, and their positions.
+    """
+
+    columns: np.ndarray
+    program: TapeProgram
+    rows: np.ndarray
+    places: np.ndarray
+    logarithms: int
+    samples: np.ndarray
+    sampled: np.ndarray
 
 
 def _located(sketch: Sketch, structure: Structure) -> str:
     return sketch.hole[structure.open_hole].node if structure.open_hole else ""
 
 
-def _curve(x: list[Any], y: list[Any], programs: int) -> np.ndarray:
-    """The piecewise linear curve through the points, at ten steps of the logarithm of all operations."""
+def _curve(x: list[Any], y: list[Any], programs: int, samples: np.ndarray) -> np.ndarray:
+    """The piecewise linear curve through the points, at some of ten steps of the logarithm of all operations."""
     xs, ys = np.empty((2, len(x), programs))
     for level, (of_x, of_y) in enumerate(zip(x, y)):
         xs[level], ys[level] = of_x, of_y
-    targets = np.minimum(np.exp2(np.log2(xs[-1]) * (np.arange(1, SAMPLES + 1)[:, None] / SAMPLES)), xs[-1])
+    targets = np.minimum(np.exp2(np.log2(xs[-1]) * ((samples[:, None] + 1) / SAMPLES)), xs[-1])
     below = np.zeros(targets.shape, dtype=np.int8)
     for level in xs:
         below += (level < targets).view(np.int8)

@@ -35,10 +35,12 @@ def _cast(flags: np.ndarray) -> np.ndarray:
 class Symbol:
     """A number, or a truth value, of each program; low and high: what it lies between."""
 
-    __slots__ = ("tape", "index", "low", "high", "is_bool")
+    __slots__ = ("tape", "index", "low", "high", "is_bool", "parts", "negation")
 
     def __init__(self, tape: Tape, index: int, low: float, high: float, is_bool: bool) -> None:
         self.tape, self.index, self.low, self.high, self.is_bool = tape, index, low, high, is_bool
+        self.parts: tuple[Symbol, ...] = ()  # of a conjunction
+        self.negation: Symbol | None = None  # once it has been asked for
 
     def __bool__(self) -> bool:
         raise TypeError("the truth of a symbol is not known while a tape is being written; use where")
@@ -127,15 +129,28 @@ class Symbol:
     def __and__(self, other: Any) -> Any:
         if not isinstance(other, Symbol):
             return self if other else False
-        return self if other is self else self.tape.node(operator.and_, _ordered(self, other), 0, 1, True)
+        if _implies(self, other) or _implies(other, self):
+            return self if _implies(self, other) else other
+        if _implies(self, other.negation) or _implies(other, self.negation):
+            return False
+        both = self.tape.node(operator.and_, _ordered(self, other), 0, 1, True)
+        both.parts = (self, other)
+        return both
 
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, Symbol):
             return True if other else self
-        return self if other is self else self.tape.node(operator.or_, _ordered(self, other), 0, 1, True)
+        if _implies(self, other) or _implies(other, self):
+            return other if _implies(self, other) else self
+        if self.negation is other:
+            return True
+        return self.tape.node(operator.or_, _ordered(self, other), 0, 1, True)
 
     def __invert__(self) -> Any:
-        return self.tape.node(operator.invert, (self,), 0, 1, True)
+        if self.negation is None:
+            self.negation = self.tape.node(operator.invert, (self,), 0, 1, True)
+            self.negation.negation = self
+        return self.negation
 
     __radd__, __rmul__, __rand__, __ror__ = __add__, __mul__, __and__, __or__
 
@@ -145,6 +160,11 @@ class Symbol:
         if method != "__call__" or options or handler is None:
             return NotImplemented
         return handler(*(x.item() if isinstance(x, np.generic) else x for x in inputs))
+
+
+def _implies(one: Symbol, other: Symbol | None) -> bool:
+    """Whether a truth value that is a part of another, or the same, is the other."""
+    return one is other or any(_implies(part, other) for part in one.parts)
 
 
 def _is_bool(value: Any) -> bool:

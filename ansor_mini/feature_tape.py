@@ -74,6 +74,26 @@ class TapeProgram:
     instructions: tuple[tuple[Any, ...], ...]
     results: tuple[int, ...]
 
+    def only(self, results: Sequence[int]) -> TapeProgram:
+        """The program of some of the results, given by their positions; what they do not need is left out.
+
+        >>> tape = Tape()
+        >>> a = tape.input("a", 1, 8)
+        >>> program = tape.compile([a + 1, a * a]).only([1])
+        >>> len(program.instructions), [array.tolist() for array in program.run({"a": np.array([2.0, 5.0])})]
+        (1, [[4.0, 25.0]])
+        """
+        wanted = tuple(self.results[position] for position in results)
+        needed, kept = set(wanted), []
+        for instruction in reversed(self.instructions):
+            _, target, *operands = instruction
+            if target in needed:
+                needed.discard(target)
+                needed.update(operand for operand in operands if operand is not None)
+                kept.append(instruction)
+        inputs = tuple((name, register) for name, register in self.inputs if register in needed)
+        return TapeProgram(inputs, self.start, tuple(reversed(kept)), wanted)
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[Any]:
         """The results, arrays where they depend on an input."""
         registers = list(self.start)
@@ -106,15 +126,17 @@ def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
         key = (type(value), value)
         if key not in constants:
             constants[key] = len(start)
-            start.append(value)
+            # NumPy takes longer to find out what to do with a Python number than to multiply a few hundred by it.
+            start.append(np.asarray(value, dtype=bool if isinstance(value, bool) else np.float64))
         return constants[key]
 
     for position, index in enumerate(needed):
         operation, args = tape.nodes[index]
+        done = {source for source in tape.sources[index] if last[source] == position and source not in kept}
+        if operation is np.where and _may_be_overwritten(tape, args, done):
+            operation, args = _overwrite, args[::-1]
         places = tuple(place(arg) for arg in args)
-        for source in set(tape.sources[index]):
-            if last[source] == position and source not in kept:
-                free.append(register[source])
+        free += [register[source] for source in done]
         if isinstance(operation, str) or not free:
             target = len(start)
             start.append(None)
@@ -127,6 +149,20 @@ def _compile(tape: Tape, results: Sequence[Any]) -> TapeProgram:
             instructions.append((operation, target, *places, *(None,) * (3 - len(places))))
     found = tuple(place(result) for result in results)  # may add constants
     return TapeProgram(tuple(inputs), tuple(start), tuple(instructions), found)
+
+
+def _may_be_overwritten(tape: Tape, args: tuple[Any, ...], done: set[int]) -> bool:
+    """Whether nobody needs the otherwise of a `where` any more, and it belongs to the program."""
+    *others, otherwise = args
+    if not isinstance(otherwise, Symbol) or otherwise.index not in done or any(other is otherwise for other in others):
+        return False
+    return not isinstance(tape.nodes[otherwise.index][0], str)  # an input
+
+
+def _overwrite(otherwise: np.ndarray, then: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    """`where` in place, which is a third faster."""
+    np.putmask(otherwise, condition, then)
+    return otherwise
 
 
 def _needed(tape: Tape, results: Sequence[Any]) -> list[int]:

@@ -18,7 +18,7 @@ import numpy as np
 from ansor_mini.boosted_trees import GradientBoostedTrees
 from ansor_mini.cost_model import CostModel
 from ansor_mini.feature_arrays import population_features
-from ansor_mini.learned_model import LABELS, LearnedModel
+from ansor_mini.learned_model import LABELS, LearnedModel, statement_sums
 from ansor_mini.population import Population
 from ansor_mini.program_features import featurise
 from ansor_mini.sketch import Program
@@ -82,12 +82,11 @@ class GuidedModel(LearnedModel):
         if self.trees is None:
             return estimates
         relative = self._relative(population.sketch.dag.key(), estimates)
-        batch = population_features(population, self.machine)
-        scores = self.slope * relative
-        for values, present in zip(batch.values, batch.present):
-            scores += np.where(present, self.trees.predict(_beside(values.T, relative)), 0.0)
-        scores[~batch.present.any(axis=0)] = -np.inf
-        return scores
+        own = self.trees.tested < self.trees.width - 1  # all but the estimate, the last column
+        batch = population_features(population, self.machine, columns=self.trees.tested[own])
+        tested = np.empty((len(own), *batch.present.shape), np.float32)
+        tested[own], tested[~own] = batch.values.transpose(1, 0, 2), np.log2(relative).astype(np.float32)
+        return self.slope * relative + statement_sums(self.trees, tested, batch.present)
 
     def update(self, programs: Sequence[Program], seconds: Sequence[float]) -> None:
         """Learn from more measured programs."""

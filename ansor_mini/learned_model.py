@@ -95,6 +95,16 @@ def label_weights(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
+def statement_sums(trees: GradientBoostedTrees, tested: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The score of each program of a population: the sum over its statements, -inf where it has none.
+
+    tested: the columns that the trees look at, float32 [tested, statements, programs]. present: bool [statements,
+    programs].
+    """
+    scores = trees.predict_tested(tested.reshape(len(tested), present.size)).reshape(present.shape)
+    return np.where(present.any(axis=0), np.where(present, scores, 0.0).sum(axis=0), -np.inf)
+
+
 class LearnedModel:
     """The paper's cost model, but for its labels; keeps everything it was told, and is trained anew when told more.
 
@@ -143,12 +153,8 @@ class LearnedModel:
         """The same for the programs of one sketch."""
         if self.trees is None:
             return self.before.predict_population(population)
-        batch = population_features(population, self.machine)
-        scores = np.zeros(len(population))
-        for values, present in zip(batch.values, batch.present):
-            scores += np.where(present, self.trees.predict(values.T), 0.0)
-        scores[~batch.present.any(axis=0)] = -np.inf
-        return scores
+        batch = population_features(population, self.machine, columns=self.trees.tested)
+        return statement_sums(self.trees, batch.values.transpose(1, 0, 2), batch.present)
 
     def statement_scores(self, program: Program) -> np.ndarray:
         """The score of each statement, which add up to the program's; zeros during the warm-up."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ansor_mini.boosted_trees import GradientBoostedTrees, TreeOptions
 from ansor_mini.tree_bins import bin_columns, choose_cuts, count_below, distinct_rows
 from ansor_mini.tree_bundles import bundle_columns
-from ansor_mini.tree_forest import Forest, predict, predict_plainly
+from ansor_mini.tree_forest import Forest, predict, predict_plainly, walk
 from ansor_mini.tree_growth import Gradients, GrowthOptions, PlainSplitter, grow, quantise
 from ansor_mini.tree_histograms import PackedSplitter
 
@@ -69,7 +69,24 @@ def test_sampling_is_the_same_for_both(table, rows, columns):
 def test_all_trees_at_once_predict_what_one_at_a_time_does(table, by_column):
     X = np.asfortranarray(table[0]) if by_column else table[0]
     model = fitted(table)
-    np.testing.assert_allclose(predict(model.forest, X), predict_plainly(model.forest, X), rtol=1e-12, atol=1e-12)
+    expected = predict_plainly(model.forest, X)
+    np.testing.assert_allclose(predict(model.forest, X), expected, rtol=1e-12, atol=1e-12)
+    walked = walk(model.forest, np.ascontiguousarray(X.T[model.forest.tested]))
+    np.testing.assert_allclose(walked, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 64, 1000, 9000])
+def test_trees_of_any_size_predict_the_same_in_any_way(rows):
+    rng = np.random.default_rng(rows)
+    X = rng.standard_normal((1500, 6)).astype(np.float32)
+    for depth in (2, 9, 12):
+        model = GradientBoostedTrees(trees=4, depth=depth, gamma=0.0, bins=256).fit(X, X[:, 0] * X[:, 1] + X[:, 2])
+        some = rng.standard_normal((rows, 6)).astype(np.float32)
+        expected = predict_plainly(model.forest, some)
+        np.testing.assert_allclose(predict(model.forest, some), expected, rtol=1e-12, atol=1e-12)
+        tested = np.ascontiguousarray(some.T[model.tested])
+        np.testing.assert_allclose(model.forest.slices.predict(tested), expected, rtol=1e-12, atol=1e-12)
+        assert np.array_equal(model.predict_tested(tested), model.predict(some))
 
 
 def best_by_hand(bins, gradients, rows, l2):

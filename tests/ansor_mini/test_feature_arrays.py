@@ -82,3 +82,14 @@ def test_programs_of_rare_structures_are_treated_one_by_one():
     feasible = alone.present.any(axis=0)
     assert feasible.any() and np.array_equal(alone.present[:, feasible], together.present[:, feasible])
     np.testing.assert_allclose(alone.values[..., feasible], together.values[..., feasible], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("columns", [[], [0], [150], [163, 5, 147, 60], list(range(1, 164, 2))])
+def test_some_columns_are_those_of_all(columns):
+    sketch = derive(SMALL_WORKLOADS["convolution"](), CPU_RULES, SMALL_MACHINE)[0]
+    rng = np.random.default_rng(2)
+    population = Population.of(sketch, [sample(sketch, rng, SMALL_MACHINE) for _ in range(30)])
+    whole = population_features(population, fewest=3)
+    some = population_features(population, fewest=3, columns=np.array(columns, int))
+    assert some.values.shape == (len(whole.stages), len(columns), 30)
+    assert np.array_equal(some.present, whole.present) and np.array_equal(some.values, whole.values[:, columns])

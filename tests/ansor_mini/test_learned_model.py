@@ -140,9 +140,9 @@ def test_what_cannot_be_lowered_scores_minus_infinity(monkeypatch):
 
 def test_a_population_with_a_program_that_cannot_be_lowered(monkeypatch):
     model, population = learned(), Population.of(SKETCHES[0], programs(3, sketches=SKETCHES[:1]))
-    batch = population_features(population, MACHINE)
+    batch = population_features(population, MACHINE, columns=model.trees.tested)
     present = batch.present & [True, False, True]
-    monkeypatch.setattr(learned_model, "population_features", lambda *_: replace(batch, present=present))
+    monkeypatch.setattr(learned_model, "population_features", lambda *_, columns: replace(batch, present=present))
     assert np.isfinite(model.predict_population(population)).tolist() == [True, False, True]
 
 
