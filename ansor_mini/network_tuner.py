@@ -30,6 +30,7 @@ from ansor_mini.sketch import Program, Sketch
 from ansor_mini.target import Device, target_of
 from ansor_mini.task_scheduler import Candidate, SchedulerOptions, Strategy, TaskScheduler
 from ansor_mini.task_tuner import Measurer, RecordSink, SearchOptions, Task, TaskTuner, default_model
+from ansor_mini.transfer import programs_for_fewer_threads
 from runtime import debug
 from runtime.loop_nest import LoopNest
 from runtime.measure_case import MeasureCase
@@ -51,7 +52,8 @@ class Scheduling:
 
     objective: makes the objective from the weights [networks, tasks]. strategy: a name in `STRATEGIES` or a function.
     similarity: a task's group, from its computation. default_first: measure each task's default schedule before its
-    search begins, so that no kernel ends up slower than that; the paper searches from nothing. share_model: one cost
+    search begins, so that no kernel ends up slower than that, and then the best programs that are known for fewer
+    threads; the paper searches from nothing. share_model: one cost
     model learns from all tasks, as in the paper; else each has its own, and its search is the same whenever its turns
     come.
     """
@@ -97,9 +99,10 @@ class NetworkTuner:
         """Declare the tasks; nothing is measured yet.
 
         weights: names of the graph's constants, whose layout the kernels may choose. others: further networks, each
-        its subgraphs and the names of its constants. model: of all tasks; by default `default_model`,
-        shared or not as `scheduling` says. measurer: makes each task's, given the task and what makes inputs with the
-        outputs they must give; by default one that runs programs on this machine. The rest as for `TaskTuner`.
+        its subgraphs and the names of its constants. model: of all tasks; by default `default_model`, shared or not as
+        `scheduling` says. resume: earlier records, of any tasks and numbers of threads. measurer: makes each task's,
+        given the task and what makes inputs with the outputs they must give; by default one that runs programs on this
+        machine. The rest as for `TaskTuner`.
         """
         networks = ((parts, weights), *others)
         distinct, self.weights = distinct_parts([subgraphs for subgraphs, _ in networks])
@@ -141,6 +144,8 @@ class NetworkTuner:
             machine=self._machine,
             options=self._options,
         )
+        if self.scheduling.default_first:
+            tuner.seeds += programs_for_fewer_threads(tuner, resume)
         network_task, observer = NetworkTask(part, tuner), self._observer
         if observer is not None:
             tuner.observer = lambda _, record: observer(network_task, record)

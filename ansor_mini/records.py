@@ -99,6 +99,38 @@ class RecordFile:
         self.close()
 
 
+class RecordFiles:
+    """Appends every record to several files; otherwise like `RecordFile`."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        """Open each path once.  Raises: as `RecordFile`."""
+        self._files: list[RecordFile] = []
+        try:
+            for path in dict.fromkeys(Path(path).absolute() for path in paths):
+                self._files.append(RecordFile(path))
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: Record) -> None:
+        """Write one record to every file and wait until it is on the disk."""
+        for file in self._files:
+            file.append(record)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> RecordFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 def read_records(path: str | os.PathLike[str]) -> list[Record]:
     """All records of a file, in the order they were written; lines cut short are skipped with a warning.
 

@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,224,224", help=shape)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the compiled network, records and report go")
     parser.add_argument("--emit-c", type=Path, metavar="DIR", help="where a C program that needs nothing else goes")
+    records = "records that models share: nothing in FILE is measured again, and what is measured goes there too"
+    parser.add_argument("--records", type=Path, metavar="FILE", help=records)
     parser.add_argument("--resume", action="store_true", help="go on from the records in --out")
     parser.add_argument("--seed", type=int, default=0, help="of built-in weights, sample inputs and the search")
     parser.add_argument(
@@ -59,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         emit_c=arguments.emit_c,
         resume=arguments.resume,
+        records=arguments.records,
         cost=arguments.cost,
         joint=arguments.joint,
         winograd=arguments.winograd,

@@ -23,7 +23,9 @@ class CompileOptions:
         otherwise; 0 keeps to the direct sums.
     out: directory for the compiled network, the records and the report; without it the network is temporary.
     resume: go on from the records in `out`. emit_c: directory for a stand-alone C program.
-    records: a file with earlier records; with no trials, the best programs in it are used as they are.
+    records: a store of records that models and numbers of threads share: what it holds is not measured again, counts as
+        trials, and new records are added to it. With no trials, the best programs in it are used as they are, and it
+        may be compressed.
     compare: also build and time the plain, default and substituted variants and ONNX Runtime.
     """
 

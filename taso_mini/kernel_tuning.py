@@ -16,7 +16,7 @@ from ansor_mini.network_task import Part
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
-from ansor_mini.records import Record, RecordFile, read_records
+from ansor_mini.records import Record, RecordFiles, read_records
 from ansor_mini.task_tuner import program_of
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
@@ -73,10 +73,9 @@ def tune(
     budget = options.budget_seconds
     if budget is None:
         budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
-    path = options.out / RECORDS if options.out else None
-    earlier = read_records(path) if options.resume and path is not None and path.exists() else []
+    earlier = [record for path in sources(options) for record in read_records(path)]
     with ExitStack() as stack:
-        sink = stack.enter_context(RecordFile(path)) if path is not None else None
+        sink = stack.enter_context(RecordFiles(sinks(options)))
         tuner = NetworkTuner(
             parts,
             weights=weights,
@@ -95,6 +94,18 @@ def tune(
         tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
         seconds = {key: task.tuner.best_seconds for key, task in tuner.tasks.items()}
         return Tuned(tasks, tuner.nests(), tuner.trials, stopped, seconds)
+
+
+def sources(options: CompileOptions) -> list[Path]:
+    """The files of earlier records that a search goes on from."""
+    own = options.out / RECORDS if options.out and options.resume else None
+    return [path for path in (options.records, own) if path is not None and path.exists()]
+
+
+def sinks(options: CompileOptions) -> list[Path]:
+    """The files that new records go to."""
+    own = options.out / RECORDS if options.out else None
+    return [path for path in (own, options.records) if path is not None]
 
 
 def _recorded(parts: Sequence[Subgraph], path: Path, threads: int) -> Tuned:

@@ -32,10 +32,12 @@ def compile_jointly(
     if budget is None:
         budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
     path = options.out / RECORDS if options.out else None
-    earlier = [options.records] if options.records else []
+    shared = options.records
+    earlier = [shared] if shared is not None and shared.exists() else []
+    also = shared if options.trials != 0 else None
     with (
         MeasuredKernels(machine, threads, channels_last=False) as kernels,
-        Store(path, machine=machine, threads=threads, earlier=earlier, resume=options.resume) as store,
+        Store(path, machine=machine, threads=threads, earlier=earlier, resume=options.resume, also=also) as store,
     ):
         search = JointSearch(
             graph,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ansor_mini.record import MEASURED
-from ansor_mini.records import OK, Record, RecordFile, read_records
+from ansor_mini.records import OK, Record, RecordFiles, read_records
 from runtime.machine import Machine
 
 
@@ -29,11 +29,11 @@ class Store:
     """
 
     def __init__(self, path: Path | None, *, machine: Machine, threads: int = 1, earlier: Sequence[Path] = (),
-                 resume: bool = True) -> None:  # fmt: skip
+                 resume: bool = True, also: Path | None = None) -> None:  # fmt: skip
         """Read the files.
 
         path: where new records go, which need not exist yet; None keeps them in memory. resume: read it too. earlier:
-            files to read only.
+            files to read. also: another file that new records go to.
         Raises: ValueError: a file holds something other than records; OSError: it cannot be read or written.
         """
         self.machine, self.threads = machine, threads
@@ -44,12 +44,11 @@ class Store:
         for file in (*earlier, *([path] if resume and path is not None and path.exists() else [])):
             for record in read_records(file):
                 self._index(record)
-        self._file = RecordFile(path) if path is not None else None
+        self._files = RecordFiles(file for file in (path, also) if file is not None)
 
     def append(self, record: Record) -> None:
         """Keep one record; on the disk first."""
-        if self._file is not None:
-            self._file.append(record)
+        self._files.append(record)
         self._index(record)
 
     def best(self, task: str) -> Record | None:
@@ -90,8 +89,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._files.close()
 
     def __enter__(self) -> Store:
         return self

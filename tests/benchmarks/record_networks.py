@@ -14,23 +14,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ansor_mini.annotation import complete
 from ansor_mini.cost_model import CostModel
 from ansor_mini.default_schedule import default_nest
-from ansor_mini.holes import PARALLEL
 from ansor_mini.network import assemble, nests_for
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
 from ansor_mini.partition import Subgraph, partition
-from ansor_mini.record import OK, Record
+from ansor_mini.record import Record
 from ansor_mini.records import RecordFile, read_records, write_records
-from ansor_mini.sketch import Program
-from ansor_mini.task_tuner import default_model, program_of
+from ansor_mini.task_tuner import default_model
 from runtime import executor
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
@@ -52,7 +49,6 @@ from tests.benchmarks.network_cases import (
 from tests.benchmarks.network_runs import DONE_WHEN, RUNS, Run, read_runs, write_runs
 
 TRIALS_PER_TASK = 60
-SEEDS = 4  # programs of fewer threads that are measured first with more
 SAVE_SECONDS = 20.0  # between two notes of how long a run has taken
 
 
@@ -114,14 +110,12 @@ class Recorder:
                 threads=threads,
                 seed=self.seed,
                 records=sink,
-                resume=[record for record in earlier if record.threads == threads],
+                resume=earlier,
                 model=self.model(threads),
                 observer=watch.measured,
             )
             with tuner:
                 watch.tuner = tuner
-                for task in tuner.tasks.values():
-                    task.tuner.seeds += seeds_of(task, earlier, threads, self.machine)
                 wanted = trials_per_task * len(tuner.tasks)
                 stopped = tuner.run(trials=wanted, budget_seconds=deadline - time.monotonic())
                 if stopped in DONE_WHEN:
@@ -173,23 +167,6 @@ class _Watch:
             file=sys.stderr,
             flush=True,
         )
-
-
-def seeds_of(task: NetworkTask, records: Iterable[Record], threads: int, machine: Machine) -> list[Program]:
-    """The best programs of a task for fewer threads, with their outer loops fused for more."""
-    known = {sketch.key: sketch for sketch in task.tuner.sketches}
-    key = task.tuner.task.key
-    good = [r for r in records if r.task == key and r.threads < threads and r.kind == OK and r.steps in known]
-    programs: dict[Program, None] = {}
-    for record in sorted(good, key=lambda record: record.cost):
-        sketch = program_of(record, task.tuner.task.dag, known).sketch
-        kept = {name: value for name, value in record.annotation.items() if sketch.hole[name].kind != PARALLEL}
-        rng = np.random.default_rng(0)
-        whole = complete(sketch, kept, rng, threads=threads, lanes=machine.lanes)
-        programs[sketch.program(whole)] = None
-        if len(programs) == SEEDS:
-            break
-    return [program for program in programs if program not in task.tuner.measured]
 
 
 def nests_of(parts: Sequence[Subgraph], known: Mapping[str, LoopNest], threads: int) -> dict[str, LoopNest]:

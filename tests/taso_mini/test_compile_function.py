@@ -13,6 +13,7 @@ import pytest
 
 import taso_mini
 from ansor_mini.partition import partition, task_weights
+from ansor_mini.records import read_records
 from runtime.compile_c import find_compiler
 from runtime.compiled_network import CompiledNetwork
 from runtime.executor import build
@@ -241,6 +242,26 @@ def test_measured_kernels_choose_winograds_definition(tile: int, tmp_path: Path)
     again = compile_model(graph, replace(records, compare=False))
     operators = [node.operator for node in found.substitution.graph.nodes]
     assert [node.operator for node in again.substitution.graph.nodes] == operators
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+@pytest.mark.parametrize("joint", [False, True])
+def test_models_share_a_store_of_records(joint: bool, tmp_path: Path) -> None:
+    store = tmp_path / "store.jsonl"
+    shared = {"trials": 6, "records": store, "joint": joint, "cost_file": tmp_path / "costs.jsonl", "compare": False}
+
+    def programs(threads: int) -> set[tuple[str, str]]:
+        return {(r.task, f"{r.steps} {r.annotation}") for r in read_records(store) if r.threads == threads}
+
+    compile_model(small_graph(), CompileOptions(threads=1, out=tmp_path / "one", **shared))
+    first = programs(1)
+    assert first and len(read_records(tmp_path / "one" / RECORDS)) == len(read_records(store))
+    if not joint:
+        again = compile_model(small_graph(), CompileOptions(threads=1, **shared))
+        assert again.trials == 6 and programs(1) == first, "nothing is measured twice"
+    compile_model(small_graph(), CompileOptions(threads=2, **shared))
+    assert programs(1) == first and {task for task, _ in programs(2)} == {task for task, _ in first}
 
 
 def test_winograds_definition_needs_measured_kernels() -> None:
