@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,62 @@ def open_shape(leaf: Term, inputs: Mapping[str, Shape]) -> Shape:
     return apply_shape(leaf, [inputs[str(leaf)]])
 
 
+class Plan:
+    """Terms as a list of steps, each distinct subterm once: for many shapes, inputs and arithmetics."""
+
+    def __init__(self, roots: Sequence[Term]) -> None:
+        """Order the subterms, arguments first."""
+        self.roots, self.nodes = tuple(roots), tuple(subterms(*roots))
+        place = {node: index for index, node in enumerate(self.nodes)}
+        self._steps = [(node, dict(node.params), [place[argument] for argument in node.args]) for node in self.nodes]
+        self._names = [node.name if node.is_variable else "" for node in self.nodes]
+        self._roots = [place[root] for root in roots]
+        self.variables = frozenset(name for name in self._names if name)
+
+    def shapes(self, inputs: Mapping[str, Shape]) -> list[Shape]:
+        """Return the shape of every step; raise ShapeError when one is not defined.
+
+        Args:
+            inputs: the shape of each variable, by name, and of each constant, by its text.
+        """
+        known: list[Shape] = []
+        for (node, params, args), name in zip(self._steps, self._names, strict=True):
+            if name:
+                shape = inputs[name]
+            elif not args:
+                shape = open_shape(node, inputs)
+            else:
+                try:
+                    shape = OPERATORS[node.operator].shape(*[known[place] for place in args], **params)
+                except ShapeError as error:
+                    raise ShapeError(f"{node}: {error}") from error
+            known.append(shape)
+        return known
+
+    def outputs(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """Return the shapes of the roots."""
+        return [shapes[place] for place in self._roots]
+
+    def values(self, inputs: Mapping[str, Array | Shape], shapes: Sequence[Shape], arithmetic: Arithmetic
+               ) -> list[Array]:
+        """Return the values of the roots for arrays of the variables by name, given the steps' shapes."""
+        known: list[Array] = []
+        for (node, params, args), name, shape in zip(self._steps, self._names, shapes, strict=True):
+            if name:
+                known.append(np.asarray(inputs[name]))
+            else:
+                given = [shapes[place] for place in args] if args else [shape]
+                known.append(OPERATORS[node.operator].value(
+                    arithmetic, given, *[known[place] for place in args], **params))
+        return [known[place] for place in self._roots]
+
+
+@lru_cache(maxsize=512)
+def plan(*roots: Term) -> Plan:
+    """Return the plan of some terms, which is kept for the next time."""
+    return Plan(roots)
+
+
 def infer(root: Term, inputs: Mapping[str, Shape], params: Mapping[str, Hashable] | None = None) -> Shape:
     """Return the shape of a term's value.
 
@@ -205,12 +262,8 @@ def infer(root: Term, inputs: Mapping[str, Shape], params: Mapping[str, Hashable
     >>> infer(whole, {"x": Shape((2, 3)), "y": Shape((2, 1))}, {"a": 1}).dims
     (2, 4)
     """
-    bound = bind_parameters(root, params or {})
-    known: dict[Term, Shape] = {}
-    for node in subterms(bound):
-        known[node] = (apply_shape(node, [known[argument] for argument in node.args]) if node.args
-                       else open_shape(node, inputs))
-    return known[bound]
+    steps = plan(bind_parameters(root, params or {}))
+    return steps.shapes(inputs)[-1]
 
 
 def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array | Shape],
@@ -225,17 +278,6 @@ def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array | Shape],
     >>> evaluate([parse_term("relu(x)", {"x": "tensor"})], {"x": np.array([-1.0, 2.0])}, arithmetic=Floats())
     [array([0., 2.])]
     """
-    bound = [bind_parameters(root, params or {}) for root in roots]
+    steps = plan(*(bind_parameters(root, params or {}) for root in roots))
     leaves = {name: given if isinstance(given, Shape) else Shape(given.shape) for name, given in inputs.items()}
-    known: dict[Term, tuple[Shape, Array]] = {}
-    for node in subterms(*bound):
-        if node.is_variable:
-            known[node] = (leaves[node.name], np.asarray(inputs[node.name]))
-            continue
-        given = [known[argument] for argument in node.args]
-        argument_shapes = [shape for shape, _ in given] if given else [open_shape(node, leaves)]
-        shape = apply_shape(node, argument_shapes)
-        value = OPERATORS[node.operator].value(arithmetic, argument_shapes, *(array for _, array in given),
-                                               **dict(node.params))
-        known[node] = (shape, value)
-    return [known[root][1] for root in bound]
+    return steps.values(inputs, steps.shapes(leaves), arithmetic)

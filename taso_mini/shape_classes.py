@@ -81,6 +81,7 @@ class World:
                  large: bool) -> None:
         """Draw the lengths."""
         self._roots, self._rng, self._least = roots, rng, 2 if large else 1
+        self._shapes: dict[str, list[Shape]] = {}
         self._axes = sorted({axis for node in subterms(*roots) if isinstance(axis := node.param("axis"), int)})
         joins = sum(node.operator == "concat" for node in subterms(*roots))
         self._many_sums = joins > 1
@@ -128,7 +129,12 @@ class World:
         return list(dict.fromkeys(sizes))[:_MOST_SIZES]
 
     def shapes(self, kind: str) -> list[Shape]:
-        """Return all shapes of a kind."""
+        """Return all shapes of a kind; always the same list."""
+        if kind not in self._shapes:
+            self._shapes[kind] = self._all_shapes(kind)
+        return self._shapes[kind]
+
+    def _all_shapes(self, kind: str) -> list[Shape]:
         dims: list[tuple[int, ...]] = []
         if kind == "image":
             dims = [(n, c, *size) for n in self.batches for c in self.channels for size in self.sizes]

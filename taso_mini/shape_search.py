@@ -2,9 +2,10 @@
 
 A rule or an axiom speaks about all shapes for which its sides are defined. `ShapeSearch` finds them among given
 choices, all in order or one at random, by backtracking over the leaves (variables, then constants, whose shape is open
-like a variable's). Two things make it fast enough for a million instances: shapes are interned in a `ShapeTable`, so
-that a shape rule is applied once to the same arguments and looked up afterwards; and the choices of a leaf that fit the
-arguments beside it are remembered as a list, so that misfits are not tried again.
+like a variable's). Three things make it fast enough for a million instances: shapes are interned in a `ShapeTable`, so
+that a shape rule is applied once to the same arguments and looked up afterwards; the choices of a leaf that fit the
+arguments beside it are remembered as a list, so that misfits are not tried again; and a `shape_index` leaves out most
+misfits untried.
 
 >>> from taso_mini.rules_text import parse_term
 >>> product = parse_term("matmul(x, y)", {"x": "matrix", "y": "matrix"})
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from taso_mini.operator_set import OPERATORS
+from taso_mini.shape_index import Index, Key, keys
 from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Term, bind_parameters, subterms
 
@@ -41,6 +43,7 @@ class ShapeTable:
         self.allowed = allowed
         self._numbers: dict[Shape, int] = {}
         self._results: dict[Term | tuple[Hashable, ...], Results] = {}
+        self._lists: dict[int, tuple[Sequence[Shape], list[int]]] = {}
 
     def number(self, shape: Shape) -> int:
         """Return the number of a shape; equal shapes (split trees included) have the same one."""
@@ -49,6 +52,13 @@ class ShapeTable:
             found = self._numbers[shape] = len(self.shapes)
             self.shapes.append(shape)
         return found
+
+    def numbers(self, shapes: Sequence[Shape]) -> list[int]:
+        """Return the numbers of all shapes of a list, which may be a list that was asked for before."""
+        key = id(shapes)
+        if key not in self._lists:
+            self._lists[key] = shapes, [self.number(shape) for shape in shapes]
+        return self._lists[key][1]
 
     def results(self, node: Term) -> Results:
         """Return the remembered results of the node's shape rule, by the numbers of its arguments."""
@@ -83,19 +93,36 @@ class Results(dict[tuple[int, ...], int]):
 
 
 @dataclass
+class _Agreement:
+    """What must be the same in a leaf's shape and in one that is known before it."""
+
+    slot: int
+    key: Key
+    index: Index
+
+    def wanted(self, known: Sequence[int], shapes: Sequence[Shape]) -> Hashable:
+        """Return the key that the leaf's shape must have."""
+        return self.key(shapes[known[self.slot]].dims)
+
+
+@dataclass
 class _Filter:
     """An operator on a leaf and on what is known before it: which choices fit, remembered by the known arguments."""
 
     results: Results
     others: tuple[int, ...]
     places: tuple[int | None, ...]  # where each argument stands in `others`; None: the leaf itself
+    agreement: _Agreement | None
     fitting: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
 
-    def fit(self, choices: Sequence[int], known: Sequence[int]) -> list[int]:
+    def fit(self, choices: Sequence[int], known: Sequence[int], shapes: Sequence[Shape]) -> list[int]:
         """Return the choices for which the operator is defined."""
         given = tuple([known[slot] for slot in self.others])
         found = self.fitting.get(given)
         if found is None:
+            if self.agreement is not None:
+                wanted = self.agreement.wanted(known, shapes)
+                choices = [choices[place] for place in self.agreement.index.at(wanted)]
             found = self.fitting[given] = [number for number in choices if self.results[
                 tuple([number if place is None else given[place] for place in self.places])] != UNDEFINED]
         return found
@@ -108,6 +135,7 @@ class _Level:
     leaf: int
     choices: list[int]
     direct: list[_Filter] = field(default_factory=list)
+    agreements: list[_Agreement] = field(default_factory=list)
     later: list[tuple[int, Results, tuple[int, ...]]] = field(default_factory=list)
     alike: list[tuple[int, int]] = field(default_factory=list)
 
@@ -162,7 +190,7 @@ class ShapeSearch:
             self._levels[max(depth[first], depth[second])].alike.append((self.slots[first], self.slots[second]))
 
     def _level(self, leaf: Term, choices: Mapping[str, Sequence[Shape]]) -> _Level:
-        numbers = [self.table.number(shape) for shape in choices[leaf_name(leaf)]]
+        numbers = self.table.numbers(choices[leaf_name(leaf)])
         if not leaf.is_variable:
             results = self.table.results(leaf)
             numbers = [number for number in numbers if results[(number,)] != UNDEFINED]
@@ -175,13 +203,25 @@ class ShapeSearch:
             others = tuple(dict.fromkeys(self.slots[argument] for argument in node.args if argument is not leaf))
             if not later.intersection(others):
                 places = tuple(None if a is leaf else others.index(self.slots[a]) for a in node.args)
-                level.direct.append(_Filter(self.table.results(node), others, places))
+                agreement = self._agreement(level, leaf, node)
+                level.direct.append(_Filter(self.table.results(node), others, places, agreement))
+                level.agreements += [agreement] if agreement else []
+
+    def _agreement(self, level: _Level, leaf: Term, node: Term) -> _Agreement | None:
+        """Return what must be the same in the leaf and in another argument of the node, if that is known to be so."""
+        telling = [(argument, key) for argument, key in zip(node.args, keys(node), strict=True) if key is not None]
+        own = next((key for argument, key in telling if argument is leaf), None)
+        other = next(((argument, key) for argument, key in telling if argument is not leaf), None)
+        if own is None or other is None:
+            return None
+        choices = [self.table.shapes[number].dims for number in level.choices]
+        return _Agreement(self.slots[other[0]], other[1], Index(choices, own))
 
     def _fitting(self, level: _Level, known: list[int]) -> list[int]:
         """Return the leaf's choices for which the operators that test it at once are defined."""
         if not level.direct:
             return level.choices
-        first, *others = [operator.fit(level.choices, known) for operator in level.direct]
+        first, *others = [operator.fit(level.choices, known, self.table.shapes) for operator in level.direct]
         for fits in others:
             if fits is not first:
                 allowed = set(fits)
@@ -231,19 +271,37 @@ class ShapeSearch:
     def sample(self, rng: np.random.Generator, *, tries: int = 3000) -> Assignment | None:
         """Return a random assignment, or None when there is none or it is not found in so many tries of one shape."""
         known = [UNDEFINED] * len(self.slots)
-        budget = iter(range(tries))
+        left = tries  # misfits that are not tried count as tried, so that an index changes no draw
 
         def search(depth: int) -> bool:
+            nonlocal left
             if depth == len(self._levels):
                 return True
             level = self._levels[depth]
-            for index, _ in zip(rng.permutation(len(level.choices)), budget, strict=False):
-                known[level.leaf] = level.choices[index]
+            order, after = rng.permutation(len(level.choices)), 0
+            for place in self._promising(level, known, order):
+                left -= place - after + 1
+                after = place + 1
+                if left < 0:
+                    return False
+                known[level.leaf] = level.choices[order[place]]
                 if self._defined(level, known) and search(depth + 1):
                     return True
+            left -= len(order) - after
             return False
 
         return self.assignment(known) if search(0) else None
+
+    def _promising(self, level: _Level, known: Sequence[int], order: np.ndarray) -> Sequence[int]:
+        """Return the places in an order of the choices of those that may fit."""
+        if not level.agreements:
+            return range(len(order))
+        shapes = self.table.shapes
+        may, *others = [one.index.mask(one.wanted(known, shapes)) for one in level.agreements]
+        for mask in others:
+            may = may & mask
+        places: list[int] = may[order].nonzero()[0].tolist()
+        return places
 
 
 def assignments(roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],

@@ -69,7 +69,8 @@ def matmul_shape(x: Shape, y: Shape) -> Shape:
     """Shape of a 2-D matrix product."""
     _rank(x, 2, "the left matrix")
     _rank(y, 2, "the right matrix")
-    need(x.dims[1] == y.dims[0], f"inner lengths differ: {x.dims} and {y.dims}")
+    if x.dims[1] != y.dims[0]:
+        raise ShapeError(f"inner lengths differ: {x.dims} and {y.dims}")
     return Shape((x.dims[0], y.dims[1]), (x.trees[0], y.trees[1]))
 
 
@@ -81,13 +82,15 @@ def transpose_shape(x: Shape, perm: tuple[int, ...]) -> Shape:
 
 def concat_shape(x: Shape, y: Shape, axis: int) -> Shape:
     """Shape of two tensors side by side along an axis."""
-    need(len(x.dims) == len(y.dims) and 0 <= axis < len(x.dims), f"cannot concatenate {x.dims} and {y.dims} on {axis}")
-    need(all(i == axis or a == b for i, (a, b) in enumerate(zip(x.dims, y.dims, strict=True))),
-         f"other axes than {axis} differ: {x.dims} and {y.dims}")
-    dims, trees = list(x.dims), [_common(a, b) for a, b in zip(x.trees, y.trees, strict=True)]
-    dims[axis] += y.dims[axis]
-    trees[axis] = (x.dims[axis], x.trees[axis], y.trees[axis])
-    return Shape(tuple(dims), tuple(trees))
+    left, right = x.dims, y.dims
+    if len(left) != len(right) or not 0 <= axis < len(left):
+        raise ShapeError(f"cannot concatenate {left} and {right} on {axis}")
+    after = axis + 1
+    if left[:axis] != right[:axis] or left[after:] != right[after:]:
+        raise ShapeError(f"other axes than {axis} differ: {left} and {right}")
+    trees = list(x.trees if x.trees == y.trees else map(_common, x.trees, y.trees))
+    trees[axis] = (left[axis], x.trees[axis], y.trees[axis])
+    return Shape((*left[:axis], left[axis] + right[axis], *left[after:]), tuple(trees))
 
 
 def split_shape(x: Shape, axis: int, half: int) -> Shape:
@@ -109,8 +112,10 @@ def pads(padding: Hashable, window: tuple[int, int], dilations: tuple[int, int])
     """
     if isinstance(padding, tuple):
         return padding[0], padding[1], padding[2], padding[3]
-    need(padding == "same", f"unknown padding {padding!r}")
-    need(window[0] % 2 == 1 and window[1] % 2 == 1, f"same padding needs an odd window, not {window}")
+    if padding != "same":
+        raise ShapeError(f"unknown padding {padding!r}")
+    if not window[0] % 2 or not window[1] % 2:
+        raise ShapeError(f"same padding needs an odd window, not {window}")
     top, left = dilations[0] * (window[0] // 2), dilations[1] * (window[1] // 2)
     return top, left, top, left
 
@@ -121,15 +126,18 @@ def window_count(x: Shape, window: tuple[int, int], strides: tuple[int, int], pa
     top, left, bottom, right = pads(padding, window, dilations)
     rows = (x.dims[2] + top + bottom - dilations[0] * (window[0] - 1) - 1) // strides[0] + 1
     columns = (x.dims[3] + left + right - dilations[1] * (window[1] - 1) - 1) // strides[1] + 1
-    need(rows >= 1 and columns >= 1, f"window {window} does not fit in {x.dims}")
+    if rows < 1 or columns < 1:
+        raise ShapeError(f"window {window} does not fit in {x.dims}")
     return rows, columns
 
 
 def groups(x: Shape, w: Shape) -> int:
     """Return the number of groups of a convolution: channels of the image / input channels of the kernel."""
-    need(x.dims[1] % w.dims[1] == 0, f"{x.dims[1]} channels are no multiple of the kernel's {w.dims[1]}")
+    if x.dims[1] % w.dims[1]:
+        raise ShapeError(f"{x.dims[1]} channels are no multiple of the kernel's {w.dims[1]}")
     count = x.dims[1] // w.dims[1]
-    need(w.dims[0] % count == 0, f"{w.dims[0]} output channels do not divide into {count} groups")
+    if w.dims[0] % count:
+        raise ShapeError(f"{w.dims[0]} output channels do not divide into {count} groups")
     return count
 
 
@@ -147,7 +155,8 @@ def channel_shape(x: Shape, v: Shape) -> Shape:
     """Shape of an image with a vector applied along its channels."""
     _rank(x, 4, "the image")
     _rank(v, 1, "the vector")
-    need(x.dims[1] == v.dims[0], f"{x.dims[1]} channels but a vector of {v.dims[0]}")
+    if x.dims[1] != v.dims[0]:
+        raise ShapeError(f"{x.dims[1]} channels but a vector of {v.dims[0]}")
     return Shape(x.dims, (x.trees[0], _common(x.trees[1], v.trees[0]), x.trees[2], x.trees[3]))
 
 
@@ -210,6 +219,7 @@ def pool_shape(x: Shape, kernel: tuple[int, int], strides: tuple[int, int], padd
     """Shape of a pooled image; no window may lie in the padding alone."""
     _rank(x, 4, "the image")
     top, left, bottom, right = pads(padding, kernel, (1, 1))
-    need(max(top, bottom) < kernel[0] and max(left, right) < kernel[1], f"padding {padding} hides window {kernel}")
+    if max(top, bottom) >= kernel[0] or max(left, right) >= kernel[1]:
+        raise ShapeError(f"padding {padding} hides window {kernel}")
     rows, columns = window_count(x, kernel, strides, padding, (1, 1))
     return Shape((x.dims[0], x.dims[1], rows, columns), (x.trees[0], x.trees[1], None, None))

@@ -29,12 +29,12 @@ from taso_mini.arithmetic import Arithmetic, Floats
 from taso_mini.conditions import holds
 from taso_mini.exact_arithmetic import ExactNumbers, exact_for
 from taso_mini.mutants import Mutant
-from taso_mini.operator_set import CONVOLUTIONS, evaluate
+from taso_mini.operator_set import CONVOLUTIONS, Plan
 from taso_mini.proving import prove
 from taso_mini.shape_classes import GROUP_CLASSES
 from taso_mini.shapes import Shape
-from taso_mini.terms import Substitution, Term, bind_parameters, subterms
-from taso_mini.testing import Sample, draw_inputs, draw_samples
+from taso_mini.terms import Substitution, subterms
+from taso_mini.testing import Sample, bound_plan, draw_samples, drawn
 from taso_mini.verdicts import Judgement, Prove, compare
 
 _BATCH = 48  # half the number of shapes drawn at a time, at most
@@ -94,7 +94,7 @@ def campaign(rule: Substitution, *, instances: int = 1000, seed: int = 0) -> Cam
 
 def _usable(rule: Substitution, rng: np.random.Generator, group_class: int | str, draws: int) -> Iterator[Sample]:
     """Yield the samples at which a rule applies."""
-    for sample in draw_samples(rule.source, rule.target, rng=rng, draws=draws, group_classes=(group_class,)):
+    for sample in draw_samples(rule.source, rule.target, rng=rng, draws=draws, group_classes=(group_class,), many=True):
         if sample.defined and all(holds(condition, sample.shapes, sample.params) for condition in rule.conditions):
             yield sample
 
@@ -102,15 +102,16 @@ def _usable(rule: Substitution, rng: np.random.Generator, group_class: int | str
 def _compute(result: Campaign, sample: Sample, rng: np.random.Generator) -> None:
     """Count one more instance."""
     rule = result.rule
-    source, target = ([bind_parameters(root, sample.params) for root in side] for side in (rule.source, rule.target))
+    steps = bound_plan(rule.source, rule.target, tuple(sample.params.items()))
+    known = steps.shapes(sample.shapes)
     result.instances += 1
     result.large += sample.large
     result.groups[str(sample.groups)] += 1
-    verdicts = {"finite field": sample.equal, "float64": _agree(source, target, sample, Floats(), rng)}
-    exact = exact_for([*source, *target])
+    verdicts = {"finite field": sample.equal, "float64": _agree(steps, known, sample, Floats(), rng)}
+    exact = exact_for(steps.roots)
     for unit in (exact.unit, exact.unit**2):  # the square for what is averaged once and multiplied with itself
         try:
-            verdicts["integers"] = _agree(source, target, sample, ExactNumbers(unit, most=exact.most), rng)
+            verdicts["integers"] = _agree(steps, known, sample, ExactNumbers(unit, most=exact.most), rng)
             break
         except ArithmeticError:
             continue
@@ -121,14 +122,14 @@ def _compute(result: Campaign, sample: Sample, rng: np.random.Generator) -> None
             result.counterexample = sample
 
 
-def _agree(source: Sequence[Term], target: Sequence[Term], sample: Sample, arithmetic: Arithmetic,
+def _agree(steps: Plan, known: Sequence[Shape], sample: Sample, arithmetic: Arithmetic,
            rng: np.random.Generator) -> bool:
     """Compare both sides on random inputs whose axes lie in memory in random order."""
-    roots = [*source, *target]
     inputs = {name: value if isinstance(value, Shape) else _rearranged(value, rng)
-              for name, value in draw_inputs(roots, sample.shapes, rng=rng, arithmetic=arithmetic).items()}
-    values = evaluate(roots, inputs, arithmetic=arithmetic)
-    return all(map(arithmetic.equal, values[: len(source)], values[len(source):]))
+              for name, value in drawn(steps, sample.shapes, rng, arithmetic).items()}
+    values = steps.values(inputs, known, arithmetic)
+    half = len(values) // 2
+    return all(map(arithmetic.equal, values[:half], values[half:]))
 
 
 def _rearranged(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

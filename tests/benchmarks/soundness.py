@@ -9,15 +9,17 @@ Paper: TASO §3, §7.6. Three parts:
 3. Every axiom is checked on all its small instances, grouped convolutions included.
 
 `--quick` takes some of the rules, fewer instances of them and of the axioms, and fewer mutants; it says how many.
+With `--keep FILE`, rules that were found right are written there one by one and are not run again.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -44,6 +46,7 @@ INSTANCES, MUTANTS = 1000, 950
 QUICK_RULES, QUICK_INSTANCES, QUICK_MUTANTS, QUICK_LENGTH = 80, 15, 60, 2
 LENGTH = 4  # of an axis, at most, in the axioms' instances
 ACCEPTED_INSTANCES = 300  # of the heavier test for mutants that both verifiers accept
+PROGRESS_SECONDS = 10.0
 
 
 def shipped_rules() -> list[Substitution]:
@@ -51,10 +54,19 @@ def shipped_rules() -> list[Substitution]:
     return [rule for path in sorted(Path(RULES_DIRECTORY).glob("*.txt")) for rule in load_rules(path)]
 
 
-def run_campaigns(rules: Sequence[Substitution], instances: int, executor: Executor | None) -> dict[str, Any]:
+def run_campaigns(rules: Sequence[Substitution], instances: int, executor: Executor | None,
+                  keep: Path | None = None) -> dict[str, Any]:
     """Run part 1, print its table and return its figures."""
     started = time.perf_counter()
-    done = list(campaigns(rules, instances=instances, executor=executor))
+    done = _kept(rules, instances, keep)
+    if done:
+        print(f"{len(done)} rules from {keep}")
+    left = [rule for rule in rules if rule not in {result.rule for result in done}]
+    for result in _shown("rules", len(left), campaigns(left, instances=instances, executor=executor)):
+        done.append(result)
+        if keep is not None and not sum(result.wrong.values()):
+            with keep.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_line(result, instances)) + "\n")
     wrong = [result for result in done if sum(result.wrong.values())]
     total: Counter[str] = Counter()
     for result in done:
@@ -71,6 +83,32 @@ def run_campaigns(rules: Sequence[Substitution], instances: int, executor: Execu
             "wrong": len(wrong), "campaign_seconds": time.perf_counter() - started}
 
 
+def _shown(what: str, total: int, results: Iterator[Any]) -> Iterator[Any]:
+    """Hand on results, and say on standard error every few seconds how many there are."""
+    started = shown = time.perf_counter()
+    for count, result in enumerate(results, start=1):
+        now = time.perf_counter()
+        if now - shown > PROGRESS_SECONDS or count == total:
+            sys.stderr.write(f"{what}: {count} of {total}, {now - started:.0f} s\n")
+            shown = now
+        yield result
+
+
+def _line(result: Campaign, asked: int) -> dict[str, Any]:
+    return {"rule": str(result.rule), "asked": asked, "instances": result.instances, "large": result.large,
+            "groups": dict(result.groups), "wrong": dict(result.wrong), "refused": result.refused}
+
+
+def _kept(rules: Sequence[Substitution], asked: int, keep: Path | None) -> list[Campaign]:
+    """Return the results that a file has for some of these rules, asked for as many instances."""
+    if keep is None or not keep.exists():
+        return []
+    lines = [json.loads(line) for line in keep.read_text(encoding="utf-8").splitlines()]
+    found = {line["rule"]: line for line in lines if line["asked"] == asked}
+    return [Campaign(rule, one["instances"], one["large"], Counter(one["groups"]), Counter(one["wrong"]),
+                     one["refused"]) for rule in rules if (one := found.get(str(rule)))]
+
+
 def _show_wrong(result: Campaign) -> None:
     print(f"  {result.rule}\n    wrong: {dict(+result.wrong)}")
     if result.counterexample is not None and result.wrong["finite field"]:
@@ -80,7 +118,8 @@ def _show_wrong(result: Campaign) -> None:
 def judge_mutants(chosen: Sequence[Mutant], executor: Executor | None) -> dict[str, Any]:
     """Run part 2, print its table and return its figures."""
     started = time.perf_counter()
-    judged = list(map(judge_mutant, chosen) if executor is None else executor.map(judge_mutant, chosen, chunksize=8))
+    answers = map(judge_mutant, chosen) if executor is None else executor.map(judge_mutant, chosen, chunksize=8)
+    judged = list(_shown("mutants", len(chosen), answers))
     kinds = Counter((judgement.proof.kind, judgement.test.kind) for judgement in judged)
     changes = Counter(mutant.change for mutant in chosen)
     print(f"\n{len(judged)} mutants (" + ", ".join(f"{name}: {count}" for name, count in sorted(changes.items())) + ")")
@@ -111,7 +150,7 @@ def _fails_heavier_test(judgement: Judgement) -> bool:
 def validate_axioms(largest: int) -> dict[str, Any]:
     """Run part 3, print its table and return its figures."""
     started = time.process_time()
-    done = list(validate_all(AXIOMS + LEMMAS, largest=largest))
+    done = list(_shown("axioms", len(AXIOMS + LEMMAS), validate_all(AXIOMS + LEMMAS, largest=largest)))
     seconds = time.process_time() - started
     wrong: list[Validation] = list(validate_all(WRONG, largest=3))
     print(f"\n{len(done)} axioms, lengths up to {largest}, {sum(r.instances for r in done)} instances, "
@@ -132,6 +171,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes for rules and mutants (default: %(default)s)")
     parser.add_argument("--instances", type=int, default=INSTANCES, help="of each rule (default: %(default)s)")
     parser.add_argument("--mutants", type=int, default=MUTANTS, help="how many (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write finished rules there; go on from what it has")
 
 
 def benchmark(quick: bool, options: Namespace) -> dict[str, Any]:
@@ -142,7 +182,7 @@ def benchmark(quick: bool, options: Namespace) -> dict[str, Any]:
     chosen = draw_mutants([*rules, *read_protobuf(PUBLISHED)], count, rng=np.random.default_rng(0))
     some = rules[:: -(-len(rules) // QUICK_RULES)] if quick else rules
     with ProcessPoolExecutor(options.jobs) if options.jobs > 1 else nullcontext() as executor:
-        figures = {"rules_shipped": len(rules), **run_campaigns(some, instances, executor)}
+        figures = {"rules_shipped": len(rules), **run_campaigns(some, instances, executor, options.keep)}
         figures |= judge_mutants(chosen, executor)
     return figures | validate_axioms(length)
 

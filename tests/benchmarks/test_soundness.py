@@ -16,6 +16,18 @@ def test_campaigns_are_counted():
     assert figures["instances"] >= 3 * figures["instances_least"] >= 30
 
 
+def test_finished_rules_are_kept_and_not_run_again(tmp_path, monkeypatch, capsys):
+    keep = tmp_path / "rules.jsonl"
+    first = run_campaigns(RULES[:2], 10, None, keep)
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.benchmarks.soundness.campaigns", lambda left, **_: iter(left))  # fails if any is left
+        again = run_campaigns(RULES[:2], 10, None, keep)
+    assert {**first, "campaign_seconds": 0} == {**again, "campaign_seconds": 0}
+    assert "2 rules from" in capsys.readouterr().out
+    assert run_campaigns(RULES[:3], 10, None, keep)["rules"] == 3
+    assert run_campaigns(RULES[:1], 20, None, keep)["instances_least"] >= 20  # other instances than the kept ones
+
+
 def test_a_wrong_rule_is_counted_and_shown(capsys):
     rule = next(r for r in RULES if r.name == "split0-concat-is-input")
     figures = run_campaigns([replace(rule, target=(rule.variables[1],))], 10, None)

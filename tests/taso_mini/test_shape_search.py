@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taso_mini import shape_search
 from taso_mini.operator_set import infer
 from taso_mini.rules_text import parse_term
+from taso_mini.shape_index import AGREEING, keys
 from taso_mini.shape_search import ShapeSearch, ShapeTable, assignments, leaf_name, leaves
 from taso_mini.shapes import Shape, ShapeError
+from taso_mini.terms import Term
 
 KINDS = {"x": "tensor", "y": "tensor", "z": "tensor", "i": "image", "k": "kernel", "l": "kernel"}
 WINDOW = "activation=none, dilations=(1, 1), padding=same, strides=(1, 1)"
@@ -51,6 +54,33 @@ def test_a_sample_is_one_of_all(text, seed):
     root = parse_term(text, KINDS)
     found = ShapeSearch([root], choices_of(root)).sample(np.random.default_rng(seed))
     assert found in list(by_brute_force(root, choices_of(root)))
+
+
+@given(st.sampled_from(TERMS), st.integers(0, 2**32 - 1))
+def test_an_index_changes_no_sample(text, seed):
+    root = parse_term(text, KINDS)
+    with pytest.MonkeyPatch.context() as patch:
+        found = ShapeSearch([root], choices_of(root)).sample(np.random.default_rng(seed), tries=40)
+        patch.setattr(shape_search, "keys", lambda node: (None,) * len(node.args))
+        assert ShapeSearch([root], choices_of(root)).sample(np.random.default_rng(seed), tries=40) == found
+
+
+@pytest.mark.parametrize("operator", [*AGREEING, "concat"])
+def test_where_an_operator_is_defined_its_arguments_agree(operator):
+    params = {"concat": (("axis", 1),), "conv_bias": tuple(
+        {"activation": "none", "dilations": (1, 1), "padding": "same", "strides": (1, 1)}.items())}.get(operator, ())
+    names = "xyz"[: len(AGREEING.get(operator, "xy"))]
+    root = Term(operator, params, [parse_term(name, KINDS) for name in names])
+    shapes = [Shape(d) for d in ((1, 2, 3, 3), (2, 4, 1, 1), (4, 2, 3, 3), (2, 3), (3, 3), (3, 2), (2,), (4,), (3,))]
+    defined = 0
+    for arguments in itertools.product(shapes, repeat=len(names)):
+        try:
+            infer(root, dict(zip(names, arguments, strict=True)))
+        except ShapeError:
+            continue
+        defined += 1
+        assert len({key(shape.dims) for key, shape in zip(keys(root), arguments, strict=True) if key is not None}) == 1
+    assert 0 < defined < len(shapes) ** len(names)
 
 
 def test_no_sample_where_nothing_fits():
