@@ -4,6 +4,8 @@ Paper: TASO §3. A rule proved from axioms with conditions, or whose target asks
 so in its `conditions`. A condition equates two expressions, made with `+`, `-`, `*` and `%` of
 
     4, a              numbers and parameter variables
+    k[0]              one number of a parameter variable that is a pair, as strides and windows are, or of a padding;
+                      the condition is false for a padding `same`, which is not written as numbers
     x.shape           the lengths of a tensor's axes; x is a variable of the rule or any term of them, `relu(x)`
     x.shape[1]        one length; `x.shape[2:]` is the rest
     groups(x, w)      the groups of a convolution of x with w; the condition is false where they do not fit
@@ -14,6 +16,8 @@ so in its `conditions`. A condition equates two expressions, made with `+`, `-`,
 (False, True)
 >>> holds("x1.shape[1] * 2 == w1.shape[0] + w1.shape[1]", shapes), holds("w2.shape[0] % 2 == 1", shapes)
 (True, True)
+>>> holds("k[0] == k[1]", shapes, {"k": (3, 3)}), holds("w1.shape[2] == k[0]", shapes, {"k": (1, 3)})
+(True, False)
 """
 
 from __future__ import annotations
@@ -93,6 +97,11 @@ def _reader(node: ast.expr) -> Reader:
         case ast.Subscript(value=ast.Attribute(value=tensor, attr="shape"), slice=index):
             one, place = _shape_reader(tensor), _reader(index)
             return lambda shapes, params: one(shapes, params).dims[place(shapes, params)]  # type: ignore[index]
+        case ast.Subscript(value=ast.Name(id=name), slice=index) if not isinstance(index, ast.Slice):
+            entry = _reader(index)
+            return lambda shapes, params: _entries(name, params)[entry(shapes, params)]  # type: ignore[index]
+        case ast.Subscript(value=ast.Tuple() as values, slice=ast.Constant(value=int(place_))):
+            return _reader(values.elts[place_])
     raise ValueError(f"condition: cannot read {ast.unparse(node)!r}")
 
 
@@ -100,6 +109,15 @@ def _number(name: str, params: Parameters) -> int:
     value = params.get(name)
     if not isinstance(value, int):
         raise ValueError(f"condition: expected a number for the parameter {name!r}, got {value!r}")
+    return value
+
+
+def _entries(name: str, params: Parameters) -> tuple[int, ...]:
+    value = params.get(name)
+    if value == "same":
+        raise ShapeError(f"the padding {value!r} has no entries")
+    if not isinstance(value, tuple):
+        raise ValueError(f"condition: expected several numbers for the parameter {name!r}, got {value!r}")
     return value
 
 

@@ -7,6 +7,8 @@ about symbolic lengths.
 >>> i, k, x = (variable(name, kind) for name, kind in (("i", "image"), ("k", "kernel"), ("x1", "image")))
 >>> ground_condition("groups(i, k) == 1", {i: term("relu", x), k: x})
 'groups(relu(x1), x1) == 1'
+>>> ground_condition("k.shape[2] == k[0]", {k: x, "k": (3, 1)})  # a kernel, and the window of a pool
+'x1.shape[2] == (3, 1)[0]'
 """
 
 from __future__ import annotations
@@ -25,8 +27,16 @@ ShapeOf = Callable[[ast.expr], SymbolicShape]
 def ground_condition(condition: str, terms: Mapping[Hashable, Hashable]) -> str:
     """Return an axiom's condition with terms in place of the axiom's variables."""
     named = {name.name: str(value) for name, value in terms.items() if isinstance(name, Term)}
+    numbers = {name: value for name, value in terms.items() if not isinstance(name, Term)}
 
     class Rename(ast.NodeTransformer):
+        def visit_Subscript(self, node: ast.Subscript) -> ast.expr:  # noqa: N802 - the name that ast asks for
+            if not isinstance(node.value, ast.Name):
+                self.generic_visit(node)
+            elif node.value.id in numbers:  # a parameter, whatever tensor has the same letter
+                node.value = ast.parse(str(numbers[node.value.id]), mode="eval").body
+            return node
+
         def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - the name that ast asks for
             return ast.parse(named[node.id], mode="eval").body if node.id in named else node
 
@@ -51,6 +61,8 @@ def _fraction(node: ast.expr, shape_of: ShapeOf) -> tuple[Length, Length]:
             return shape_of(x).dims[1], shape_of(w).dims[1]
         case ast.Subscript(value=ast.Attribute(value=tensor, attr="shape"), slice=ast.Constant(value=int(place))):
             return shape_of(tensor).dims[place], one
+        case ast.Subscript(value=ast.Tuple() as values, slice=ast.Constant(value=int(place))):
+            return _fraction(values.elts[place], shape_of)
         case ast.BinOp(left=a, op=ast.Mult(), right=b):
             (first, below), (second, below_second) = _fraction(a, shape_of), _fraction(b, shape_of)
             return first * second, below * below_second
