@@ -18,16 +18,15 @@ from types import MappingProxyType
 
 from runtime.graph import Graph, Node
 from taso_mini.descent import Candidate
+from taso_mini.low_capacity import low_capacity
 from taso_mini.matching import Match, Matcher
 from taso_mini.partition import Partition, circles
-from taso_mini.rewriting import all_attempts
 from taso_mini.search_graph import SearchGraph
 from taso_mini.values import Operation
 
 Group = list[Operation]
 Cut = Callable[[SearchGraph, Matcher], Sequence[Group]]
 Context = Callable[[str], Hashable]
-LARGEST = 30  # operations in a piece of `low_capacity`, as in MetaFlow
 GROWTH = 2  # how many operations further a block reaches than the matches in it
 
 
@@ -94,31 +93,6 @@ def _matched_values(graph: SearchGraph, matcher: Matcher) -> Partition[str]:
         together.join([*_computed(here.graph, below.rewrite.match), *(v for o in added for v in o.outputs
                        if not o.constant)])  # fmt: skip
         here = below
-
-
-def low_capacity(graph: SearchGraph, matcher: Matcher) -> Sequence[Group]:
-    """Halve the graph where the fewest matches are cut through, until no piece is larger than `LARGEST`.
-
-    MetaFlow looks for a minimum vertex cut; here only cuts of the topological order count, which need no repair. Each
-    leaves at least a quarter on either side. Unlike `by_matches`, pieces have a size that is known beforehand.
-    """
-    order = [operation for operation in graph.in_order() or () if not operation.constant]
-    place = {value: i for i, operation in enumerate(order) for value in operation.outputs}
-    through = [0] * (len(order) + 1)  # matches with operations before and after a place
-    for found in all_attempts(graph, matcher).values():
-        places = [place[value] for value in found.match.inner if value in place]
-        for i in range(min(places, default=0) + 1, max(places, default=0) + 1):
-            through[i] += 1
-    pieces, waiting = [], [(0, len(order))]
-    while waiting:
-        begin, end = waiting.pop()
-        if end - begin <= LARGEST:
-            pieces.append(order[begin:end])
-            continue
-        quarter = (end - begin) // 4
-        at = min(range(begin + quarter, end - quarter + 1), key=lambda i: (through[i], abs(2 * i - begin - end)))
-        waiting += [(begin, at), (at, end)]
-    return pieces
 
 
 def _computed(graph: SearchGraph, match: Match) -> list[str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.graph import Graph, GraphBuilder
-from taso_mini.blocks import CUTS, LARGEST, blocks, by_matches, low_capacity, separate, whole
+from taso_mini.blocks import CUTS, blocks, by_matches, separate, whole
 from taso_mini.costs import FlopCost
 from taso_mini.derived_rules import completed
+from taso_mini.low_capacity import LARGEST, least_cut, low_capacity
 from taso_mini.matching import Matcher
 from taso_mini.optimizer import optimize
+from taso_mini.rewriting import all_attempts
 from taso_mini.rules_text import load_rules
 from taso_mini.search_graph import SearchGraph
 from tests.strategies import rewritable
@@ -96,3 +100,35 @@ def test_pieces_of_low_capacity_have_at_most_their_size_and_hold_every_operation
         o.outputs for o in graph.operations if not o.constant
     )
     assert len(separate(graph, pieces)) == len(pieces)
+
+
+def lost(before: set[int], matches: list[list[int]]) -> int:
+    return sum(0 < sum(node in before for node in match) < len(match) for match in matches)
+
+
+@given(st.data())
+def test_the_least_cut_loses_as_few_matches_as_any(data):
+    count = data.draw(st.integers(2, 7))
+    nodes = st.integers(0, count - 1)
+    pairs = data.draw(st.lists(st.tuples(nodes, nodes), max_size=10, unique=True))
+    reads = [(one, other) for one, other in pairs if one < other]
+    matches = data.draw(st.lists(st.lists(nodes, min_size=2, max_size=4, unique=True), max_size=6))
+    found = least_cut(count, reads, matches, [0], [count - 1])
+    sides = [{0, *some} for size in range(count) for some in itertools.combinations(range(1, count - 1), size)]
+    allowed = [side for side in sides if all(one in side for one, other in reads if other in side)]
+    assert found in allowed
+    assert lost(found, matches) == min(lost(side, matches) for side in allowed)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_place_in_the_order_loses_fewer_matches_than_the_first_cut(name):
+    graph = searched(network(name))
+    order = [operation for operation in graph.in_order() or () if not operation.constant]
+    place = {value: i for i, operation in enumerate(order) for value in operation.outputs}
+    matches = [sorted({place[value] for value in one.match.inner if value in place})
+               for one in all_attempts(graph, MATCHER).values()]
+    reads = [(place[value], i) for i, operation in enumerate(order) for value in operation.inputs if value in place]
+    quarter = len(order) // 4
+    found = least_cut(len(order), reads, matches, range(quarter), range(len(order) - quarter, len(order)))
+    assert lost(found, matches) <= min(
+        lost(set(range(at)), matches) for at in range(quarter, len(order) - quarter + 1))
