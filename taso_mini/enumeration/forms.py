@@ -57,6 +57,19 @@ def by_value(table: TermTable, outputs: Array, width: int) -> Array:
     return np.take_along_axis(outputs, order, axis=1)[:, :width]
 
 
+def once(pairs: Pairs) -> Pairs:
+    """Return each unordered pair once, the smaller row first, in row order."""
+    differ = pairs.source != pairs.target
+    place = differ.argmax(axis=1)
+    at = np.arange(len(pairs)), place
+    turned = pairs.source[at] > pairs.target[at]
+    ordered = Pairs(*(np.where(turned[:, None], b, a) for a, b in (
+        (pairs.source, pairs.target), (pairs.target, pairs.source),
+        (pairs.outputs, pairs.results), (pairs.results, pairs.outputs))))
+    _, rows = np.unique(np.concatenate([ordered.source, ordered.target], axis=1), axis=0, return_index=True)
+    return ordered.take(rows)
+
+
 class LocalPairs:
     """Pairs with inputs and tensors numbered within each pair, ready to be named and compared.
 
@@ -127,8 +140,11 @@ class LocalPairs:
         other.names[np.arange(len(drop)), drop] = NONE
         return other
 
-    def numbers(self, labels: Array, operators: Array, commutative: Array) -> Array:
+    def numbers(self, labels: Array) -> Array:
         """Return the number of each pair, given a label for each input."""
+        templates = self.space.templates
+        operators = mix(np.array([*range(len(templates)), -1], dtype=np.int64).view(np.uint64) + _MARK)
+        commutative = np.array([one.operator in ("add", "mul") for one in templates] + [False])
         count, columns = self.templates.shape
         values = np.zeros((count, self.inputs + 2 * columns + 1), dtype=np.uint64)  # the last place is NONE's
         values[:, : self.inputs] = labels
@@ -157,11 +173,17 @@ def normal_forms(local: LocalPairs, *, aware: bool) -> Array:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
 
 
+def skeletons(local: LocalPairs) -> Array:
+    """Return a number for each pair that does not depend on which inputs are the same."""
+    parts = [np.zeros(0, dtype=np.uint64)]
+    for low in range(0, len(local.templates), CHUNK // 16):
+        part = local.take(np.arange(low, min(low + CHUNK // 16, len(local.templates))))
+        parts.append(part.numbers(np.zeros(part.names.shape, dtype=np.uint64)))
+    return np.concatenate(parts)
+
+
 def _normal_forms(local: LocalPairs, aware: bool) -> Array:
-    space = local.space
-    operators = mix(np.array([*range(len(space.templates)), -1], dtype=np.int64).view(np.uint64) + _MARK)
-    commutative = np.array([one.operator in ("add", "mul") for one in space.templates] + [False])
-    families = np.array([one.family if aware else 0 for one in space.inputs] + [-1], dtype=np.int64)
+    families = np.array([one.family if aware else 0 for one in local.space.inputs] + [-1], dtype=np.int64)
     base = mix(families[local.names].view(np.uint64) * _MARK)
     labels, named = base.copy(), local.names == NONE
     rows = np.arange(len(base))
@@ -170,11 +192,11 @@ def _normal_forms(local: LocalPairs, aware: bool) -> Array:
         for place in range(local.inputs):
             marked = labels.copy()
             marked[:, place] = mix(marked[:, place] + _MARK)
-            found = local.numbers(marked, operators, commutative) >> np.uint64(1)
+            found = local.numbers(marked) >> np.uint64(1)
             colours[:, place] = np.where(named[:, place], colours[:, place], found)
         chosen = colours.argmin(axis=1)
         open_rows = ~named[rows, chosen]
         at = rows[open_rows], chosen[open_rows]
         labels[at] = mix(base[at] + np.uint64(rank + 1))
         named[at] = True
-    return local.numbers(labels, operators, commutative)
+    return local.numbers(labels)

@@ -14,15 +14,17 @@ Paper: TASO §4, Table 3. In order, each step counted:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from typing import Any
 
 import numpy as np
 
-from taso_mini.enumeration.forms import LocalPairs, Pairs, normal_forms
+from taso_mini.enumeration.forms import LocalPairs, Pairs, normal_forms, skeletons
 from taso_mini.enumeration.joins import common
 from taso_mini.enumeration.surrogates import Array
 from taso_mini.enumeration.term_table import NONE, PAD, TermTable
 
+Tell = Callable[[str, int, int], None]
 BLOCK = 1 << 14  # pairs that are named at once
 
 
@@ -80,27 +82,36 @@ def _identified(local: LocalPairs, owners: Array) -> Iterator[tuple[LocalPairs, 
                 yield some.merged(np.full(len(rows), keep), np.full(len(rows), drop)), owners[rows]
 
 
-def is_instance(local: LocalPairs, forms: Array, executor: Executor | None = None) -> Array:
+def is_instance(local: LocalPairs, forms: Array, executor: Executor | None = None, tell: Tell | None = None) -> Array:
     """Return which pairs another one of as many operators becomes when some of its inputs are made the same.
 
     With fewer operators it is kept: a matcher that gives each operator of a rule one of its own would not find it.
+    Making inputs the same leaves the skeleton as it is, the pair without names; so a pair is tried only if another one
+    has its skeleton and fewer inputs, and only down to so few.
 
     Args:
         local: the pairs.
         forms: their normal forms, shapes ignored, all different.
         executor: who looks.
+        tell: is told how many pairs are done.
     """
     order = np.argsort(forms)
     operators = (local.templates != NONE).sum(axis=1)
+    inputs = (local.names != NONE).sum(axis=1)
+    _, skeleton = np.unique(skeletons(local), return_inverse=True)
+    fewest = np.full(skeleton.max(initial=-1) + 1, local.inputs)
+    np.minimum.at(fewest, skeleton, inputs)
+    general = np.flatnonzero(inputs > fewest[skeleton])
     special = np.zeros(len(forms), dtype=bool)
-    special[_everywhere(executor, _instances, local, forms[order], operators[order])] = True
+    special[_everywhere(executor, _said(tell, "looking for instances"), _instances,
+                        (local.take(general), fewest[skeleton][general]), forms[order], operators[order])] = True
     result = np.zeros(len(forms), dtype=bool)
     result[order] = special
     return result
 
 
-def _instances(local: LocalPairs, forms: Array, operators: Array) -> Array:
-    """Return the places in sorted `forms` of what the pairs become when some of their inputs are made the same."""
+def _instances(local: LocalPairs, fewest: Array, forms: Array, operators: Array) -> Array:
+    """Return the places in sorted `forms` of what pairs become when inputs are made the same, down to the fewest."""
     own = (local.templates != NONE).sum(axis=1)
     places = [np.zeros(0, dtype=np.int64)]
     level = [(local, np.arange(len(own)))]
@@ -111,7 +122,9 @@ def _instances(local: LocalPairs, forms: Array, operators: Array) -> Array:
                 found = normal_forms(merged, aware=False)
                 place = np.minimum(np.searchsorted(forms, found), len(forms) - 1)
                 places.append(place[(forms[place] == found) & (operators[place] == own[owner])])
-                below.append((merged, owner))
+                more = np.flatnonzero((merged.names != NONE).sum(axis=1) > fewest[owner])
+                if len(more):
+                    below.append((merged.take(more), owner[more]))
         level = [_distinct(below)] if below else []
     return np.unique(np.concatenate(places))
 
@@ -128,17 +141,20 @@ def _distinct(parts: list[tuple[LocalPairs, Array]]) -> tuple[LocalPairs, Array]
     return joined.take(rows), owners[rows]
 
 
-def prune(table: TermTable, pairs: Pairs, executor: Executor | None = None) -> tuple[Pairs, dict[str, int]]:
+def prune(table: TermTable, pairs: Pairs, executor: Executor | None = None,
+          tell: Tell | None = None) -> tuple[Pairs, dict[str, int]]:
     """Return the candidate rules and how many pairs each step left, in order.
 
     Args:
         table: the terms.
         pairs: graphs of equal value that share no operator on inputs alone.
         executor: who computes normal forms; None does it here.
+        tell: is told how many pairs each step has named.
     """
     left = {"equal pairs": len(pairs)}
     for step, aware in (("different up to renaming", True), ("different, shapes ignored", False)):
-        forms = _everywhere(executor, _forms, LocalPairs(table, pairs), aware)
+        forms = _everywhere(executor, _said(tell, f"naming pairs, to keep those {step}"), _forms,
+                            (LocalPairs(table, pairs),), aware)
         rows = firsts(forms)
         pairs, forms = pairs.take(rows), forms[rows]
         left[step] = len(pairs)
@@ -146,7 +162,7 @@ def prune(table: TermTable, pairs: Pairs, executor: Executor | None = None) -> t
         rows = np.flatnonzero(~drop(table, pairs))
         pairs, forms = pairs.take(rows), forms[rows]
         left[step] = len(pairs)
-    rows = np.flatnonzero(~is_instance(LocalPairs(table, pairs), forms, executor))
+    rows = np.flatnonzero(~is_instance(LocalPairs(table, pairs), forms, executor, tell))
     left["no instance of another"] = len(rows)
     return pairs.take(rows), left
 
@@ -155,11 +171,22 @@ def _forms(local: LocalPairs, aware: bool) -> Array:
     return normal_forms(local, aware=aware)
 
 
-def _everywhere(executor: Executor | None, function: Callable[..., Array], local: LocalPairs, *more: object) -> Array:
-    """Return the function's results for blocks of pairs, one after the other."""
-    count = len(local.templates)
-    parts = (local.take(np.arange(low, min(low + BLOCK, count))) for low in range(0, max(count, 1), BLOCK))
-    if executor is None:
-        return np.concatenate([function(part, *more) for part in parts])
-    waiting = [executor.submit(function, part, *more) for part in parts]
-    return np.concatenate([one.result() for one in waiting])
+def _said(tell: Tell | None, step: str) -> Callable[[int, int], None]:
+    """Return what is to be called with the number of pairs done and of all."""
+    return lambda done, total: tell(step, done, total) if tell is not None else None
+
+
+def _everywhere(executor: Executor | None, said: Callable[[int, int], None], function: Callable[..., Array],
+                pairs: tuple[Any, ...], *more: object) -> Array:
+    """Return the function's results for blocks of pairs (and of arrays as long), one after the other."""
+    count = len(pairs[0].templates)
+    blocks = [np.arange(low, min(low + BLOCK, count)) for low in range(0, max(count, 1), BLOCK)]
+    parts = ([pairs[0].take(rows), *(one[rows] for one in pairs[1:])] for rows in blocks)
+    waiting: list[Future[Array]] = []
+    if executor is not None:
+        waiting = [executor.submit(function, *part, *more) for part in parts]
+    results = []
+    for number, rows in enumerate(blocks):
+        results.append(waiting[number].result() if executor is not None else function(*next(parts), *more))
+        said(int(rows[-1]) + 1 if len(rows) else 0, count)
+    return np.concatenate(results)

@@ -10,7 +10,7 @@ True
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -77,8 +77,12 @@ def expand(starts: Array, counts: Array) -> tuple[Array, Array]:
     return which, np.arange(int(counts.sum())) - before[which] + starts[which]
 
 
-def sharing_blocks(a: Array, b: Array, count: int) -> Iterator[tuple[Array, Array]]:
-    """Yield the pairs (row of `a`, row of `b`) that share exactly `count` nodes, block by block."""
+def sharing_blocks(a: Array, b: Array, count: int, *,
+                   keep: Callable[[Array, Array], Array] | None = None) -> Iterator[tuple[Array, Array]]:
+    """Yield the pairs (row of `a`, row of `b`) that share exactly `count` nodes, block by block.
+
+    With `keep`, only those for which it returns true; it is asked first, so what it drops costs little.
+    """
     keys_a, owner_a = _subsets(a, count)
     keys_b, owner_b = _subsets(b, count)
     order = np.argsort(keys_b, kind="stable")
@@ -88,6 +92,9 @@ def sharing_blocks(a: Array, b: Array, count: int) -> Iterator[tuple[Array, Arra
     for low, high in blocks(many):
         which, place = expand(start[low:high], many[low:high])
         i, j = owner_a[low:high][which], owner_b[place]
+        if keep is not None:
+            wanted = keep(i, j)
+            i, j = i[wanted], j[wanted]
         exact = common(a[i], b[j]) == count
         yield i[exact], j[exact]
 

@@ -8,14 +8,13 @@ was saved in a folder is read instead of made, which is how an interrupted run g
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from taso_mini.enumeration.applications import Applications, across, every_application, join_all, tensors_of, upon
+from taso_mini.enumeration.arrays import kept
 from taso_mini.enumeration.growth import Terms, append, evaluate_all, grow, keep, no_reductions
 from taso_mini.enumeration.joins import union
 from taso_mini.enumeration.space import Space
@@ -86,7 +85,9 @@ def among(values: Array, asked: Array) -> Array:
     """
     if not len(values):
         return np.zeros(len(asked), dtype=bool)
-    found: Array = values[np.minimum(np.searchsorted(values, asked), len(values) - 1)] == asked
+    order = np.argsort(asked)  # neighbours look at the same places of a long array
+    found = np.zeros(len(asked), dtype=bool)
+    found[order] = values[np.minimum(np.searchsorted(values, asked[order]), len(values) - 1)] == asked[order]
     return found
 
 
@@ -117,16 +118,7 @@ def part_count(plan: Plan) -> int:
 
 def make_part(plan: Plan, number: int, folder: str | None = None) -> Part:
     """Return one part, from the folder if it is there, else made (and saved in the folder)."""
-    path = None if folder is None else Path(folder) / f"part-{number:05d}.npz"
-    if path is not None and path.exists():
-        with np.load(path) as saved:
-            return Part(**{name: saved[name] for name in saved.files})
-    part = _make_part(plan, number)
-    if path is not None:
-        partial = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, **vars(part))
-        partial.replace(path)
-    return part
+    return Part(**kept(folder, f"part-{number:05d}", lambda: vars(_make_part(plan, number))))
 
 
 def _make_part(plan: Plan, number: int) -> Part:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taso_mini.enumeration.forms import Pairs, by_value
+from taso_mini.enumeration.forms import Pairs, by_value, once
 from taso_mini.enumeration.graph_sets import all_different, masks, sinks
 from taso_mini.enumeration.joins import CHUNK, blocks, expand, sharing_blocks, sizes, union
 from taso_mini.enumeration.surrogates import Array
@@ -119,7 +119,7 @@ def meet(table: TermTable, partners: Partners, graphs: Array) -> Pairs:
         parts.append(_meet(table, partners, graphs[low:high], outputs[low:high]))
     joined = Pairs(*(np.concatenate([getattr(part, name) for part in parts])
                      for name in ("source", "target", "outputs", "results")))
-    return _once(joined)
+    return once(joined)
 
 
 def _meet(table: TermTable, partners: Partners, graphs: Array, outputs: Array) -> Pairs:
@@ -150,16 +150,3 @@ def _meet(table: TermTable, partners: Partners, graphs: Array, outputs: Array) -
     exact &= (sinks(table, other)[:, outputs.shape[1] :] == PAD).all(axis=1) & all_different(table, other)
     owner, other, chosen = owner[exact], other[exact], chosen[exact]
     return Pairs(graphs[owner], other, outputs[owner], chosen)
-
-
-def _once(pairs: Pairs) -> Pairs:
-    """Return each unordered pair once, the smaller row first, in row order."""
-    differ = pairs.source != pairs.target
-    place = differ.argmax(axis=1)
-    at = np.arange(len(pairs)), place
-    turned = pairs.source[at] > pairs.target[at]
-    ordered = Pairs(*(np.where(turned[:, None], b, a) for a, b in (
-        (pairs.source, pairs.target), (pairs.target, pairs.source),
-        (pairs.outputs, pairs.results), (pairs.results, pairs.outputs))))
-    _, rows = np.unique(np.concatenate([ordered.source, ordered.target], axis=1), axis=0, return_index=True)
-    return ordered.take(rows)

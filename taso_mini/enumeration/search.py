@@ -15,15 +15,20 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from taso_mini.enumeration.arrays import kept
+from taso_mini.enumeration.connected import connected
 from taso_mini.enumeration.forms import Pairs
 from taso_mini.enumeration.funnel import prune
+from taso_mini.enumeration.graph_sets import masks
 from taso_mini.enumeration.last_level import Part, Plan, enter, joined, make_part, part_count, smaller_terms
-from taso_mini.enumeration.meeting import connected_graphs, find_partners, meet
+from taso_mini.enumeration.pairing import pair_graphs
+from taso_mini.enumeration.roles import Roles, find_roles
 from taso_mini.enumeration.surrogates import Array
 from taso_mini.enumeration.term_table import TermTable
 
@@ -54,7 +59,7 @@ def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None 
     Args:
         plan: what to enumerate.
         executor: who makes the parts; None makes them here, one after the other.
-        folder: where finished parts are kept, so that an interrupted search goes on.
+        folder: where finished parts, graphs and pairs are kept, so that an interrupted search goes on.
         progress: is told what is being done.
 
     >>> from taso_mini.enumeration.space import published
@@ -63,46 +68,59 @@ def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None 
     (126, 29)
     """
     tell = progress or (lambda step, done, total: None)
-    table, reductions, counts = _terms(plan, executor, folder, tell)
+    own = _own_folder(plan, folder)
+    table, reductions, counts = _terms(plan, executor, own, tell)
     tell("finding terms of equal value", 0, 1)
-    partners = find_partners(table)
-    counts["useful"] = int((partners.count > 0).sum())
-    graphs = connected_graphs(table, partners)
-    counts["graphs"] = len(graphs)
-    tell("pairing graphs of equal value", 0, 1)
-    pairs = meet(table, partners, graphs)
-    tell("pruning", 0, 1)
-    pairs, left = prune(table, pairs, executor)
+    roles = find_roles(table)
+    counts["useful"] = int(roles.alone.sum())
+    graphs = connected(table, roles, folder=own, tell=tell)
+    counts["graphs"] = int(table.in_order(masks(table, graphs)).sum())
+    pairs = Pairs(**kept(own, "pairs", partial(_paired, table, roles, graphs, tell)))
+    del roles, graphs
+    pairs, left = prune(table, pairs, executor, tell)
     return Candidates(table, pairs, reductions, counts | left)
 
 
-def _terms(plan: Plan, executor: Executor | None, folder: Path | None,
+def _paired(table: TermTable, roles: Roles, graphs: Array, tell: Progress) -> dict[str, Array]:
+    return vars(pair_graphs(table, roles, graphs, tell=tell))
+
+
+def _terms(plan: Plan, executor: Executor | None, folder: str | None,
            tell: Progress) -> tuple[TermTable, Array, dict[str, int]]:
     """Make all terms; return a table of those that share their value with another (and of all smaller ones)."""
     tell("growing smaller terms", 0, 1)
     smaller, reductions = smaller_terms(plan)  # before the first call to the executor: forked processes inherit it
-    own, total = _own_folder(plan, folder), part_count(plan)
+    found = dict(kept(folder, "largest", lambda: _largest(plan, executor, folder, tell)))
+    terms, classes = found.pop("counts").tolist()
+    table, largest = smaller.copy(), Part(**found)
+    enter(table, largest, plan.operators)
+    counts = {"operators": plan.operators, "terms": terms, "classes": classes}
+    return table, np.concatenate([reductions, largest.reductions]), counts
+
+
+def _largest(plan: Plan, executor: Executor | None, folder: str | None, tell: Progress) -> dict[str, Array]:
+    """Make the terms of the largest size; return those that share their value, and how many terms and values exist."""
+    total = part_count(plan)
     parts: list[Part | None] = []
-    prints = [smaller.fingerprint[len(plan.space.inputs) :]]
-    for done, part in enumerate(_parts(plan, total, executor, own), start=1):
+    prints = [smaller_terms(plan)[0].fingerprint[len(plan.space.inputs) :]]
+    for done, part in enumerate(_parts(plan, total, executor, folder), start=1):
         prints += [part.fingerprints, part.others]
-        parts.append(part if own is None else None)  # kept in one place
+        parts.append(part if folder is None else None)  # kept in one place
         tell(f"growing terms of {plan.operators} operators", done, total)
     values = np.concatenate(prints)
     del prints
     values.sort()
     again = values[1:] == values[:-1]
-    counts = {"operators": plan.operators, "terms": len(values), "classes": len(values) - int(again.sum())}
+    counts = np.array([len(values), len(values) - int(again.sum())])
     shared = np.unique(values[1:][again])
     del values, again
     useful = []
     for number in range(total):
-        part = parts[number] or make_part(plan, number, own)
+        part = parts[number] or make_part(plan, number, folder)
         useful.append(part.take(part.sharing(shared)))
         parts[number] = None
-    table, largest = smaller.copy(), joined(useful)
-    enter(table, largest, plan.operators)
-    return table, np.concatenate([reductions, largest.reductions]), counts
+        tell("choosing those that share their value", number + 1, total)
+    return vars(joined(useful)) | {"counts": counts}
 
 
 def _own_folder(plan: Plan, folder: Path | None) -> str | None:

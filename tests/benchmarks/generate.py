@@ -117,10 +117,19 @@ def describe(found: Candidates, seconds: float, wall: float) -> None:
     print(f"  {len(found.reductions):12,}  terms that equal a part of themselves")
 
 
-def progress(step: str, done: int, total: int) -> None:
-    """Say on standard error what is being done."""
-    if sys.stderr.isatty() or done in (0, total) or done % 50 == 0:
-        sys.stderr.write(f"{step}: {done} of {total}\n")
+class Progress:
+    """Says on standard error what is being done: when a step ends, and every few seconds in between."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        """Start the clock."""
+        self.every, self.last = every, 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Print CPU seconds, step and counts."""
+        now = time.monotonic()
+        if done >= total or now >= self.last + self.every:
+            self.last = now
+            sys.stderr.write(f"{cpu_seconds():8.1f} CPU-s  {step}: {done:,} of {total:,}\n")
 
 
 def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
@@ -131,7 +140,7 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
                 options.seed)
     with workers(options) as executor:
         wall = time.monotonic()
-        found = search(plan, executor=executor, folder=options.folder, progress=progress)
+        found = search(plan, executor=executor, folder=options.folder, progress=Progress())
         elapsed = time.monotonic() - wall
     seconds = cpu_seconds() - started
     figures = {
