@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,10 +28,18 @@ from runtime.scratch import ScratchFolder
 from runtime.staging import staged
 from runtime.standalone_c import write_program
 
-FORMAT = 2
+FORMAT = 3
 FILES = ("model.c", "model.so", "weights.bin", "network.json")
 
 Feeds = Mapping[str, Any]
+
+
+class Lap(NamedTuple):
+    """One step of an inference: the kernel's name (`copy` without one), what it computes from what, its seconds."""
+
+    kernel: str
+    text: str
+    seconds: float
 
 
 class CompiledNetwork:
@@ -47,6 +55,7 @@ class CompiledNetwork:
         description: Mapping[str, Any],
         weights: np.ndarray,
         entry: Any,
+        clocked: Any,
         folder: ScratchFolder | None = None,
     ) -> None:
         self.directory = directory
@@ -62,7 +71,7 @@ class CompiledNetwork:
             weakref.finalize(self, folder.remove)
         self.weights_bytes = int(weights.size)
         self._weights = weights
-        self._entry = entry
+        self._entry, self._clocked = entry, clocked
         self._workspaces: deque[np.ndarray] = deque()
 
     def __repr__(self) -> str:
@@ -98,8 +107,8 @@ class CompiledNetwork:
                     " compile the model again here"
                 )
             weights = _read_aligned(directory / "weights.bin")
-            entry = open_library(directory / "model.so", description["entry"])
-            return cls(directory, description, weights, entry, folder)
+            entry, clocked = open_library(directory / "model.so", description["entry"])
+            return cls(directory, description, weights, entry, clocked, folder)
         except FileNotFoundError as error:
             missing = Path(error.filename or "a file").name
             raise ValueError(f"{directory} is not a compiled network: {missing} is missing") from None
@@ -202,14 +211,27 @@ class CompiledNetwork:
 
         feeds: inputs; by default ones.
         """
-        if feeds is None:
-            feeds = {name: np.ones(kept.shape, kept.dtype) for name, kept in self.inputs.items()}
-        bound = self.bind(feeds)
+        bound = self.bind(self._ones() if feeds is None else feeds)
         calls, elapsed = 1, bound.seconds(1)
         while elapsed < min_seconds:
             calls = max(2 * calls, int(1.1 * calls * min_seconds / max(elapsed, 1e-6)))
             elapsed = bound.seconds(calls)
         return statistics.median([elapsed, *(bound.seconds(calls) for _ in range(repeats - 1))]) / calls
+
+    def profile(self, feeds: Feeds | None = None, *, rounds: int = 20) -> list[Lap]:
+        """What each step of an inference takes where it stands: with the caches as the steps before leave them.
+
+        feeds: inputs; by default ones. rounds: inferences, of which each step has the median.
+        Returns: the steps in order; their seconds add up to about the time of one inference.
+        """
+        bound = self.bind(self._ones() if feeds is None else feeds)
+        steps = self.description["steps"]
+        bound()
+        seconds = np.median([bound.step_seconds(self._clocked, len(steps)) for _ in range(max(1, rounds))], axis=0)
+        return [Lap(kernel, text, lap) for (kernel, text), lap in zip(steps, seconds.tolist())]
+
+    def _ones(self) -> dict[str, np.ndarray]:
+        return {name: np.ones(kept.shape, kept.dtype) for name, kept in self.inputs.items()}
 
 
 def _unpickled(files: Mapping[str, bytes]) -> CompiledNetwork:

@@ -3,7 +3,7 @@
 The directory holds everything and needs nothing else of this project to run:
 
     model.c       the kernels and one entry point; can be compiled alone
-    model.so      the same, compiled for this machine
+    model.so      the same, compiled for this machine, and an entry point with a clock
     weights.bin   all weights, 64-byte aligned, in the order of first use
     network.json  names, types and sizes; written last
 
@@ -24,7 +24,6 @@ from runtime.compile_c import LINK_FLAGS, Compiler, cache_directory, find_compil
 from runtime.compiled_network import FILES, FORMAT, CompiledNetwork
 from runtime.compiler_process import run_compiler, stop_compilers
 from runtime.machine import detect, instruction_sets, usable_cores
-from runtime.memory_plan import MemoryPlan
 from runtime.network import Network
 from runtime.network_c import NetworkText, entry_name, write_weights
 from runtime.scratch import ScratchFolder
@@ -71,7 +70,7 @@ def _write(network: Network, directory: Path, threads: int, timeout: float | Non
         count = max(1, min(2 * usable_cores(), -(-len(network.calls) // KERNELS_PER_UNIT)))
         _compile_units(text.units(count), folder / "model.so", timeout)
         write_weights(network, folder / "weights.bin")
-        description = _description(network, text.memory, threads) | {"content": _content(folder)}
+        description = _description(network, text, threads) | {"content": _content(folder)}
         (folder / "network.json").write_text(json.dumps(description, indent=2) + "\n")
 
 
@@ -85,8 +84,8 @@ def _content(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _description(network: Network, memory: MemoryPlan, threads: int) -> dict[str, Any]:
-    compiler = find_compiler()
+def _description(network: Network, text: NetworkText, threads: int) -> dict[str, Any]:
+    compiler, memory = find_compiler(), text.memory
     return {
         "format": FORMAT,
         "name": network.name,
@@ -97,6 +96,7 @@ def _description(network: Network, memory: MemoryPlan, threads: int) -> dict[str
         "live_lower_bound": memory.live_lower_bound,
         "values_bytes": memory.sum_bytes,
         "calls": len(network.calls),
+        "steps": [[step.kernel, step.text] for step in text.steps],
         "threads": threads,
         "compiler": f"{compiler.version}: {' '.join((*compiler.command, *compiler.flags))}",
         "machine": detect().line,

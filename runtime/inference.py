@@ -33,6 +33,13 @@ class Inference:
         """Run the network once."""
         self._entry(self._inputs, self._outputs, self._weights, self._workspace)
 
+    def step_seconds(self, clocked: Callable[..., int], steps: int) -> np.ndarray:
+        """Run the network once by its entry point with a clock; seconds of each step, float64 [steps]."""
+        seconds = np.zeros(steps)
+        times = _FFI.cast("double *", seconds.ctypes.data)
+        clocked(self._inputs, self._outputs, self._weights, self._workspace, times)
+        return seconds
+
     def seconds(self, calls: int) -> float:
         """Time of `calls` inferences one after the other."""
         start = time.perf_counter()
@@ -63,8 +70,11 @@ def _address(array: np.ndarray) -> Any:
     return _FFI.cast("void *", array.ctypes.data)
 
 
-def open_library(library: Path, entry: str) -> Any:
-    """The entry point of a library.
+_ARGUMENTS = "const void *const *, void *const *, const void *, void *"
+
+
+def open_library(library: Path, entry: str) -> tuple[Any, Any]:
+    """The entry point of a library, and the one with a clock.
 
     It stays loaded, since OpenMP's threads would outlive their code, and the system's loader takes a name it has seen
     for a library it has loaded; so each is opened under a name of its own, lest an earlier network answer for it.
@@ -72,16 +82,17 @@ def open_library(library: Path, entry: str) -> Any:
     if not library.exists():
         raise FileNotFoundError(2, "missing", str(library))
     ffi = cffi.FFI()
-    ffi.cdef(f"int {entry}(const void *const *, void *const *, const void *, void *);")
+    clocked = f"{entry.removesuffix('_run')}_profile"
+    ffi.cdef(f"int {entry}({_ARGUMENTS}); int {clocked}({_ARGUMENTS}, double *);")
     with tempfile.TemporaryDirectory(prefix="mini-load-") as folder:
         name = Path(folder) / library.name
         name.symlink_to(library.resolve())
         opened = ffi.dlopen(str(name), ffi.RTLD_NOW | ffi.RTLD_LOCAL | getattr(ffi, "RTLD_NODELETE", 0))
     _keep_open.append(opened)
     try:
-        return getattr(opened, entry)
-    except AttributeError:
-        raise OSError(f"{library.name} has no function {entry}") from None
+        return getattr(opened, entry), getattr(opened, clocked)
+    except AttributeError as error:
+        raise OSError(f"{library.name} lacks a function: {error}") from None
 
 
 _keep_open: list[object] = []

@@ -43,6 +43,11 @@ def entry_name(network: Network) -> str:
     return f"{c_identifier(network.name)}_run"
 
 
+def profile_name(network: Network) -> str:
+    """Name of the function that runs the network once with a clock."""
+    return f"{c_identifier(network.name)}_profile"
+
+
 @dataclass(frozen=True)
 class WeightLayout:
     """First byte of each weight in the weights file, and the file's size."""
@@ -145,17 +150,22 @@ class NetworkText:
         self.kernels, per_call = unique_kernels(network)
         self._bodies = [emit_kernel(kernel, threads=threads) for kernel in self.kernels]
         self.memory = plan(network)
-        self._entry = entry_point(network, self.memory, per_call)
+        self.steps = steps_of(network, self.memory, per_call)
+        self._entry = entry_point(network, self.memory, self.steps)
+        self._profile = profile_point(network, self.steps)
 
     def whole(self) -> str:
         """The whole network as one C file."""
         return f"{GCC_OPTIONS}{_library(self._bodies)}\n{self._entry}"
 
     def units(self, count: int = 1) -> list[str]:
-        """The same as several C files to be compiled side by side: at most `count` with kernels, one that calls."""
+        """The same as several C files to be compiled side by side: at most `count` with kernels, one that calls.
+
+        That one has `profile_point` besides.
+        """
         units = [_library(self._bodies[start::count]) for start in range(min(count, len(self._bodies)))]
         declarations = "\n".join(declaration(kernel) for kernel in self.kernels)
-        return [*units, f"#include <stdint.h>\n{declarations}\n\n{self._entry}"]
+        return [*units, f"#include <stdint.h>\n{declarations}\n\n{self._entry}\n{self._profile}"]
 
 
 def emit_network(network: Network, *, threads: int = 1) -> str:
@@ -168,8 +178,50 @@ def _library(bodies: Sequence[str]) -> str:
     return f"{prelude(body)}\n{body}"
 
 
-def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -> str:
-    """C text of the function that calls `kernels`, one per call of the network."""
+@dataclass(frozen=True)
+class Step:
+    """Something that a network does: the kernel's name (`copy` without one), what it computes, and how C says it."""
+
+    kernel: str
+    text: str
+    statement: str
+
+
+def entry_point(network: Network, memory: MemoryPlan, steps: Sequence[Step]) -> str:
+    """C text of the function that runs the network."""
+    lines = [f"    /* {_comment(step.text)} */\n    {step.statement}" for step in steps]
+    include = "#include <string.h>\n" if network.copies() else ""
+    head = _head_comment(network, memory, weight_layout(network))
+    return f"{include}{head}int {entry_name(network)}({_PARAMETERS})\n{_body(lines)}"
+
+
+def profile_point(network: Network, steps: Sequence[Step]) -> str:
+    """C text of the same function with a clock: `seconds[n]` becomes the time of step n."""
+    lines = ["    struct timespec before, now;", "    timespec_get(&before, TIME_UTC);"]
+    for number, step in enumerate(steps):
+        lines += [f"    {step.statement}", f"    LAP({number});"]
+    return (
+        "#include <string.h>\n#include <time.h>\n"
+        "#define LAP(step) (timespec_get(&now, TIME_UTC), seconds[step] = (double)(now.tv_sec - before.tv_sec)"
+        " + 1e-9 * (double)(now.tv_nsec - before.tv_nsec), before = now)\n"
+        f"int {profile_name(network)}({_PARAMETERS}, double *seconds)\n{_body(lines)}"
+    )
+
+
+_PARAMETERS = "const void *const *inputs, void *const *outputs, const void *weights, void *workspace"
+
+
+def _body(lines: Sequence[str]) -> str:
+    return (
+        "{\n"
+        "#define WEIGHT(offset) ((const void *)((const char *)weights + (offset)))\n"
+        "#define MEMORY(offset) ((void *)((char *)workspace + (offset)))\n"
+        "    (void)inputs, (void)weights, (void)workspace;\n" + "\n".join(lines) + "\n    return 0;\n}\n"
+    )
+
+
+def steps_of(network: Network, memory: MemoryPlan, kernels: Sequence[LoopNest]) -> list[Step]:
+    """The calls of a network, for each of which `kernels` has one, and the copies to further outputs."""
     weights = weight_layout(network)
     homes = network.homes()
     inputs, outputs = list(network.inputs), list(network.outputs)
@@ -184,27 +236,19 @@ def entry_point(network: Network, memory: MemoryPlan, kernels: list[LoopNest]) -
         place = f"inputs[{inputs.index(source)}]" if given else f"outputs[{outputs.index(homes[source])}]"
         return f"({'const ' * given}char *){place} + {start}" if start else place
 
-    lines = []
+    steps = []
     for call, kernel, scratch in zip(network.calls, kernels, memory.workspaces):
         results = ", ".join(f"{value}: {network.type_of(value)}" for value in call.outputs)
-        lines.append(f"    /* {_comment(results)} from {_comment(', '.join(call.inputs)) or 'nothing'} */")
         pointers = ", ".join(pointer(value) for value in (*call.inputs, *call.outputs))
         # Not the start of the workspace for a kernel that needs none: a value may live there.
         own = f"MEMORY({scratch})" if workspace_bytes(kernel) else "0"
-        lines.append(f"    {c_name(kernel.name)}({pointers}, {own});")
+        text = f"{results} from {', '.join(call.inputs) or 'nothing'}"
+        steps.append(Step(call.nest.name, text, f"{c_name(kernel.name)}({pointers}, {own});"))
     for output, source in network.copies():
-        lines.append(f"    /* {_comment(output)} is {_comment(source)} */")
         size = network.type_of(output).nbytes
-        lines.append(f"    memcpy(outputs[{outputs.index(output)}], {pointer(output)}, {size});")
-    include = "#include <string.h>\n" if network.copies() else ""
-    parameters = "const void *const *inputs, void *const *outputs, const void *weights, void *workspace"
-    return (
-        f"{include}{_head_comment(network, memory, weights)}"
-        f"int {entry_name(network)}({parameters})\n{{\n"
-        "#define WEIGHT(offset) ((const void *)((const char *)weights + (offset)))\n"
-        "#define MEMORY(offset) ((void *)((char *)workspace + (offset)))\n"
-        "    (void)inputs, (void)weights, (void)workspace;\n" + "\n".join(lines) + "\n    return 0;\n}\n"
-    )
+        statement = f"memcpy(outputs[{outputs.index(output)}], {pointer(output)}, {size});"
+        steps.append(Step("copy", f"{output} is {source}", statement))
+    return steps
 
 
 def _head_comment(network: Network, memory: MemoryPlan, weights: WeightLayout) -> str:

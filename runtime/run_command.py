@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"a .npy file to be {use}; once per network {kind}, with its name when there are several",
         )
     parser.add_argument("--time", action="store_true", help="also report the time of one inference")
+    parser.add_argument("--profile", action="store_true", help="also report the time of every step, the longest first")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -51,6 +52,9 @@ def run(options: argparse.Namespace) -> int:
     report["written"] = {name: str(path) for name, path in targets.items()}
     if options.time:
         report["milliseconds"] = network.time(feeds) * 1e3
+    if options.profile:
+        laps = sorted(network.profile(feeds), key=lambda lap: -lap.seconds)
+        report["steps"] = [[lap.kernel, lap.text, lap.seconds * 1e3] for lap in laps]
     sys.stdout.write((json.dumps(report) if options.json else _text(report, results)) + "\n")
     return DONE
 
@@ -65,6 +69,9 @@ def _text(report: dict[str, Any], results: dict[str, np.ndarray]) -> str:
     if "milliseconds" in report:
         threads = f"{report['threads']} thread{'s' if report['threads'] != 1 else ''}"
         lines.append(f"one inference: {report['milliseconds']:.4g} ms on {threads}")
+    total = sum(milliseconds for *_, milliseconds in report.get("steps", ()))
+    for kernel, text, milliseconds in report.get("steps", ()):
+        lines.append(f"{milliseconds:10.4f} ms {milliseconds / total:6.1%}  {kernel}: {text}")
     return "\n".join(lines)
 
 
