@@ -48,8 +48,25 @@ assert len(parts) == 3
 
 # %% [markdown]
 # ## 2. Which one is it?
-# A sum tells little. Each kernel is measured alone, on the sizes that it has in the network, in a process of its own;
-# and its answer is checked, since a fast wrong kernel is no repair.
+# A sum tells little, so put a clock between the steps of an inference (`python -m runtime run DIR --profile` does it
+# for a network in a directory).
+
+# %%
+from ansor_mini.network import assemble
+from runtime import executor
+
+chosen = {part.key: nest for part, nest in zip(parts, nests)}
+every = partition(graph)
+others = {part.key: default_nest(part, machine, 1) for part in every if part.kind == "compute"}
+network = executor.build(assemble(graph, every, {**others, **chosen}))
+laps = network.profile(rounds=5)
+for lap in sorted(laps, key=lambda lap: -lap.seconds):
+    print(f"{lap.seconds * 1e6:9.1f} us  {lap.text}")
+
+# %% [markdown]
+# That is what each step takes where it stands, with the caches as the steps before it leave them. To see what a kernel
+# can do, measure it alone, on the sizes that it has in the network, in a process of its own; and check its answer,
+# since a fast wrong kernel is no repair.
 
 # %%
 from runtime.measure import measure
@@ -75,6 +92,7 @@ rates = [part.fragment.flops / seconds / 1e9 for part, seconds in zip(parts, tim
 for name, part, seconds, rate in zip(("wide", "narrow", "last"), parts, times, rates):
     print(f"{name:7} {part.fragment.flops / 1e6:6.1f} MFLOP {seconds * 1e6:9.1f} us {rate:7.2f} GFLOP/s")
 slow = int(np.argmin(rates))
+assert max(laps, key=lambda lap: lap.seconds).text.startswith("narrow"), "in place it is the slowest too"
 assert slow == 1, "the narrow layer has a ninth of the work of its neighbours, and takes longer than they do"
 
 # %% [markdown]
