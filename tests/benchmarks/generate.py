@@ -6,7 +6,8 @@ The published generator, in C++, needs 100 CPU-seconds and 7.1 GB for three oper
 default two searches are made: one whose integers behave as the published generator's, whose counts must be met, and
 one that makes no false equation. `--operators 4` and `5` search deeper, `--representatives` builds only upon the
 first term of each value, `--folder` keeps finished parts so that an interrupted search goes on, `--workers` shares the
-work between processes, `--dask` between local Dask workers.
+work between processes, `--dask` between local Dask workers. Five operators are meant with `--representatives` and
+`--surrogates sound`. The last table has a line for every size on record.
 
 Seconds are CPU seconds of this process and its children, from enumeration to pruned candidates.
 """
@@ -14,6 +15,7 @@ Seconds are CPU seconds of this process and its children, from enumeration to pr
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import sys
 import time
@@ -37,7 +39,7 @@ from taso_mini.enumeration.space import published
 from taso_mini.enumeration.term_table import PAD, TermTable
 from taso_mini.published_rules import read_protobuf
 from taso_mini.verdicts import judge
-from tests.benchmarks.command import main
+from tests.benchmarks.command import RESULTS, main
 
 PUBLISHED_RULES = Path(__file__).parents[1] / "data" / "taso_generated_3op_619.pb"
 PAPER_FACTOR = 39  # the paper's Table 3: 28,744 -> 17,346 -> 743
@@ -117,6 +119,25 @@ def describe(found: Candidates, seconds: float, wall: float) -> None:
     print(f"  {len(found.reductions):12,}  terms that equal a part of themselves")
 
 
+def show_sizes(now: Mapping[str, Any], recorded: Path = RESULTS) -> None:
+    """Print a line for every recorded search and for this one, by number of operators."""
+    searches = [now]
+    for path in sorted(recorded.glob("generate*.json")):
+        one = json.loads(path.read_text(encoding="utf-8"))
+        if any(one[name] != now[name] for name in ("operators", "surrogates", "representatives")):
+            searches.append(one)
+    print("\n  operators               terms       values         graphs   that hang together"
+          "   pairs up to renaming    rules   CPU-s    GiB")
+    for one in sorted(searches, key=lambda one: (one["operators"], one["representatives"], one["surrogates"])):
+        whole = one["graphs"] if "graph_sets" in one else None
+        together = one.get("connected_graphs", None if whole else one["graphs"])
+        shown = [f"{number:,}" if number else "-" for number in (
+            one["terms"], one["classes"], whole, together, one["candidates"], one["after_renaming"], one["rules"])]
+        kind = "representatives" if one["representatives"] else one["surrogates"]
+        print("  {} {:15}{:>13}{:>13}{:>15}{:>21}".format(one["operators"], kind, *shown[:4])
+              + "{:>10}{:>13}{:>9}".format(*shown[4:]) + f"{one['cpu_seconds']:8.1f}{one['peak_gib']:7.2f}")
+
+
 class Progress:
     """Says on standard error what is being done: when a step ends, and every few seconds in between."""
 
@@ -162,7 +183,7 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
         figures |= {"same_alone": same, "seconds_alone": round(taken, 2), "time_ratio": round(taken / elapsed, 2),
                     "peak_gib_of_a_worker": round(worker_gib, 3)}
         print(f"  alone: {figures['seconds_alone']} s, {figures['time_ratio']} times as long; the same rules: {same}")
-    figures["graphs"] = found.counts["graphs"]
+    figures["graphs"] = figures["connected_graphs"] = found.counts["graphs"]
     if operators <= 3 or options.count:
         sets, ordered, funnel = count_graphs(plan)
         print("\n  operators   graphs as sets   as Algorithm 1 visits them")
@@ -174,6 +195,7 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
             figures["funnel"] = funnel
             print("\n  initial {:,} -> renaming {:,} -> common subgraph {:,}".format(*funnel)
                   + f": {funnel[0] / max(funnel[2], 1):.1f} x (the paper: {PAPER_FACTOR} x)")
+    show_sizes(figures)
     if operators == 3 and not options.no_coverage and PUBLISHED_RULES.exists():
         lost = missing(read_protobuf(PUBLISHED_RULES), laws(found))
         judged = [judge(rule) for rule in lost]

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from taso_mini.enumeration.connected import connected
 from taso_mini.enumeration.forms import LocalPairs, Pairs, by_value, normal_forms
-from taso_mini.enumeration.funnel import firsts, prune
+from taso_mini.enumeration.funnel import _instances, firsts, is_instance, prune
 from taso_mini.enumeration.graph_sets import (
     equal_pairs,
     every_graph,
@@ -19,6 +20,8 @@ from taso_mini.enumeration.graph_sets import (
 from taso_mini.enumeration.growth import grow
 from taso_mini.enumeration.last_level import Plan, make_part, part_count
 from taso_mini.enumeration.meeting import connected_graphs, find_partners, meet
+from taso_mini.enumeration.pairing import pair_graphs
+from taso_mini.enumeration.roles import NEVER, find_roles
 from taso_mini.enumeration.search import search
 from taso_mini.enumeration.space import Input, Space, Template, published
 from taso_mini.enumeration.surrogates import BITS, SURROGATES, apply, reduced
@@ -34,11 +37,22 @@ MEASURED = {  # with the published generator's own functions for relu and pools
 }
 
 
-def grown(operators, space=None, seed=0):
+def grown(operators, space=None, seed=0, representatives=False):
     table = TermTable(space or published(), seed, operators)
     for size in range(1, operators + 1):
-        grow(table, size, last=size == operators, keep_values=size < operators)
+        grow(table, size, last=size == operators, keep_values=size < operators, representatives=representatives)
     return table
+
+
+def two_matrices(*operators):
+    templates = [one for one in published().templates
+                 if one.operator in operators and one.param("rank") != 4 and one.param("axis") != 0]
+    return Space("two matrices", (Input("a", "matrix", (3, 3), 0), Input("b", "matrix", (3, 3), 0)), tuple(templates))
+
+
+def same(one, other):
+    return all(np.array_equal(getattr(one, name), getattr(other, name))
+               for name in ("source", "target", "outputs", "results"))
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -96,15 +110,53 @@ def test_meeting_in_the_middle_loses_only_unions(table, every_pair):
     (("relu", "transpose", "matmul"), 4, 2192), (("add", "mul"), 4, 1), (("concat", "split", "relu"), 5, 55),
     (("add", "relu"), 5, 0)], ids=str)
 def test_meeting_in_the_middle_finds_all_rules_of_four_and_five_operators(operators, size, rules):
-    templates = [one for one in published().templates
-                 if one.operator in operators and one.param("rank") != 4 and one.param("axis") != 0]
-    space = Space("two matrices", (Input("a", "matrix", (3, 3), 0), Input("b", "matrix", (3, 3), 0)), tuple(templates))
+    space = two_matrices(*operators)
     table = grown(size, space)
     *_, pairs = pairs_of_all_graphs(table)
     found = search(Plan(space, size))
     forms = [set(normal_forms(LocalPairs(one, some), aware=False).tolist())
              for one, some in ((table, prune(table, pairs)[0]), (found.table, found.pairs))]
     assert forms[0] == forms[1] and len(forms[0]) == rules
+
+
+@pytest.mark.parametrize(("operators", "size", "representatives"), [
+    (None, 2, False), (None, 3, False), (None, 3, True), (("relu", "transpose", "matmul"), 4, False),
+    (("concat", "split", "relu"), 5, False), (("concat", "split", "relu"), 5, True)], ids=str)
+def test_grouping_finds_the_pairs_of_meeting_in_the_middle(operators, size, representatives):
+    space = two_matrices(*operators) if operators else published(surrogates="sound")
+    table = grown(size, space, representatives=representatives)
+    partners = find_partners(table)
+    plain = meet(table, partners, connected_graphs(table, partners))
+    roles = find_roles(table)
+    assert ((partners.count > 0) == roles.alone).all() and roles.classes == partners.classes
+    steps = []
+    grouped = pair_graphs(table, roles, connected(table, roles), tell=lambda *step: steps.append(step))
+    assert len(plain) and same(plain, grouped)
+    assert steps[-1][1] == steps[-1][2] and "pairs so far" in steps[0][0]
+
+
+def test_outputs_beside_others_have_small_partners():
+    """Partners of the largest size count only where an unused half of a split is an output too."""
+    table = grown(3)
+    roles = find_roles(table)
+    partners = find_partners(table)
+    for tensor in np.flatnonzero(roles.alone)[:: 50]:
+        some = partners.others[partners.start[tensor] :][: partners.count[tensor]]
+        beside = [int(table.size[n]) for n in table.node[some]
+                  if table.size[n] < 3 or (sinks(table, table.closure[n : n + 1]) != PAD).sum() > 1]
+        assert roles.least[tensor] == min(beside, default=NEVER)
+
+
+def test_instances_are_found_among_rules_of_one_skeleton():
+    table = grown(3)
+    partners = find_partners(table)
+    local = LocalPairs(table, meet(table, partners, connected_graphs(table, partners)))
+    forms = normal_forms(local, aware=False)
+    rows = firsts(forms)
+    local, forms = local.take(rows), forms[rows]
+    order = np.argsort(forms)
+    every = _instances(local, np.zeros(len(forms), dtype=int), forms[order], (local.templates != -1).sum(axis=1)[order])
+    assert set(order[every]) == set(np.flatnonzero(is_instance(local, forms))) and len(every) > 100
 
 
 def test_search_counts_and_repeats():
@@ -137,17 +189,28 @@ def test_two_local_dask_workers_find_the_same_rules_bit_for_bit():
     assert (alone.pairs.source == shared.pairs.source).all() and (alone.pairs.target == shared.pairs.target).all()
 
 
+def watched(plan, folder):
+    steps = []
+    return search(plan, folder=folder, progress=lambda *step: steps.append(step)), steps
+
+
 def test_an_interrupted_search_goes_on_from_its_folder(tmp_path):
-    plan, steps = Plan(published(), 3), []
+    plan = Plan(published(), 3)
     whole = search(plan, folder=tmp_path)
-    saved = sorted(tmp_path.glob("*/part-*.npz"))
-    assert len(saved) == part_count(plan)
-    written = {path: path.stat().st_mtime_ns for path in saved[1:]}
-    saved[0].unlink()
-    again = search(plan, folder=tmp_path, progress=lambda *step: steps.append(step))
-    assert again.counts == whole.counts and (again.pairs.target == whole.pairs.target).all()
-    assert saved[0].exists() and written == {path: path.stat().st_mtime_ns for path in written}
-    assert (f"growing terms of {plan.operators} operators", part_count(plan), part_count(plan)) in steps
+    names = {path.stem: path for path in tmp_path.glob("*/*.npz")}
+    parts = [f"part-{number:05d}" for number in range(part_count(plan))]
+    assert set(names) == {*parts, "largest", "graphs-2", "pairs"}
+    lost = ["pairs", "graphs-2", "largest", parts[0]]  # the later first: a search that was cut off ever earlier
+    for count in range(len(lost) + 1):
+        for name in lost[:count]:
+            names[name].unlink()
+        written = {name: names[name].stat().st_mtime_ns for name in names if name not in lost[:count]}
+        again, steps = watched(plan, tmp_path)
+        assert again.counts == whole.counts and same(again.pairs, whole.pairs)
+        assert written == {name: names[name].stat().st_mtime_ns for name in written}
+        assert all(path.exists() for path in names.values())
+        grown_again = (f"growing terms of {plan.operators} operators", part_count(plan), part_count(plan)) in steps
+        assert grown_again == ("largest" in lost[:count])
 
 
 def test_parts_leave_no_values_behind():
