@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from taso_mini.matching import Matcher
 from taso_mini.rewriting import Attempts, all_attempts, attempts_near, inherit, key_of
 from taso_mini.search_graph import Change, SearchGraph
 from taso_mini.substitution import CYCLE, Rewrite
 
+_PRICE = itemgetter(0)
 Order = Callable[[Rewrite], tuple[int, ...]]  # the least comes first
 
 
@@ -80,8 +82,8 @@ class Candidate:
             else:
                 self.attempts = inherit(parent, self.rewrite.change, self.graph, matcher, rejected)
             epoch = self.graph.values.epoch
-            fires = [found for found in self.attempts.values() if type(found) is Rewrite]
-            self.rewrites = tuple(sorted(fires, key=lambda rewrite: rewrite.change.price(epoch)))
+            priced = [(found.change.price(epoch), found) for found in self.attempts.values() if type(found) is Rewrite]
+            self.rewrites = tuple([found for _, found in sorted(priced, key=_PRICE)])
         return self.rewrites
 
 

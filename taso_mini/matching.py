@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NamedTuple
 
 from taso_mini.applications import Application
 from taso_mini.graph_constants import NAMES as CONSTANTS
@@ -21,15 +19,13 @@ from taso_mini.search_graph import SearchGraph
 from taso_mini.terms import (
     Substitution,
     Term,
-    is_parameter_variable,
     names_unique,
     substitute,
     subterms,
     variable,
     variables,
 )
-
-RANK = {"image": 4, "kernel": 4, "vector": 1, "matrix": 2, "scalar": 0}
+from taso_mini.unification import same, unify, wanted_of
 
 
 @dataclass(slots=True, eq=False)
@@ -201,9 +197,9 @@ class Matcher:
         """Yield the patterns that are deep enough and agree with an application and, if given, its arguments."""
         for pattern in self._by_root.get(application.operator, ()):
             params: dict[str, Hashable] = {}
-            if depth(pattern.first) > beyond and _same(_wanted(pattern.first), application, params):
-                arguments = [(_wanted(arg), have) for arg, have in zip(pattern.first.args, below or ()) if arg.args]
-                if all(have is not None and _same(wanted, have, params) for wanted, have in arguments):
+            if depth(pattern.first) > beyond and same(wanted_of(pattern.first), application, params):
+                arguments = [(wanted_of(arg), have) for arg, have in zip(pattern.first.args, below or ()) if arg.args]
+                if all(have is not None and same(wanted, have, params) for wanted, have in arguments):
                     yield pattern
 
 
@@ -234,64 +230,3 @@ def _complete(
         values_here, params_here = dict(values), dict(params)
         if unify(graph, climb.root, value, values_here, params_here):
             yield from _complete(graph, pattern, done + 1, values_here, params_here)
-
-
-def unify(graph: SearchGraph, node: Term, value: str, values: dict[Term, str], params: dict[str, Hashable]) -> bool:
-    """Match one term at one value, adding to `values` and `params`; on failure they are left half-filled."""
-    known = values.get(node)
-    if known is not None:
-        return known == value
-    wanted = _wanted(node)
-    if not wanted.args:
-        if wanted.operator != "input":
-            readings = [Application(c.operator, dict(c.params), ()) for c in graph.values.constants(value)]
-            if not any(_same(wanted, reading, params) for reading in readings):
-                return False
-        elif wanted.rank is not None and graph.values.types[value].rank != wanted.rank:
-            return False
-        values[node] = value
-        return True
-    found = graph.application(value)
-    if found is None:
-        return False
-    application, args = found
-    if not _same(wanted, application, params):
-        return False
-    values[node] = value
-    for argument, arg in zip(wanted.args, args):
-        if not unify(graph, argument, arg, values, params):
-            return False
-    return True
-
-
-class _Wanted(NamedTuple):
-    """A term of a source as `unify` needs it: its variables' rank, and which parameters are open."""
-
-    operator: str
-    args: tuple[Term, ...]
-    rank: int | None
-    fixed: tuple[tuple[str, Hashable], ...]
-    open: tuple[tuple[str, str], ...]
-
-
-@lru_cache(maxsize=1 << 14)
-def _wanted(node: Term) -> _Wanted:
-    if node.is_variable:
-        return _Wanted(node.operator, (), RANK.get(node.kind), (), ())
-    fixed = tuple((name, value) for name, value in node.params if not is_parameter_variable(value))
-    open_ = tuple((name, str(value)) for name, value in node.params if is_parameter_variable(value))
-    return _Wanted(node.operator, node.args, None, fixed, open_)
-
-
-def _same(wanted: _Wanted, application: Application, params: dict[str, Hashable]) -> bool:
-    """Whether operator and parameters agree; binds open parameters."""
-    have = application.params
-    if application.operator != wanted.operator or len(wanted.fixed) + len(wanted.open) != len(have):
-        return False
-    for name, value in wanted.fixed:
-        if have.get(name) != value and not (value == "same" and name == "padding" and application.same):
-            return False
-    for name, variable_name in wanted.open:
-        if params.setdefault(variable_name, have.get(name)) != have.get(name):
-            return False
-    return True

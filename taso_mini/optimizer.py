@@ -51,6 +51,7 @@ from runtime.graph import Graph, Node
 from runtime.graph_text import show_node
 from taso_mini.best_first import Queue
 from taso_mini.blocks import Cut, blocks, by_matches
+from taso_mini.collector import paused
 from taso_mini.costs import CostSource, FlopCost
 from taso_mini.descent import ORDERS, Candidate, Order, descend
 from taso_mini.matching import Matcher
@@ -132,6 +133,11 @@ def search(
     cut: Cut = by_matches,
 ) -> Optimized:
     """Do the same as `optimize`, but leave what is computed from weights alone as nodes of the graph."""
+    with paused():
+        return _search(graph, rules, costs, effort, cut)
+
+
+def _search(graph: Graph, rules: Sequence[Substitution], costs: CostSource, effort: Effort, cut: Cut) -> Optimized:
     matcher, rejected = Matcher(rules), Counter[str]()
     as_it_is = given = SearchGraph.of(graph, costs)
     shared, gone = share(as_it_is.values.graph)

@@ -160,7 +160,7 @@ def _look_for_cycle(graph: SearchGraph, ledger: _Ledger) -> None:
     suspects = added if graph.crooked else [operation for operation in added if not operation.rising]
     if not suspects:
         return
-    height, constant = graph.values.height, graph.values.constant
+    height, constant, producer, read = graph.values.height, graph.values.constant, ledger.producer, ledger.reads.add
     floor = min([height[value] for operation in (*suspects, *graph.crooked) for value in operation.outputs])
     for suspect in suspects:
         waiting = list(suspect.inputs)
@@ -168,10 +168,12 @@ def _look_for_cycle(graph: SearchGraph, ledger: _Ledger) -> None:
         for value in waiting:
             if height[value] < floor or value in constant:
                 continue
-            ledger.reads.add(value)
-            operation = ledger.producer(value)
+            read(value)
+            operation = producer(value)
             if operation is suspect:
                 raise Refused(CYCLE)
             if operation is not None and len(waiting) < FAR:
-                waiting += [v for v in operation.inputs if v not in met]
-                met.update(operation.inputs)
+                for below in operation.inputs:
+                    if below not in met:
+                        met.add(below)
+                        waiting.append(below)

@@ -21,12 +21,15 @@ def run(arguments: Namespace) -> int:
     if arguments.largest < 1 or (arguments.limit is not None and arguments.limit < 1):
         raise ValueError("--largest, --limit: expected positive numbers, "
                          f"got {arguments.largest} and {arguments.limit}")
-    failed = 0
+    failed = instances = excluded = 0
     started = time.process_time()
     for result in validate_all(AXIOMS + LEMMAS, largest=arguments.largest, limit=arguments.limit):
         print(result, flush=True)
         failed += not result.holds
-    print(f"{failed} axioms failed; {time.process_time() - started:.1f} seconds of one core")
+        instances += result.instances
+        excluded += result.excluded
+    print(f"{failed} axioms failed; {instances} instances, {excluded} more excluded by conditions; "
+          f"{time.process_time() - started:.1f} seconds of one core")
     return 1 if failed else 0
 
 

@@ -9,10 +9,11 @@ from hypothesis import given
 
 from runtime.graph import Graph, GraphBuilder
 from taso_mini.costs import FlopCost
-from taso_mini.matching import RANK, Matcher, directed, patterns, unify
+from taso_mini.matching import Matcher, directed, patterns
 from taso_mini.rules_text import parse_rules
 from taso_mini.search_graph import SearchGraph
 from taso_mini.terms import Substitution
+from taso_mini.unification import RANK, unify
 from tests.strategies import rewritable
 from tests.taso_mini.test_substitution import EVERY_RULE
 
