@@ -59,16 +59,21 @@ def population_features(
 
     machine: gives the length of a cache line (64 bytes without). fewest: programs of a structure that must have been
     met before its features are written down; until then each program is treated on its own. columns: numbers of the
-    features wanted, in this order, those that a model looks at; computing a third of them takes two thirds of the time.
+    features wanted, in this order, such as those that a model looks at; computing a third of them takes two thirds of
+    the time. By default the paper's 164; those from 164 on are of `register_features`.
     """
     return _batch(population, machine, True, fewest, ALL if columns is None else np.asarray(columns, np.int64))
 
 
 def raw_population_features(
-    population: Population, machine: Machine | Gpu | None = None, *, fewest: int = FEWEST
+    population: Population,
+    machine: Machine | Gpu | None = None,
+    *,
+    fewest: int = FEWEST,
+    columns: np.ndarray | None = None,
 ) -> FeatureBatch:
     """The features before numbers become log2(x + 1), float64."""
-    return _batch(population, machine, False, fewest, ALL)
+    return _batch(population, machine, False, fewest, ALL if columns is None else np.asarray(columns, np.int64))
 
 
 def _batch(
@@ -112,7 +117,7 @@ def _one_by_one(
     present = np.zeros((len(names), len(population)), dtype=bool)
     for at, program in enumerate(population.programs()):
         try:
-            rows = statement_features(program, machine)
+            rows = statement_features(program, machine, registers=bool((columns >= COUNT).any()))
         except ScheduleError:
             continue
         for name, row in rows.items():

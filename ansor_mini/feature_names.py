@@ -3,7 +3,8 @@
 Paper: Ansor App. B
 
 57 describe the computation and its loops, 5 x 18 the five most accessed buffers, 10 the arithmetic intensity, 4 the
-buffer's allocation and 3 what is around. `features` defines each.
+buffer's allocation and 3 what is around. `features` defines each. Ten more, not the paper's, say what is kept in
+registers (`register_features`).
 """
 
 from __future__ import annotations
@@ -53,3 +54,12 @@ FIRST_OUTER = POSITION["outer_prod"]
 _ONE_HOT = ("_type.", "is_gpu", ".is_", "_reuse")
 # Ones and zeros stay as they are; every number x becomes log2(x + 1).
 NUMERIC = tuple(not any(part in name for part in _ONE_HOT) or name.endswith("_per_reuse") for name in FEATURE_NAMES)
+
+# Beyond the paper: columns 164 and up.
+REGISTERS = (
+    "tile_vectors", "tile_depth", "tile_loads", "tile_reuse", "inner_vectors", "inner_loads", "inner_depth",
+    "innermost_length", "unrolled_spatial", "unrolled_reduce",
+)  # fmt: skip
+ALL_NAMES = FEATURE_NAMES + REGISTERS
+ALL_NUMERIC = NUMERIC + (True,) * len(REGISTERS)
+FEATURE_SETS = {"paper": FEATURE_NAMES, "registers": ALL_NAMES}

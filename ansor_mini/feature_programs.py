@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ansor_mini.bounds import infer
-from ansor_mini.feature_names import COUNT, FIRST_SAMPLE, NUMERIC, SAMPLES
+from ansor_mini.feature_names import ALL_NAMES, ALL_NUMERIC, COUNT, FIRST_SAMPLE, SAMPLES
 from ansor_mini.feature_nests import Annotated, ArrayNest, Widths, annotated_loops, touches
-from ansor_mini.feature_rows import KINDS, curve_points, feature_row
+from ansor_mini.feature_rows import KINDS, curve_points, feature_row, register_row
 from ansor_mini.feature_statements import is_for_gpu, statements
 from ansor_mini.feature_structures import Structure
 from ansor_mini.feature_tape import Tape, TapeProgram
@@ -37,14 +37,14 @@ class StructureFeatures:
         self._known: dict[str, tuple[Extent, ...]] = {}
         rows = self._statements(structure, line)
         self.stages = tuple(rows)
-        self.constants = np.zeros((len(rows), COUNT), dtype=np.float64)
+        self.constants = np.zeros((len(rows), len(ALL_NAMES)), dtype=np.float64)
         found: list[tuple[bool, int, int, Any]] = []
         for row, (features, _) in enumerate(rows.values()):
             for column, value in enumerate(features):
                 if isinstance(value, (int, float)):
                     self.constants[row, column] = value
                 else:
-                    found.append((not NUMERIC[column], row, column, value))
+                    found.append((not ALL_NUMERIC[column], row, column, value))
         found.sort(key=lambda each: each[:3])  # what takes a logarithm first
         self.rows = np.array([row for _, row, _, _ in found], dtype=np.int64)
         self.columns = np.array([column for _, _, column, _ in found], dtype=np.int64)
@@ -80,20 +80,21 @@ class StructureFeatures:
             by_steps, unrolled[name] = annotated_loops(state, name, own, Widths(parallel, vector, limit), choices)
             for kind, loops in by_steps.items():
                 kinds[kind] += loops
-        return {
-            name: (feature_row(nest, touched, kinds, unrolled[name], line, on_gpu=on_gpu), curve_points(nest))
-            for name, nest in nests.items()
-        }
+        written: dict[str, tuple[list[Any], list[list[Any]]]] = {}
+        for name, nest in nests.items():
+            row = feature_row(nest, touched, kinds, unrolled[name], line, on_gpu=on_gpu)
+            written[name] = (row + register_row(nest, kinds, unrolled[name]), curve_points(nest))
+        return written
 
     def _chosen(self, columns: np.ndarray) -> _Chosen:
-        place = np.full(COUNT, -1)
+        place = np.full(len(ALL_NAMES), -1)
         place[columns] = np.arange(len(columns))
         results = np.flatnonzero(place[self.columns] >= 0)
         samples = np.flatnonzero(place[FIRST_SAMPLE : FIRST_SAMPLE + SAMPLES] >= 0)
         points = range(len(self.columns), len(self.program.results)) if len(samples) else range(0)
         found = self.columns[results]
         program = self.program.only([*results, *points])
-        logarithms = sum(NUMERIC[column] for column in found)
+        logarithms = sum(ALL_NUMERIC[column] for column in found)
         at = place[FIRST_SAMPLE + samples]
         return _Chosen(columns, program, self.rows[results], place[found], logarithms, samples, at)
 

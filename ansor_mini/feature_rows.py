@@ -27,7 +27,8 @@ from ansor_mini.feature_nests import Annotated, ArrayNest, Mask, Touches, Unroll
 from ansor_mini.feature_statements import gpu_features
 from ansor_mini.feature_symbols import where
 from ansor_mini.features import float_operations
-from ansor_mini.regions import Extent
+from ansor_mini.regions import Extent, IteratorKey
+from ansor_mini.register_features import statement_registers
 from runtime.loop_nest import PARALLEL, UNROLL, VECTORIZE
 
 KINDS = (VECTORIZE, UNROLL, PARALLEL)  # in the order of `feature_names.ANNOTATIONS`
@@ -70,6 +71,18 @@ def feature_row(
     size = elements * statement.accesses[0].item
     row[FIRST_SAMPLE + SAMPLES :] = [size, elements * outer, outer, total / outer, total, loops, unrolled.limit]
     return row
+
+
+def register_row(nest: ArrayNest, kinds: Mapping[str, list[Annotated]], unrolled: Unrolled) -> list[Any]:
+    """The features beyond the paper's; arguments as for `feature_row`."""
+    masks: dict[str, dict[IteratorKey, Mask]] = {kind: {} for kind in KINDS}
+    by_limit = [Annotated(each.keys, (each.mask,) * len(each.keys)) for each in unrolled.loops]
+    for kind in KINDS:
+        for group in [*kinds[kind], *(by_limit if kind == UNROLL else ())]:
+            for key, mask in zip(group.keys, group.masks):
+                masks[kind][key] = masks[kind].get(key, False) | mask
+    of_loops = [[masks[kind].get(loop.key, False) for kind in KINDS] for loop in nest.loops]
+    return statement_registers(nest.statement, nest.loops, of_loops)
 
 
 def _operations(nest: ArrayNest) -> list[Extent]:

@@ -37,6 +37,7 @@ import numpy as np
 
 from ansor_mini.bounds import infer
 from ansor_mini.feature_names import (
+    ALL_NUMERIC,
     ANNOTATIONS,
     COUNT,
     FEATURE_NAMES,
@@ -46,9 +47,9 @@ from ansor_mini.feature_names import (
     FIRST_SAMPLE,
     FIRST_SLOT,
     LOOPS,
-    NUMERIC,
     OPERATIONS,
     POSITIONS,
+    REGISTERS,
     SAMPLES,
     SLOTS,
 )
@@ -63,6 +64,7 @@ from ansor_mini.feature_statements import (
     statements,
 )
 from ansor_mini.regions import IteratorKey
+from ansor_mini.register_features import statement_registers
 from ansor_mini.schedule import State
 from ansor_mini.schedule_text import auto_unrolled
 from ansor_mini.sketch import Program
@@ -73,42 +75,48 @@ from runtime.machine import Machine
 __all__ = ["FEATURE_NAMES", "features", "raw_features", "scaled", "statement_features"]
 
 CACHE_LINE = 64
-_NUMERIC = np.array(NUMERIC)
+_NUMERIC = np.array(ALL_NUMERIC)
 _FLOAT = tuple(OPERATIONS.index(name) for name in OPERATIONS if name.startswith("float"))
 
 
-def features(program: Program | State, machine: Machine | Gpu | None = None) -> np.ndarray:
+def features(program: Program | State, machine: Machine | Gpu | None = None, *, registers: bool = False) -> np.ndarray:
     """The features of a program or a schedule, float32 [statements, 164], producers first.
 
-    machine: gives the length of a cache line (64 bytes without).  Raises: ScheduleError: the program is not feasible.
+    machine: gives the length of a cache line (64 bytes without). registers: add the ten of `register_features`.
+    Raises: ScheduleError: the program is not feasible.
     """
-    return scaled(raw_features(program, machine).astype(np.float32))
+    return scaled(raw_features(program, machine, registers=registers).astype(np.float32))
 
 
 def scaled(raw: np.ndarray) -> np.ndarray:
-    """Numbers x as log2(x + 1), the rest as it is; the last axis has the 164 features."""
-    return np.where(_NUMERIC, np.log2(raw + 1), raw)
+    """Numbers x as log2(x + 1), the rest as it is; the last axis has the features, those of registers or not."""
+    return np.where(_NUMERIC[: raw.shape[-1]], np.log2(raw + 1), raw)
 
 
-def raw_features(program: Program | State, machine: Machine | Gpu | None = None) -> np.ndarray:
+def raw_features(
+    program: Program | State, machine: Machine | Gpu | None = None, *, registers: bool = False
+) -> np.ndarray:
     """The features before `scaled`, float64 [statements, 164]."""
-    rows = statement_features(program, machine)
-    return np.array(list(rows.values())).reshape(len(rows), COUNT)
+    rows = statement_features(program, machine, registers=registers)
+    return np.array(list(rows.values())).reshape(len(rows), COUNT + len(REGISTERS) * registers)
 
 
-def statement_features(program: Program | State, machine: Machine | Gpu | None = None) -> dict[str, np.ndarray]:
+def statement_features(
+    program: Program | State, machine: Machine | Gpu | None = None, *, registers: bool = False
+) -> dict[str, np.ndarray]:
     """The raw features of each statement, float64 [164], by the name of its stage."""
     state = program.schedule() if isinstance(program, Program) else program
     bounds = infer(state)
     found = statements(state, bounds)
-    unrolled = {
-        (name, leaf) for name, stage_bounds in bounds.items() for leaf in auto_unrolled(state, stage_bounds)
-    }
+    unrolled = {(name, leaf) for name, stage_bounds in bounds.items() for leaf in auto_unrolled(state, stage_bounds)}
     nests = {name: Nest.of(statement, unrolled) for name, statement in found.items()}
     touches = _touches(list(nests.values()))
     line = CACHE_LINE if machine is None else machine.cache_line
     on_gpu = is_for_gpu(state)
-    return {name: _row(nest, touches, line, on_gpu) for name, nest in nests.items()}
+    rows = {name: _row(nest, touches, line, on_gpu) for name, nest in nests.items()}
+    if not registers:
+        return rows
+    return {name: np.concatenate([row, _registers(nests[name])]) for name, row in rows.items()}
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,11 @@ def _row(nest: Nest, touches: Touches, line: int, on_gpu: bool) -> np.ndarray:
     row[FIRST_ALLOCATION:FIRST_OUTER] = (elements * written.item, elements * outer, outer, total / outer)
     row[FIRST_OUTER:] = (total, len(nest.loops), statement.stage.unroll_limit)
     return row
+
+
+def _registers(nest: Nest) -> list[float]:
+    masks = [[kind == each for each in (VECTORIZE, UNROLL, PARALLEL)] for kind in nest.kinds]
+    return statement_registers(nest.statement, nest.loops, masks)
 
 
 def _operations(nest: Nest) -> list[int]:

@@ -20,7 +20,6 @@ from ansor_mini.cost_model import CostModel
 from ansor_mini.feature_arrays import population_features
 from ansor_mini.learned_model import LABELS, LearnedModel, statement_sums
 from ansor_mini.population import Population
-from ansor_mini.program_features import featurise
 from ansor_mini.sketch import Program
 from runtime.machine import Machine
 
@@ -46,6 +45,7 @@ class GuidedModel(LearnedModel):
         machine: Machine | None = None,
         warmup: int = 16,
         retrain: float = 0.0,
+        features: str = "paper",
         **options: int | float,
     ) -> None:
         """A model without data; arguments as for `LearnedModel`."""
@@ -56,6 +56,7 @@ class GuidedModel(LearnedModel):
             before=guide,
             retrain=retrain,
             labels="throughput",  # what the guide's scores are proportional to, were it right
+            features=features,
             weights=raised_weights,
             **options,
         )
@@ -70,7 +71,7 @@ class GuidedModel(LearnedModel):
             return self.guide.predict(programs)
         estimates = self.guide.predict(programs)
         scores = np.full(len(programs), -np.inf)
-        for i, (program, rows) in enumerate(zip(programs, featurise(programs, self.machine))):
+        for i, (program, rows) in enumerate(zip(programs, self._rows(programs))):
             if rows is not None:
                 relative = self._relative(program.sketch.dag.key(), estimates[i : i + 1])
                 scores[i] = self.slope * relative[0] + self.trees.predict(_beside(rows, relative)).sum()
@@ -93,7 +94,7 @@ class GuidedModel(LearnedModel):
         if len(programs) != len(seconds):
             raise ValueError(f"seconds must have one entry per program, got {len(seconds)} for {len(programs)}")
         pairs = [(program, cost) for program, cost in zip(programs, seconds) if program.frozen]
-        known = featurise([program for program, _ in pairs], self.machine)
+        known = self._rows([program for program, _ in pairs])
         kept = [(program, rows, cost) for (program, cost), rows in zip(pairs, known) if rows is not None]
         estimates = self.guide.predict([program for program, _, _ in kept])
         for (program, rows, cost), estimate in zip(kept, estimates.tolist()):
@@ -120,7 +121,7 @@ class GuidedModel(LearnedModel):
 
     def statement_scores(self, program: Program) -> np.ndarray:
         """The part of each statement in the score besides the estimate; zeros during the warm-up."""
-        rows = featurise([program], self.machine)[0]
+        rows = self._rows([program])[0]
         if rows is None:
             raise ValueError(f"program cannot be lowered, so it has no features: {program}")
         if self.trees is None:

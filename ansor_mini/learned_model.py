@@ -23,6 +23,7 @@ import numpy as np
 from ansor_mini.boosted_trees import GradientBoostedTrees
 from ansor_mini.cost_model import CostModel, RandomModel
 from ansor_mini.feature_arrays import population_features
+from ansor_mini.feature_names import FEATURE_SETS
 from ansor_mini.population import Population
 from ansor_mini.program_features import featurise
 from ansor_mini.sketch import Program
@@ -121,6 +122,7 @@ class LearnedModel:
         before: CostModel | None = None,
         retrain: float = 0.0,
         labels: str = "rank",
+        features: str = "paper",
         weights: Callable[[np.ndarray], np.ndarray] = label_weights,
         **options: int | float,
     ) -> None:
@@ -130,14 +132,17 @@ class LearnedModel:
         assume about caches. warmup: programs measured before scores mean something (the paper's code waits for 100).
         before: scores programs during the warm-up (the paper: nobody, the scores are random).
         retrain: train again only when the programs have grown by this share (the paper trains every time, its code
-        offers 1/5). labels: one of `LABELS`; the paper's are "throughput". weights: from labels to weights in the loss.
+        offers 1/5). labels: one of `LABELS`; the paper's are "throughput". features: one of `FEATURE_SETS`, "paper"
+        or "registers". weights: from labels to weights in the loss.
         options: of the trees, see `TreeOptions`.
-        Raises: ValueError: no such labels.
+        Raises: ValueError: no such labels or features.
         """
+        if features not in FEATURE_SETS:
+            raise ValueError(f"features must be one of {sorted(FEATURE_SETS)}, got {features!r}")
         if labels not in LABELS:
             raise ValueError(f"labels must be one of {sorted(LABELS)}, got {labels!r}")
         self.rng, self.machine, self.warmup, self.retrain = rng, machine, warmup, retrain
-        self.labels, self.weights, self.options = labels, weights, options
+        self.labels, self.features, self.weights, self.options = labels, features, weights, options
         self.before = before or RandomModel(rng)
         self.data = TrainingData()
         self.trees: GradientBoostedTrees | None = None
@@ -147,7 +152,10 @@ class LearnedModel:
         """A score per program, that of `before` during the warm-up, -inf for what cannot be lowered."""
         if self.trees is None:
             return self.before.predict(programs)
-        return self._scores(featurise(programs, self.machine))
+        return self._scores(self._rows(programs))
+
+    def _rows(self, programs: Sequence[Program]) -> list[np.ndarray | None]:
+        return featurise(programs, self.machine, self.features)
 
     def predict_population(self, population: Population) -> np.ndarray:
         """The same for the programs of one sketch."""
@@ -158,7 +166,7 @@ class LearnedModel:
 
     def statement_scores(self, program: Program) -> np.ndarray:
         """The score of each statement, which add up to the program's; zeros during the warm-up."""
-        rows = featurise([program], self.machine)[0]
+        rows = self._rows([program])[0]
         if rows is None:
             raise ValueError(f"program cannot be lowered, so it has no features: {program}")
         return self.trees.predict(rows) if self.trees is not None else np.zeros(len(rows))
@@ -168,7 +176,7 @@ class LearnedModel:
         if len(programs) != len(seconds):
             raise ValueError(f"seconds must have one entry per program, got {len(seconds)} for {len(programs)}")
         keys: dict[int, str] = {}
-        for program, rows, cost in zip(programs, featurise(programs, self.machine), seconds):
+        for program, rows, cost in zip(programs, self._rows(programs), seconds):
             if rows is None:
                 continue
             dag = program.sketch.dag
@@ -229,7 +237,9 @@ class LearnedModel:
     def take_over(self, arrays: dict[str, np.ndarray]) -> None:
         """Add the data of another model's `arrays`, and use its trees."""
         tasks, seconds = arrays["tasks"].tolist(), arrays["seconds"].tolist()
-        rows = []
+        rows, width = [], len(FEATURE_SETS[self.features])
+        if tasks and arrays["X"].shape[1] != width:
+            raise ValueError(f"expected {width} features, {self.features!r}, got {arrays['X'].shape[1]}")
         if tasks:
             rows = np.split(arrays["X"], np.searchsorted(arrays["program"], np.arange(1, len(tasks))))
         trees = {name[len("trees_") :]: values for name, values in arrays.items() if name.startswith("trees_")}

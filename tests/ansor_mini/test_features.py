@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ansor_mini.feature_names import FEATURE_NAMES, NUMERIC
+from ansor_mini.feature_names import FEATURE_NAMES, NUMERIC, REGISTERS
 from ansor_mini.features import features, raw_features
 from ansor_mini.schedule import State
 from ansor_mini.schedule_examples import matmul, replay
@@ -92,3 +92,14 @@ def test_a_loop_that_runs_once_is_no_loop():
     split = [Split("C", "i", (1,)), Split("C", "j", (8,))]
     plain, once = raw_features(replay(matmul(8, 8, 8), [])), raw_features(replay(matmul(8, 8, 8), split))
     assert np.array_equal(plain, once)
+
+
+def test_registers_hold_the_tile_that_a_reduction_leaves_in_place():
+    row = raw_features(blocked_matmul(), registers=True)[0, len(FEATURE_NAMES) :]
+    named_row = dict(zip(REGISTERS, row.tolist()))
+    # 16 rows of one vector, for 512 steps of k; each step reads that vector of B and 16 elements of A
+    assert named_row["tile_vectors"] == named_row["inner_vectors"] == 16
+    assert named_row["tile_depth"] == named_row["inner_depth"] == 512
+    assert named_row["tile_loads"] == 17 and named_row["tile_reuse"] == pytest.approx(16 / 17)
+    assert named_row["innermost_length"] == 16
+    assert (named_row["unrolled_spatial"], named_row["unrolled_reduce"]) == (1, 512)

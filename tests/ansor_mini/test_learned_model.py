@@ -129,12 +129,12 @@ def test_what_cannot_be_lowered_scores_minus_infinity(monkeypatch):
     model, some = learned(), programs(3, seed=4)
     expected = model.predict(some)
     rows = featurise(some, MACHINE)
-    monkeypatch.setattr(learned_model, "featurise", lambda programs, machine: [rows[0], None, rows[2]])
+    monkeypatch.setattr(learned_model, "featurise", lambda programs, machine, kind: [rows[0], None, rows[2]])
     np.testing.assert_allclose(model.predict(some), [expected[0], -np.inf, expected[2]])
     before = len(model.data)
     model.update(some, [1.0, math.inf, 1.0])
     assert len(model.data) == before + 2
-    monkeypatch.setattr(learned_model, "featurise", lambda programs, machine: [None])
+    monkeypatch.setattr(learned_model, "featurise", lambda programs, machine, kind: [None])
     assert model.predict(some[:1]).tolist() == [-np.inf]
 
 
@@ -223,3 +223,17 @@ def test_ranking_by_hand():
     assert recall_at(1, labels, labels) == 1.0 and recall_at(1, -labels, labels) == 0.0
     with pytest.raises(ValueError, match="between 1 and the 4 programs, got 5"):
         recall_at(5, labels, labels)
+
+
+def test_features_of_registers_are_an_alternative(tmp_path):
+    known = programs(40)
+    model = LearnedModel(np.random.default_rng(0), machine=MACHINE, warmup=1, features="registers")
+    model.update(known, [seconds(program) for program in known])
+    assert model.trees is not None and model.trees.width == 174
+    population = Population.of(SKETCHES[0], [program for program in known if program.sketch is SKETCHES[0]])
+    np.testing.assert_allclose(model.predict_population(population), model.predict(population.programs()), rtol=1e-9)
+    model.save(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="expected 164 features, 'paper', got 174"):
+        LearnedModel(np.random.default_rng(0), machine=MACHINE).restore(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="one of \\['paper', 'registers'\\], got 'all'"):
+        LearnedModel(np.random.default_rng(0), features="all")
