@@ -13,7 +13,7 @@ from taso_mini.commands import COMMANDS
 from taso_mini.optimize_command import OPTIMIZE
 from taso_mini.pictures.command import DRAW
 
-MISTAKES = (ValueError, OSError, CompilerNotFound)
+MISTAKES = (ValueError, OSError, ImportError, CompilerNotFound)
 
 
 def build_parser() -> argparse.ArgumentParser:

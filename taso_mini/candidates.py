@@ -12,6 +12,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import Executor
 
 from taso_mini.canonical import Pair
 from taso_mini.enumeration.last_level import Plan
@@ -60,20 +61,22 @@ def _params(template: Template) -> Iterator[tuple[str, Hashable]]:
             yield name, value
 
 
-def published_candidates(operators: int = 3, *, seed: int, variables: int = 4) -> list[Pair]:
+def published_candidates(operators: int = 3, *, seed: int, variables: int = 4, executor: Executor | None = None
+                         ) -> list[Pair]:
     """Return the equal pairs of at most so many operators a side over the published operators, reductions last.
 
     Args:
         operators: the largest number of operators of a side.
         seed: of the values that the terms are compared on.
         variables: inputs of each shape; the exchange law of concatenations needs four.
+        executor: shares the enumeration, if given; the pairs do not depend on it.
     """
-    return list(candidates_of(published(variables, surrogates="sound"), operators, seed=seed))
+    return list(candidates_of(published(variables, surrogates="sound"), operators, seed=seed, executor=executor))
 
 
-def candidates_of(space: Space, operators: int, *, seed: int) -> Iterator[Pair]:
+def candidates_of(space: Space, operators: int, *, seed: int, executor: Executor | None = None) -> Iterator[Pair]:
     """Yield the pairs and reductions of a space."""
-    found = search(Plan(space, operators, seed=seed))
+    found = search(Plan(space, operators, seed=seed), executor=executor)
     table, pairs = found.table, found.pairs
     reader = TermReader(table)
     for outputs, results in zip(pairs.outputs, pairs.results, strict=True):

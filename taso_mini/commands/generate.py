@@ -6,11 +6,13 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from runtime.command_line import Command
 from taso_mini.candidates import published_candidates
 from taso_mini.canonical import Pair
+from taso_mini.commands.cluster import LOCAL, cluster
 from taso_mini.commands.rule_files import tell
 from taso_mini.generation import Funnel, candidates
 from taso_mini.profiles import PROFILES
@@ -30,14 +32,16 @@ def add_arguments(parser: ArgumentParser) -> None:
                         help=f"largest number of operators a side in {PUBLISHED} (default: %(default)s)")
     parser.add_argument("--profiles", help="comma-separated names of what to enumerate (default: all); "
                         f"{PUBLISHED} is the paper's operators at once, the others are {', '.join(NAMES[1:])}")
+    parser.add_argument("--cluster", metavar="ADDRESS", help=f"let a Dask cluster enumerate {PUBLISHED}: its "
+                        f"scheduler's address, or `{LOCAL}` for two processes of this machine (extra `cluster`)")
     parser.add_argument("--all", action="store_true", help="also the directions that save nothing and lead nowhere")
 
 
-def gather(names: Sequence[str], *, operators: int, seed: int) -> list[Pair]:
+def gather(names: Sequence[str], *, operators: int, seed: int, executor: Executor | None = None) -> list[Pair]:
     """Return the candidates of the named profiles."""
     pairs: list[Pair] = []
     if PUBLISHED in names:
-        pairs += published_candidates(operators, seed=seed)
+        pairs += published_candidates(operators, seed=seed, executor=executor)
     return pairs + candidates([profile for profile in PROFILES if profile.name in names], Funnel(), seed=seed)
 
 
@@ -52,7 +56,8 @@ def run(arguments: Namespace) -> int:
     if arguments.out is not None and not arguments.out.parent.is_dir():
         raise ValueError(f"--out: no folder {arguments.out.parent} to write to")
     started = time.perf_counter()
-    pairs = gather(wanted, operators=arguments.operators, seed=arguments.seed)
+    with cluster(arguments.cluster) as executor:
+        pairs = gather(wanted, operators=arguments.operators, seed=arguments.seed, executor=executor)
     rules, counts = make_rules(pairs, seed=arguments.seed, everything=arguments.all, progress=tell)
     text = show_rules(rules, header=_header(arguments, wanted))
     if arguments.out is None:

@@ -1,11 +1,13 @@
 """The commands on rule files: outcomes, exit statuses, and what bad input is told."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from taso_mini.__main__ import main
+from taso_mini.commands.cluster import cluster
 from taso_mini.rules_text import load_rules
 
 DATA = Path(__file__).parents[1] / "data"
@@ -142,3 +144,18 @@ def test_generate_writes_the_same_file_again(tmp_path, capsys):
     assert (tmp_path / "one.txt").read_bytes() == (tmp_path / "two.txt").read_bytes()
     assert "directed and tested" in capsys.readouterr().err
     assert run("verify", tmp_path / "one.txt") == 0
+
+
+@pytest.mark.slow
+def test_two_dask_workers_generate_the_same_rules(tmp_path):
+    pytest.importorskip("distributed")
+    options = ("generate", "--operators", "2", "--profiles", "published", "--out")
+    assert run(*options, tmp_path / "alone.txt") == 0
+    assert run(*options, tmp_path / "shared.txt", "--cluster", "local") == 0
+    assert (tmp_path / "shared.txt").read_bytes() == (tmp_path / "alone.txt").read_bytes()
+
+
+def test_a_cluster_without_dask_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"pip install 'mini-compilers\[cluster\]'"), cluster("local"):
+        pass
