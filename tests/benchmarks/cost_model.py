@@ -7,8 +7,10 @@ measured on one thread, where a search has kept to fast ones. They are split by 
 scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken within each task over
 all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures
 take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns;
-times are medians. The labels are ranks; a row of the table has the paper's labels instead. Another row tells how well
-one half of the repeats of the measurements orders the programs as the other half does.
+times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead; ten
+more features ("registers"); and with these also weights that do not vanish and twice as many, smaller steps ("beyond",
+see `cost_model_fits.BEYOND`). Another row tells how well one half of the repeats of the measurements orders the
+programs as the other half does.
 
 A full run also repeats the study of the paper's Fig. 3: how well the model ranks programs that are not complete.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from ansor_mini.boosted_trees import GradientBoostedTrees, TreeOptions
+from ansor_mini.boosted_trees import GradientBoostedTrees
 from ansor_mini.completion import completion_study
 from ansor_mini.cost_model import TrivialModel
 from ansor_mini.cpu_rules.extended import extended_rules
+from ansor_mini.feature_names import FEATURE_SETS
 from ansor_mini.holes import freeze
 from ansor_mini.learned_model import LABELS, LearnedModel, TrainingData, throughput_labels
 from ansor_mini.measured_programs import measured_programs
@@ -40,6 +43,7 @@ from ansor_mini.workloads import WORKLOADS, parse_workload
 from runtime.machine import detect
 from runtime.timing import interleaved
 from tests.benchmarks.command import main
+from tests.benchmarks.cost_model_fits import Fit, fit_ours, fit_xgboost, variants
 from tests.benchmarks.operator_cases import RECORDS
 from tests.benchmarks.record_programs import RANDOM_RECORDS
 
@@ -50,17 +54,27 @@ SEED = 0
 PREDICTED = 2048  # programs scored at once in the comparison of times
 LEAST = 2 * TOP  # a task with fewer programs says little about its 30 best
 
+# Rows of the table, and what the names of their figures begin with.
+FIGURES = {
+    "ours, paper's labels": "throughput_labels",
+    "ours, registers": "registers",
+    "ours, beyond": "beyond",
+    "xgboost, beyond": "xgboost_beyond",
+    "measuring again": "measured_again",
+    "xgboost": "xgboost",
+}
+
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # features of rows, label of each program, program of each row
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Measured:
     """Measured programs as numbers.
 
-    X: features, float32 [rows, 164]. program: of each row. seconds: of each program. task: number of each program's
-    task. names: of the tasks. analytic: each program's score by `TrivialModel`. programs: themselves. halves: least
-    seconds of every other repeat of a program's measurement, and of the repeats between, float64 [2, programs].
+    X: features, float32 [rows, 174], the paper's first. program: of each row. seconds: of each program. task: number of
+    each program's task. names: of the tasks. analytic: each program's score by `TrivialModel`. programs: themselves.
+    halves: least seconds of every other repeat of a program's measurement, and of the repeats between, float64 [2,
+    programs].
     """
 
     X: np.ndarray
@@ -77,12 +91,13 @@ class Measured:
         """Least seconds of the task / seconds: what the scores should be in the order of; float64 [programs]."""
         return TrainingData([], list(map(str, self.task)), self.seconds.tolist()).labels(throughput_labels)
 
-    def part(self, programs: np.ndarray, labels: str = "rank") -> Part:
+    def part(self, programs: np.ndarray, labels: str = "rank", features: str = "paper") -> Part:
         """A part of the programs (bool [programs]), labelled as if the others did not exist."""
         chosen = programs[self.program]
         number = np.cumsum(programs) - 1
         data = TrainingData([], list(map(str, self.task[programs])), self.seconds[programs].tolist())
-        return self.X[chosen], data.labels(LABELS[labels]), number[self.program[chosen]]
+        columns = len(FEATURE_SETS[features])
+        return self.X[chosen, :columns], data.labels(LABELS[labels]), number[self.program[chosen]]
 
 
 def load(path: Path, threads: int = 1) -> Measured:
@@ -102,7 +117,8 @@ def load(path: Path, threads: int = 1) -> Measured:
         rules = extended_rules(WORKLOADS[name.partition(":")[0]].constants)
         seconds = measured_programs(records, dag, derive(dag, rules, machine))
         good = [program for program, cost in seconds.items() if np.isfinite(cost)]
-        rows = [(program, found) for program, found in zip(good, featurise(good, machine)) if found is not None]
+        featurised = zip(good, featurise(good, machine, "registers"))
+        rows = [(program, found) for program, found in featurised if found is not None]
         if len(rows) < LEAST:
             continue
         names.append(name)
@@ -130,46 +146,14 @@ def _halves(records: Sequence[Record], programs: Sequence[Program]) -> list[tupl
     return [(min(times[::2], default=math.nan), min(times[1::2], default=math.nan)) for times in known]
 
 
-def fit_ours(X: np.ndarray, labels: np.ndarray, program: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Fit the trees of this project, with their default settings."""
-    return GradientBoostedTrees().fit(X, labels, program=program, weights=labels).predict
-
-
-def fit_xgboost(X: np.ndarray, labels: np.ndarray, program: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Fit xgboost with the same settings and the same loss, on one thread."""
-    import xgboost
-
-    options = TreeOptions()
-    rows = np.bincount(program)
-    base = float((labels * rows) @ labels / ((labels * rows) @ rows))
-    settings = {
-        "tree_method": "hist",
-        "nthread": 1,
-        "max_depth": options.depth,
-        "max_bin": options.bins,
-        "eta": options.shrinkage,
-        "gamma": options.gamma,
-        "lambda": options.l2,
-        "min_child_weight": options.min_child_weight,
-        "base_score": base,
-    }
-    hessian = labels[program]
-
-    def loss(predicted: np.ndarray, _: Any) -> tuple[np.ndarray, np.ndarray]:
-        score = np.bincount(program, weights=predicted, minlength=len(labels))
-        return (labels * (score - labels))[program], hessian
-
-    matrix = xgboost.DMatrix(X, label=hessian, nthread=1)
-    booster = xgboost.train(settings, matrix, options.trees, obj=loss)
-    return lambda rows: booster.inplace_predict(rows)  # faster than predict, which copies into a matrix first
-
-
-def cross_validated(data: Measured, fit: Fit, fold: np.ndarray, labels: str = "rank") -> np.ndarray:
+def cross_validated(
+    data: Measured, fit: Fit, fold: np.ndarray, labels: str = "rank", features: str = "paper"
+) -> np.ndarray:
     """The score of each program by the model that has not seen its part; float64 [programs]."""
     scores = np.zeros(len(data.seconds))
     for part in range(FOLDS):
-        predict = fit(*data.part(fold != part, labels))
-        X, known, program = data.part(fold == part)
+        predict = fit(*data.part(fold != part, labels, features))
+        X, known, program = data.part(fold == part, labels, features)
         scores[fold == part] = np.bincount(program, weights=predict(X), minlength=len(known))
     return scores
 
@@ -201,7 +185,7 @@ def times(data: Measured, fold: np.ndarray, models: Mapping[str, Fit], rounds: i
     """Seconds to fit to four fifths of the programs, and to score `PREDICTED` programs, of each model."""
     part = data.part(fold != 0)
     scored = data.program < PREDICTED
-    X = np.ascontiguousarray(data.X[scored])
+    X = np.ascontiguousarray(data.X[scored, : part[0].shape[1]])
     fitting = interleaved({name: lambda fit=fit: fit(*part) for name, fit in models.items()}, rounds=rounds, settle=0.0)
     fitted = {name: fit(*part) for name, fit in models.items()}
     predicting = interleaved({name: lambda p=p: p(X) for name, p in fitted.items()}, rounds=3 * rounds, settle=0.0)
@@ -231,7 +215,8 @@ def compare(data: Measured, quick: bool) -> dict[str, Any]:
         print("xgboost is not installed (pip install xgboost); no comparison", file=sys.stderr)
     scores = {name: cross_validated(data, fit, fold) for name, fit in models.items()}
     results = {name: quality(data, found) for name, found in scores.items()}
-    results["ours, paper's labels"] = quality(data, cross_validated(data, fit_ours, fold, "throughput"))
+    for name, way in variants("xgboost" in models).items():
+        results[name] = quality(data, cross_validated(data, way.fit, fold, way.labels, way.features))
     again = measured_again(data)
     if again is not None:
         results["measuring again"] = again
@@ -249,11 +234,9 @@ def compare(data: Measured, quick: bool) -> dict[str, Any]:
     completion = [] if quick else incomplete(data, fold)
     figures: dict[str, Any] = {name: round(value, 4) for name, value in results["ours"].items()}
     figures |= {"programs": len(data.seconds), "tasks": len(data.names), "completion": completion}
-    figures |= {f"throughput_labels_{name}": round(value, 4) for name, value in results["ours, paper's labels"].items()}
-    if again is not None:
-        figures |= {f"measured_again_{name}": round(value, 4) for name, value in again.items()}
+    for name, key in FIGURES.items():
+        figures |= {f"{key}_{figure}": round(value, 4) for figure, value in results.get(name, {}).items()}
     if "xgboost" in results:
-        figures |= {f"xgboost_{name}": round(value, 4) for name, value in results["xgboost"].items()}
         figures["train_time_over_xgboost"] = round(spent["ours"][0] / spent["xgboost"][0], 3)
         figures["predict_time_over_xgboost"] = round(spent["ours"][1] / spent["xgboost"][1], 3)
     return figures
