@@ -28,7 +28,7 @@ from taso_mini.enumeration.funnel import prune
 from taso_mini.enumeration.graph_sets import masks
 from taso_mini.enumeration.last_level import Part, Plan, enter, joined, make_part, part_count, smaller_terms
 from taso_mini.enumeration.pairing import pair_graphs
-from taso_mini.enumeration.roles import Roles, find_roles
+from taso_mini.enumeration.roles import find_roles
 from taso_mini.enumeration.surrogates import Array
 from taso_mini.enumeration.term_table import TermTable
 
@@ -70,19 +70,19 @@ def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None 
     tell = progress or (lambda step, done, total: None)
     own = _own_folder(plan, folder)
     table, reductions, counts = _terms(plan, executor, own, tell)
-    tell("finding terms of equal value", 0, 1)
-    roles = find_roles(table)
-    counts["useful"] = int(roles.alone.sum())
-    graphs = connected(table, roles, folder=own, tell=tell)
-    counts["graphs"] = int(table.in_order(masks(table, graphs)).sum())
-    pairs = Pairs(**kept(own, "pairs", partial(_paired, table, roles, graphs, tell)))
-    del roles, graphs
-    pairs, left = prune(table, pairs, executor, tell)
+    found = dict(kept(own, "pairs", partial(_paired, table, own, tell)))
+    counts["useful"], counts["graphs"] = found.pop("counts").tolist()
+    pairs, left = prune(table, Pairs(**found), executor, tell)
     return Candidates(table, pairs, reductions, counts | left)
 
 
-def _paired(table: TermTable, roles: Roles, graphs: Array, tell: Progress) -> dict[str, Array]:
-    return vars(pair_graphs(table, roles, graphs, tell=tell))
+def _paired(table: TermTable, folder: str | None, tell: Progress) -> dict[str, Array]:
+    """Pair the graphs of equal value; return the pairs, and how many terms have partners and graphs hang together."""
+    tell("finding terms of equal value", 0, 1)
+    roles = find_roles(table)
+    graphs = connected(table, roles, folder=folder, tell=tell)
+    counts = np.array([roles.alone.sum(), table.in_order(masks(table, graphs)).sum()])
+    return vars(pair_graphs(table, roles, graphs, tell=tell)) | {"counts": counts}
 
 
 def _terms(plan: Plan, executor: Executor | None, folder: str | None,
