@@ -1,8 +1,9 @@
 """All rewrites of a graph, and how a graph inherits those of the one it was made from.
 
 Paper: TASO §5. Trying every rule everywhere is the same work for two graphs that differ in one place. `inherit` keeps
-what came of the matches that have read nothing the change touched, and looks again only where it may matter; a test
-holds it equal to `all_attempts`.
+what came of the matches that have read nothing the change touched, and looks again only where it may matter; and even
+there the surroundings are often those of another graph of the search, whose answer `recall` has. A test holds it equal
+to `all_attempts`, which looks at everything afresh.
 
 >>> import numpy as np
 >>> from runtime.graph import GraphBuilder
@@ -31,10 +32,11 @@ holds it equal to `all_attempts`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from runtime.debug import say, shows
 from taso_mini.matching import Match, Matcher
+from taso_mini.recall import attempt_again, matches_at
 from taso_mini.search_graph import Change, SearchGraph
 from taso_mini.substitution import Rejection, Rewrite, attempt
 
@@ -80,7 +82,7 @@ def inherit(
     for key in lost:
         match = before[key].match
         stands = match.inner.isdisjoint(remade)
-        _try(after, (match,) if stands else matcher.matches_of(key[0], after, key[1][0]), kept, rejected)
+        _try(after, (match,) if stands else matcher.matches_of(key[0], after, key[1][0]), kept, rejected, attempt_again)
     return attempts_near(after, matcher, change, kept, rejected)
 
 
@@ -92,19 +94,25 @@ def attempts_near(
     nearer: set[str] = set()
     for distance in range(matcher.depth):
         for value in level:
-            _try(graph, matcher.matches_at(graph, value, distance), found, rejected)
+            _try(graph, matches_at(matcher, graph, value, distance), found, rejected, attempt_again)
         nearer.update(level)
         level = dict.fromkeys(value for value in graph.above(level) if value not in nearer)
     return found
 
 
-def _try(graph: SearchGraph, matches: Iterable[Match], found: Attempts, rejected: Counter[str] | None) -> None:
+def _try(
+    graph: SearchGraph,
+    matches: Iterable[Match],
+    found: Attempts,
+    rejected: Counter[str] | None,
+    answer: Callable[[SearchGraph, Match], Rewrite | Rejection] = attempt,
+) -> None:
     """Add to `found` what comes of those matches that are not in it."""
     for match in matches:
         key = (match.rule.name, match.roots)
         if key in found:
             continue
-        result = attempt(graph, match)
+        result = answer(graph, match)
         if isinstance(result, Rewrite) or result.reads != match.inner:  # else it is a rejection for ever
             found[key] = result
         if isinstance(result, Rejection):

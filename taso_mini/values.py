@@ -95,6 +95,7 @@ class Values:
         self.height.update({v: i for i, node in enumerate(graph.nodes, start=1) for v in node.outputs})
         self.epoch = 0
         self.targets: dict[tuple[Hashable, ...], Any] = {}  # kept by `targets.build_target`
+        self.answers: dict[tuple[Hashable, ...], list[Any]] = {}  # kept by `recall`
         self.origin: dict[str, Operation] = {}  # the operation under which a value was first met
         self._operations: dict[tuple[object, ...], Operation] = {}
         self._given: dict[tuple[object, ...], Operation] = {}

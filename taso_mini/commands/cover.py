@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def _ours(arguments: Namespace) -> Sequence[Law]:
 
 def run(arguments: Namespace) -> int:
     """Run `cover`; status 1 when a rule is missing that is not wrong."""
+    started = time.process_time()
     published = read_rules(arguments.file)
     found = cover(published, _ours(arguments), applications=arguments.applications)
     counts = Counter(one.how for one in found)
@@ -55,7 +57,11 @@ def run(arguments: Namespace) -> int:
     missing = [one.rule for one in found if one.how == "missing" and one.rule.name not in samples]
     for law in missing:
         print(f"missing: {law}")
-    print("; ".join(f"{counts[how]} {how}" for how in HOW) + f"; {len(samples)} wrong as stated", file=sys.stderr)
+    lost = [one.rule.name for one in found if one.how == "missing" and one.rule.name in samples]
+    if lost:
+        print(f"missing, as they should be, since they are wrong as stated: {', '.join(lost)}")
+    print("; ".join(f"{counts[how]} {how}" for how in HOW) + f"; {len(samples)} wrong as stated; "
+          f"{time.process_time() - started:.1f} CPU seconds", file=sys.stderr)
     return 1 if missing else 0
 
 

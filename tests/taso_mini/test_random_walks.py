@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.graph import Graph
+from taso_mini import recall, rewriting
 from taso_mini.costs import FlopCost
 from taso_mini.derived_rules import completed
 from taso_mini.matching import Matcher
@@ -17,7 +18,7 @@ from taso_mini.models.nasrnn import nasrnn
 from taso_mini.models.resnet50 import resnet50
 from taso_mini.models.resnext50 import resnext50
 from taso_mini.plain_search import cost, fingerprint
-from taso_mini.rewriting import Attempts, all_attempts, inherit
+from taso_mini.rewriting import Attempts, Key, all_attempts, inherit
 from taso_mini.rules_text import load_rules
 from taso_mini.search_graph import SearchGraph
 from taso_mini.substitution import Rewrite
@@ -73,3 +74,36 @@ def test_sixty_random_rewrites(name):
             assert same_outputs(graph, rebuilt, rng)
             again = SearchGraph.of(rebuilt, FlopCost())
             assert (again.cost, again.fingerprint) == (here.cost, here.fingerprint)
+
+
+def apart(attempts: Attempts) -> list[Key]:
+    """Rewrites of different operations."""
+    chosen: list[Key] = []
+    taken: set[str] = set()
+    for key, found in sorted(attempts.items()):
+        if isinstance(found, Rewrite) and taken.isdisjoint(found.match.inner):
+            chosen.append(key)
+            taken |= found.match.inner
+    return chosen
+
+
+@pytest.mark.parametrize("name", ["nasrnn", "bert", "nasnet_a"])
+def test_the_same_rewrites_in_other_orders_share_their_answers(name, monkeypatch):
+    """What is recalled from other graphs is what is worked out anew, and much of it is recalled."""
+    afresh, asked = [], []
+    attempt, again = recall.attempt, recall.attempt_again
+    monkeypatch.setattr(recall, "attempt", lambda *given: afresh.append(given) or attempt(*given))
+    monkeypatch.setattr(rewriting, "attempt_again", lambda *given: asked.append(given) or again(*given))
+    given, rng = SearchGraph.of(network(name), FlopCost()), np.random.default_rng(2)
+    beginning = all_attempts(given, MATCHER)
+    sites = apart(beginning)[:4]
+    assert len(sites) > 2
+    for _ in range(8):
+        here, attempts = given, beginning
+        for i in rng.permutation(len(sites)):
+            found = attempts.get(sites[i])
+            after = here.apply(found.change) if isinstance(found, Rewrite) else here
+            if after is not here and not after.has_cycle():
+                here, attempts = after, inherit(attempts, found.change, after, MATCHER)
+                assert describe(attempts) == describe(all_attempts(here, MATCHER))
+    assert 0 < 4 * len(afresh) < 3 * len(asked)
