@@ -14,14 +14,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from operator import itemgetter
 
 from taso_mini.matching import Matcher
 from taso_mini.rewriting import Attempts, all_attempts, attempts_near, inherit, key_of
 from taso_mini.search_graph import Change, SearchGraph
 from taso_mini.substitution import CYCLE, Rewrite
 
-_PRICE = itemgetter(0)
 Order = Callable[[Rewrite], tuple[int, ...]]  # the least comes first
 
 
@@ -82,8 +80,10 @@ class Candidate:
             else:
                 self.attempts = inherit(parent, self.rewrite.change, self.graph, matcher, rejected)
             epoch = self.graph.values.epoch
-            priced = [(found.change.price(epoch), found) for found in self.attempts.values() if type(found) is Rewrite]
-            self.rewrites = tuple([found for _, found in sorted(priced, key=_PRICE)])
+            fires = [found for found in self.attempts.values() if type(found) is Rewrite]
+            prices = [found.change.price(epoch) for found in fires]
+            order = sorted(range(len(fires)), key=prices.__getitem__)
+            self.rewrites = tuple([fires[i] for i in order])
         return self.rewrites
 
 

@@ -8,7 +8,7 @@ both equal.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from taso_mini.matching import Match, Matcher
@@ -37,13 +37,22 @@ def attempt_again(graph: SearchGraph, match: Match) -> Rewrite | Rejection:
 
 def matches_at(matcher: Matcher, graph: SearchGraph, value: str, beyond: int) -> Iterable[Match]:
     """Return what `Matcher.matches_at` yields."""
-    question = (matcher, beyond, value)
+    return _matches(graph, (matcher, beyond, value), lambda watched: matcher.matches_at(watched, value, beyond))
+
+
+def matches_of(matcher: Matcher, rule: str, graph: SearchGraph, value: str) -> Iterable[Match]:
+    """Return what `Matcher.matches_of` yields."""
+    return _matches(graph, (matcher, rule, value), lambda watched: matcher.matches_of(rule, watched, value))
+
+
+def _matches(
+    graph: SearchGraph, question: tuple[Hashable, ...], search: Callable[[SearchGraph], Iterable[Match]]
+) -> Iterable[Match]:
     known: list[Match] | None = _recall(graph, question)
     if known is not None:
         return known
     producers, readers = _Watched(graph.producers), _Watched(graph.readers)
-    watched = SearchGraph(graph.values, producers, readers, graph.cost, graph.fingerprint, graph.crooked)
-    found = list(matcher.matches_at(watched, value, beyond))
+    found = list(search(SearchGraph(graph.values, producers, readers, graph.cost, graph.fingerprint, graph.crooked)))
     _keep(graph, question, producers.asked, readers.asked, found)
     return found
 

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable
 
 from runtime.debug import say, shows
 from taso_mini.matching import Match, Matcher
-from taso_mini.recall import attempt_again, matches_at
+from taso_mini.recall import attempt_again, matches_at, matches_of
 from taso_mini.search_graph import Change, SearchGraph
 from taso_mini.substitution import Rejection, Rewrite, attempt
 
@@ -82,7 +82,8 @@ def inherit(
     for key in lost:
         match = before[key].match
         stands = match.inner.isdisjoint(remade)
-        _try(after, (match,) if stands else matcher.matches_of(key[0], after, key[1][0]), kept, rejected, attempt_again)
+        again = (match,) if stands else matches_of(matcher, key[0], after, key[1][0])
+        _try(after, again, kept, rejected, attempt_again)
     return attempts_near(after, matcher, change, kept, rejected)
 
 
