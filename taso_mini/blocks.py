@@ -170,18 +170,19 @@ def _leaves(graph: SearchGraph, value: str, members: set[Operation]) -> bool:
 def _weight_arithmetic(graph: SearchGraph, operations: Sequence[Operation]) -> list[Operation]:
     """Return the operations on weights alone that others need, in order."""
     needed: dict[Operation, None] = {}
-
-    def visit(value: str) -> None:
-        producer = graph.producers.get(value)
-        if producer is not None and producer.constant and producer not in needed:
-            for below in producer.inputs:
-                visit(below)
-            needed[producer] = None
-
     for operation in operations:
         for value in operation.inputs:
-            visit(value)
+            _add_weight_arithmetic(graph, value, needed)
     return list(needed)
+
+
+def _add_weight_arithmetic(graph: SearchGraph, value: str, needed: dict[Operation, None]) -> None:
+    """Add what computes a value from weights alone."""
+    producer = graph.producers.get(value)
+    if producer is not None and producer.constant and producer not in needed:
+        for below in producer.inputs:
+            _add_weight_arithmetic(graph, below, needed)
+        needed[producer] = None
 
 
 CUTS: Mapping[str, Cut] = {"whole": whole, "by matches": by_matches, "low capacity": low_capacity}

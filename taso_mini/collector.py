@@ -1,8 +1,8 @@
 """Search without the garbage collector's rounds.
 
 Paper: TASO §5. A search keeps every graph that it has met, and the collector walks over all of them again and again
-looking for objects that need each other in a circle. A search makes none, so while it lasts the walks are a third of
-the time for nothing. Reference counts free what is dropped, as ever.
+looking for objects that need each other in a circle. A search makes none (a test counts them), so while it lasts the
+walks, up to a third of its time, are for nothing. Reference counts free what is dropped, as ever.
 
 >>> with paused():
 ...     gc.isenabled()
