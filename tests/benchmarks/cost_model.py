@@ -8,9 +8,9 @@ scored by a model that was fitted to the other four. Pairwise accuracy and recal
 all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures
 take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns;
 times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead; ten
-more features ("registers"); and with these also weights that do not vanish and twice as many, smaller steps ("beyond",
-see `cost_model_fits.BEYOND`). Another row tells how well one half of the repeats of the measurements orders the
-programs as the other half does.
+more features ("registers"); and with these also labels between the two, weights that do not vanish, and more and
+smaller steps ("beyond", see `cost_model_fits`). Another row tells how well one half of the repeats of the measurements
+orders the programs as the other half does.
 
 A full run also repeats the study of the paper's Fig. 3: how well the model ranks programs that are not complete.
 """
