@@ -40,6 +40,10 @@ class Run:
         """Best seconds after so many trials; infinite before the first correct program."""
         return value_at(self.curve, trials)
 
+    def trials_to(self, seconds: float) -> float:
+        """Trials until the best was as good as that; infinite when it never was."""
+        return next((at for at, value in self.curve if value <= seconds), math.inf)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -113,6 +117,15 @@ def share_within(runs: Iterable[Run], early: int = 200, late: int = 1000, within
             good = run.best_after(early) * (1 - within) <= run.best_after(late)
             reached.setdefault((run.case, run.threads), []).append(good)
     return float(np.mean([np.mean(seeds) for seeds in reached.values()])) if reached else math.nan
+
+
+def head_to_head(runs: Iterable[Run], variant: str, against: str = "full") -> list[tuple[Run, Run]]:
+    """Each run of a variant with one of another variant, of the same case, threads and seed; of several the longest."""
+    found: dict[str, dict[tuple[str, int, int], Run]] = {variant: {}, against: {}}
+    for run in sorted(runs, key=lambda run: run.trials):
+        if run.variant in found:
+            found[run.variant][run.case, run.threads, run.seed] = run
+    return [(run, found[against][key]) for key, run in found[variant].items() if key in found[against]]
 
 
 def median_curve(runs: Sequence[Run], trials: Sequence[int]) -> list[tuple[int, float]]:

@@ -12,12 +12,13 @@ from tests.benchmarks.efficiency_runs import (
     VARIANTS,
     Run,
     append_run,
+    head_to_head,
     median_curve,
     read_runs,
     share_within,
 )
 from tests.benchmarks.record_efficiency import record, wanted
-from tests.benchmarks.sample_efficiency import ablation, cases
+from tests.benchmarks.sample_efficiency import ablation, bought, cases
 
 
 def run(case="C1D:1", variant="full", seed=0, trials=1000, curve=((1, 4.0), (100, 2.0), (500, 1.0))):
@@ -69,6 +70,20 @@ def test_short_runs_say_nothing_about_a_thousand_trials(capsys):
     assert cases([run(trials=200)])["cases_within_5_percent_at_200"] is None
     assert cases([run(curve=early)])["cases_within_5_percent_at_200"] == 1.0
     assert cases([]) == cases([run(NETWORK)])
+
+
+def test_what_more_search_buys_is_told_from_runs_of_the_same_case_and_seed(capsys):
+    default = [run(LAST_CONV2D), run("b", seed=1), run("b", trials=200)]
+    more = [run(LAST_CONV2D, "five-times-the-search", curve=((1, 2.0), (50, 1.0), (600, 0.5)))]
+    assert [len(pair) for pair in head_to_head(default + more, "five-times-the-search")] == [2]
+    # after 200 trials 2.0 against 1.0, in the end 1.0 against 0.5; 1.0 / 0.95 is reached after 50 and after 500 trials
+    assert bought(default + more)["five_times"] == {
+        "pairs": 1, "gain_at_200": 2.0, "gain_at_end": 2.0, "share_of_trials": 0.1
+    }  # fmt: skip
+    assert "2.000 x as fast after 200 trials" in capsys.readouterr().out
+    never = [run(LAST_CONV2D, "five-times-the-search", curve=((1, 3.0),))]
+    assert bought(default + never)["five_times"]["share_of_trials"] is None
+    assert bought(default)["five_times"] == {}
 
 
 def test_medians_and_the_order_of_variants(capsys):
