@@ -45,6 +45,7 @@ class StructureFeatures:
                     self.constants[row, column] = value
                 else:
                     found.append((not ALL_NUMERIC[column], row, column, value))
+        self.scaled_constants = scaled(self.constants)
         found.sort(key=lambda each: each[:3])  # what takes a logarithm first
         self.rows = np.array([row for _, row, _, _ in found], dtype=np.int64)
         self.columns = np.array([column for _, _, column, _ in found], dtype=np.int64)
@@ -113,7 +114,7 @@ class StructureFeatures:
         if count:
             np.concatenate(results[:count], out=block.reshape(-1), casting="unsafe")
         samples = [_curve(*points, len(population), chosen.samples) for points in self._points(results[count:])]
-        constants = scaled(self.constants) if scale else self.constants
+        constants = self.scaled_constants if scale else self.constants
         if scale:
             for run in (block[: chosen.logarithms], *samples):
                 run += 1
@@ -127,8 +128,8 @@ class StructureFeatures:
     def _run(self, population: Population, program: TapeProgram) -> list[Any]:
         inputs: dict[str, np.ndarray] = {}
         for hole in dict.fromkeys(name.rpartition("#")[0] for name, _ in program.inputs):
-            for part, values in enumerate(population.numbers(hole)):
-                inputs[f"{hole}#{part}"] = values.astype(np.float64)
+            for part, values in enumerate(population.floats(hole)):
+                inputs[f"{hole}#{part}"] = values
         return program.run(inputs)
 
     def _points(self, results: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:

@@ -27,7 +27,7 @@ from ansor_mini.feature_nests import Annotated, ArrayNest, Mask, Touches, Unroll
 from ansor_mini.feature_statements import gpu_features
 from ansor_mini.feature_symbols import where
 from ansor_mini.features import float_operations
-from ansor_mini.regions import Extent, IteratorKey
+from ansor_mini.regions import Extent, IteratorKey, maximum
 from ansor_mini.register_features import statement_registers
 from runtime.loop_nest import PARALLEL, UNROLL, VECTORIZE
 
@@ -93,7 +93,7 @@ def _operations(nest: ArrayNest) -> list[Extent]:
         for key in nest.statement.axes[axis].terms:
             if key in nest.position and key[0] == nest.statement.stage.name:
                 loops = loops + nest.present[nest.position[key]]
-        steps = steps + uses * where(loops > 1, loops - 1, 0)
+        steps = steps + uses * maximum(loops - 1, 0)
     for name in ("int_addsub", "int_mul"):
         counts[OPERATIONS.index(name)] = counts[OPERATIONS.index(name)] + steps
     return counts

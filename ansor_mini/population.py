@@ -21,21 +21,27 @@ from ansor_mini.sketch import Program, Sketch
 
 @dataclass(frozen=True, eq=False)
 class HoleTable:
-    """Every value of a hole, as Python values, as arrays, and by value."""
+    """Every value of a hole, as Python values, as arrays of integers and of floats, and by value."""
 
     values: tuple[Value, ...]
     numbers: np.ndarray
+    floats: np.ndarray
     index: dict[Value, int]
 
 
 @lru_cache(maxsize=4096)
 def hole_table(hole: HoleSpec) -> HoleTable:
-    """The values of a hole; `numbers` is int64 [parts - 1, values] for a tile hole and [1, values] for others."""
+    """The values of a hole; `numbers` is int64 [parts - 1, values] for a tile hole and [1, values] for others.
+
+    `floats` are the same in float64.
+    """
     values = tuple(hole.values)
     rows = values if hole.kind == TILE else [(value,) for value in values]
     width = hole.parts - 1 if hole.kind == TILE else 1
     numbers = np.array(rows, dtype=np.int64).reshape(len(values), width).T.copy()
-    return HoleTable(values, numbers, {value: number for number, value in enumerate(values)})
+    return HoleTable(
+        values, numbers, numbers.astype(np.float64), {value: number for number, value in enumerate(values)}
+    )
 
 
 def _mixed(word: np.ndarray) -> np.ndarray:
@@ -150,11 +156,19 @@ class Population:
 
         Raises: ValueError: the sketch has no such hole.
         """
+        table, chosen = self._chosen(name)
+        return tuple(numbers[chosen] for numbers in table.numbers)
+
+    def floats(self, name: str) -> tuple[np.ndarray, ...]:
+        """The same in float64."""
+        table, chosen = self._chosen(name)
+        return tuple(numbers.take(chosen) for numbers in table.floats)
+
+    def _chosen(self, name: str) -> tuple[HoleTable, np.ndarray]:
         if name not in self._column:
             raise ValueError(f"name must be a hole of the sketch ({', '.join(self._column)}), got {name!r}")
         column = self._column[name]
-        chosen = self.choices[:, column]
-        return tuple(numbers[chosen] for numbers in self._tables[column].numbers)
+        return self._tables[column], self.choices[:, column]
 
 
 def by_sketch(programs: Sequence[Program]) -> list[tuple[np.ndarray, Population]]:

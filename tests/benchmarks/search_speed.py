@@ -129,7 +129,10 @@ def rounds(search: Search, options: EvolutionOptions, repeats: int) -> tuple[lis
 
 
 def predictions(search: Search, repeats: int, size: int) -> tuple[float, float, int]:
-    """Seconds per population of a size: features, features and prediction; and the groups of structures in it."""
+    """Seconds per population of a size: features, features and prediction; and the groups of structures in it.
+
+    Features alone are all of them; for a prediction only those that the trees look at are computed.
+    """
     populations = _feasible(search, size)
     count = sum(map(len, populations))
     model = search.model
@@ -231,7 +234,7 @@ def show(
         name = f"{BIGGER} x the programs and generations"
         lines.append(f"  {name:34} {1e3 * figures['bigger_round_seconds']:8.1f} ms")
     lines += [
-        f"features of {POPULATION} programs in {groups} sketches: {figures['features_per_second']:,.0f} programs/s",
+        f"all features of {POPULATION} programs in {groups} sketches: {figures['features_per_second']:,.0f} programs/s",
         f"features and prediction: {figures['programs_per_second']:,.0f} programs/s   (at least 100,000 wanted)",
         f"  of {BIGGER} x as many at once: {figures['programs_per_second_of_a_bigger_population']:,.0f} programs/s",
         f"deriving the sketches {1e3 * derive_seconds:.1f} ms, training on {TRAINING_PROGRAMS} programs "
