@@ -157,7 +157,7 @@ def test_the_papers_labels_are_relative_throughput():
     known = programs(100)
     labels = min(map(seconds, known)) / np.array([seconds(program) for program in known])
     np.testing.assert_allclose(model.predict(known), labels, atol=0.05)
-    with pytest.raises(ValueError, match="one of \\['rank', 'throughput'\\], got 'speed'"):
+    with pytest.raises(ValueError, match="one of \\['blended', 'rank', 'throughput'\\], got 'speed'"):
         learned(labels="speed")
 
 
