@@ -10,7 +10,8 @@ search only ever goes down; 1.05 lets it climb over low hills. It ends when the 
 2. The queue starts with the graphs that plain descents lead to (`descent`, `restarts`) beside the given one.
 3. A rewrite's cost is known before its graph is built, so a graph is built when it is taken from the queue
    (`best_first`). Graphs are recognised by a fingerprint that is known just as early.
-4. A graph inherits what came of the matches of its parent that the last rewrite did not touch (`rewriting`).
+4. A graph inherits what came of the matches of its parent that the last rewrite did not touch (`rewriting`), and of
+   the others what came of them in graphs that are the same around them (`recall`).
 5. Candidates are judged by estimates. The cost of a graph taken from the queue is settled exactly, by measuring if the
    cost source measures; if that makes it dearer than was thought, it goes back to its new place in the queue.
 
