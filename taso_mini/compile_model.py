@@ -37,10 +37,10 @@ from runtime.staging import check_writable
 from runtime.timing import interleaved
 from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
 from taso_mini.compile_options import CompileOptions
-from taso_mini.convolution_definitions import tune_definitions
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
 from taso_mini.derived_rules import completed
 from taso_mini.joint.compiling import compile_jointly
+from taso_mini.joint.definitions import tune_definitions
 from taso_mini.kernel_tuning import Log, Tuned, TunedTask
 from taso_mini.layouts.joint import JOINT, LAYOUTS, optimize_jointly
 from taso_mini.load_model import load_model, sample_inputs
