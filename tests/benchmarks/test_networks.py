@@ -166,8 +166,9 @@ def test_rows_of_an_earlier_sitting_are_kept(tmp_path):
 
 def test_a_row_names_the_fastest_peer():
     built = networks.Built(AS_GIVEN, 7, 1, 2.0)
-    row = networks.row_of({OURS: 0.002, "torch": 0.006, "onnxruntime": 0.003}, 1e-6, built, None, 12.34)
+    row = networks.row_of({OURS: 0.002, "torch": 0.006, "onnxruntime": 0.003}, 1e-6, built, None, 12.34, 0.0015)
     assert (row["best_peer"], row["ratio"], row["ours_ms"], row["trials_per_task"]) == ("onnxruntime", 1.5, 2.0, 12.3)
+    assert row["ratio_at_the_limit"] == 2.0
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
