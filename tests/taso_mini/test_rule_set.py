@@ -52,6 +52,13 @@ def test_parameters_are_widened_as_far_as_the_proof_goes():
     assert "strides=(1, 1)" in show_pair(widen(identity))
 
 
+def test_a_window_stays_where_a_shape_would_have_to_agree_with_it():
+    like = "activation=none, dilations=(1, 1), padding=p, strides=s"
+    pool = f"add(avg_pool(x, kernel=(3, 3), padding=p, strides=s), conv(x, w, {like}))"
+    conv = f"conv(x, add(Cpool(kernel=(3, 3)), w), {like})"
+    assert "kernel=(3, 3)" in show_pair(widen(pair(pool, conv))), "no instances could be drawn of w.shape[2] == k[0]"
+
+
 def test_rules_of_some_candidates():
     rules, counts = make_rules([FUSION, SUM, FALSE, UNBOUND, FUSION[::-1]], seed=0, draws=4)
     assert counts["candidates"] == 5 and counts["different and directed"] == 4 and counts["refused: refuted"] == 1
