@@ -16,13 +16,12 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from runtime.compile_c import LINK_FLAGS, Compiler, cache_directory, find_compiler
 from runtime.compiled_network import FILES, FORMAT, CompiledNetwork
-from runtime.compiler_process import run_compiler, stop_compilers
+from runtime.compiler_process import built_side_by_side, run_compiler
 from runtime.machine import detect, instruction_sets, usable_cores
 from runtime.network import Network
 from runtime.network_c import NetworkText, entry_name, write_weights
@@ -110,26 +109,16 @@ def _compile_units(units: Sequence[str], target: Path, timeout: float | None) ->
     openmp = ("-fopenmp",) if compiler.openmp and any("#pragma omp" in unit for unit in units) else ()
     command = (*compiler.command, *compiler.flags, *openmp)
     cache_directory().mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="mini-compilers-build-", dir=cache_directory()) as name,
-        ThreadPoolExecutor(usable_cores()) as pool,
-    ):
+    with tempfile.TemporaryDirectory(prefix="mini-compilers-build-", dir=cache_directory()) as name:
         objects = [cache_directory() / f"{_key(unit, compiler, command)}.o" for unit in units]
-        futures = []
+        jobs = []
         for number, (unit, kept) in enumerate(zip(units, objects)):
             if not kept.exists():
                 source = Path(name) / f"unit{number}.c"
                 source.write_text(unit)
-                futures.append(pool.submit(_compile_unit, command, source, kept, timeout))
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            while wait([future for future in futures if not future.cancelled()], timeout=0.05).not_done:
-                stop_compilers()
-            raise
+                jobs.append((_compile_unit, (command, source, kept, timeout)))
+        for _ in built_side_by_side(jobs, None, usable_cores()):
+            pass
         run_compiler([*command, *map(str, objects), "-o", str(target), *LINK_FLAGS])
 
 
