@@ -5,6 +5,7 @@ Paper: Ansor §6
 1. `RecordFile` appends: a record is on the disk when `append` returns. A disk that is full is an OSError that names
    the file, and takes back what was written of the last line.
 2. `read_records` reads: plain or compressed (.gz), old lines and new ones; a line cut short by a crash is skipped.
+   `read_choices` reads the lines that say which programs a network uses.
 3. `write_records` writes a whole file at once, and rounds times to what the clock can tell.
 
 How a record becomes a line is `record_lines`.
@@ -23,14 +24,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.record import MEASURED, MODEL, OK, REHEARSED, Record, best_of, now, versions
-from ansor_mini.record_lines import LineReader, LineWriter, Unreadable, read_lines
+from ansor_mini.record_lines import CHOICE, HEADER, Entry, LineReader, LineWriter, Unreadable, read_lines
 
 DIGITS = 6  # significant ones of a time in `write_records`
 
 __all__ = [
-    "MEASURED", "MODEL", "OK", "REHEARSED", "Record", "RecordFile", "best_of", "now", "read_records", "versions",
-    "write_records",
+    "MEASURED", "MODEL", "OK", "REHEARSED", "Record", "RecordFile", "best_of", "now", "read_choices", "read_records",
+    "versions", "write_records",
 ]  # fmt: skip
 
 
@@ -60,12 +62,12 @@ class RecordFile:
         if torn:
             self._write(b"\n")
 
-    def append(self, record: Record) -> None:
-        """Write one record and wait until it is on the disk."""
-        if self.workload and not record.workload:
-            record = replace(record, workload=self.workload)
+    def append(self, entry: Entry) -> None:
+        """Write one record or choice and wait until it is on the disk."""
+        if self.workload and isinstance(entry, Record) and not entry.workload:
+            entry = replace(entry, workload=self.workload)
         before = set(self._writer.written)
-        lines = self._writer.lines(record)
+        lines = self._writer.lines(entry)
         try:
             self._write("".join(f"{line}\n" for line in lines).encode())
         except OSError:
@@ -112,10 +114,10 @@ class RecordFiles:
             self.close()
             raise
 
-    def append(self, record: Record) -> None:
-        """Write one record to every file and wait until it is on the disk."""
+    def append(self, entry: Entry) -> None:
+        """Write one record or choice to every file and wait until it is on the disk."""
         for file in self._files:
-            file.append(record)
+            file.append(entry)
 
     def close(self) -> None:
         """Close the files."""
@@ -136,11 +138,17 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
     Raises: ValueError: the file has lines and none of them is a record; OSError: it cannot be read.
     """
-    return _read(Path(path), LineReader())
+    return [entry for entry in _read(Path(path), LineReader()) if isinstance(entry, Record)]
 
 
-def write_records(path: str | os.PathLike[str], records: Iterable[Record], *, digits: int = DIGITS) -> int:
-    """Write a new file of records, compressed when its name ends in .gz; returns their number.
+def read_choices(path: str | os.PathLike[str]) -> list[NetworkChoice]:
+    """All choices of a file of records, in the order they were made.  Raises: as `read_records`."""
+    entries = _read(Path(path), LineReader(), only=(HEADER, CHOICE))
+    return [entry for entry in entries if isinstance(entry, NetworkChoice)]
+
+
+def write_records(path: str | os.PathLike[str], entries: Iterable[Entry], *, digits: int = DIGITS) -> int:
+    """Write a new file of records and choices, compressed when its name ends in .gz; returns their number.
 
     digits: significant ones that are kept of every time. The file appears when it is complete.
     Raises: ValueError: digits below 1.
@@ -148,8 +156,10 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record], *, di
     if digits < 1:
         raise ValueError(f"digits must be at least 1, got {digits}")
     path, writer, lines, count = Path(path), LineWriter(), [], 0
-    for record in records:
-        lines += writer.lines(replace(record, seconds=tuple(float(f"{s:.{digits}g}") for s in record.seconds)))
+    for entry in entries:
+        if isinstance(entry, Record):
+            entry = replace(entry, seconds=tuple(float(f"{s:.{digits}g}") for s in entry.seconds))
+        lines += writer.lines(entry)
         count += 1
     data = "".join(f"{line}\n" for line in lines).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,22 +173,23 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record], *, di
     return count
 
 
-def _read(path: Path, reader: LineReader) -> list[Record]:
+def _read(path: Path, reader: LineReader, only: tuple[str, ...] = ("",)) -> list[Entry]:
+    """What the lines of a file say that begin with one of these."""
     text = _content(path).decode("utf-8", errors="replace")
-    lines = [line for line in text.split("\n") if line.strip()]
-    records: list[Record] = []
+    lines = [line for line in text.split("\n") if line.strip() and line.startswith(only)]
+    entries: list[Entry] = []
     errors: list[str] = []
     for found in read_lines(lines, reader):
         if isinstance(found, Unreadable):
             errors.append(found.reason)
         else:
-            records.append(found)
-    alien = errors and not records and not reader.headers
+            entries.append(found)
+    alien = errors and not entries and not reader.headers
     if alien and (len(errors) > 1 or not lines[0].startswith("{")):
         raise ValueError(f"{path} is not a record file: {errors[0]}")
     if errors:
         warnings.warn(f"{path}: skipped {len(errors)} unreadable of {len(lines)} lines", stacklevel=3)
-    return records
+    return entries
 
 
 def _content(path: Path) -> bytes:
