@@ -5,7 +5,8 @@ Paper: Ansor §4
 Going from consumers to producers:
 
 1. A stage at the root computes all of its tensor. A stage attached at a loop computes the bounding box of what is read
-   inside one iteration of that loop: for an affine index, `1 + Σ |coefficient| · (extent - 1)` over the loops inside.
+   inside one iteration of that loop: for an affine index, `1 + Σ |coefficient| · (extent - 1)` over the loops inside;
+   for the quotient of one, that divided, where every iteration starts at a multiple.
    One in a GPU's shared memory computes what all threads of the block read, so loops bound to threads count as inside.
 2. The extents of a stage's axes give those of its iterators through its relations, in order.
 
@@ -36,7 +37,7 @@ from ansor_mini.regions import (
 )
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
 from ansor_mini.tensor_expression import MEMORY
-from runtime.expr import Expr, Load, Var
+from runtime.expr import Binary, Const, Expr, Load, Var
 from runtime.expr_tree import loads, substitute, transform
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import THREAD, VTHREAD
@@ -131,7 +132,7 @@ class _Inference:
                 self._collect_reads(stage)
 
     def _collect_reads(self, stage: Stage) -> None:
-        """Note what the stage reads of attached stages, as affine indices."""
+        """Note what the stage reads of attached stages."""
         ranges = None
         for load in loads(self.bodies[stage.name]):
             name = load.buffer.name
@@ -139,7 +140,7 @@ class _Inference:
                 continue
             if ranges is None:
                 ranges = {a.name: (0, a.extent - 1) for a in (*stage.tensor.axes, *stage.tensor.reduce_axes)}
-            indices = tuple(_affine_index(index, Simplifier(ranges)) for index in load.indices)
+            indices = tuple(_index_term(index, Simplifier(ranges)) for index in load.indices)
             self.reads.setdefault(name, {}).setdefault(stage.name, []).append(indices)
 
     def run(self) -> dict[str, StageBounds]:
@@ -294,7 +295,12 @@ def _split_span(relation: SplitRelation, spans: Mapping[str, Span], bounds: Stag
     return Span(start, minimum(extent, bounds.extents[relation.iterator]))
 
 
-def _affine_index(index: Expr, simplifier: Simplifier) -> Term | None:
-    form = simplifier.affine(index)
+def _index_term(index: Expr, simplifier: Simplifier) -> Term | None:
+    """An index as a quotient of what is affine in the axes; None when it is something else."""
+    form, divisor = simplifier.affine(index), 1
+    if len(form.terms) == 1 and form.const == 0:
+        [(atom, coefficient)] = form.terms.items()
+        if coefficient == 1 and isinstance(atom, Binary) and atom.op == "//" and isinstance(atom.b, Const):
+            form, divisor = simplifier.affine(atom.a), int(atom.b.value)
     terms = {atom.name: coefficient for atom, coefficient in form.terms.items() if isinstance(atom, Var)}
-    return (form.const, terms) if len(terms) == len(form.terms) else None
+    return Term(form.const, terms, divisor) if len(terms) == len(form.terms) and divisor > 0 else None

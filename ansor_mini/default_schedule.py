@@ -3,7 +3,8 @@
 Every stage that is a plain function of others is inlined, and so is padding. A stage that reduces is computed in a
 register tile of its element-wise consumer (or of its own copy-out): a few rows times a few vectors, sized so that
 accumulators fill the vector registers, with the whole reduction around the tile. All other stages are vectorised along
-their last axis. The outer loops are fused and run in parallel.
+their last axis, and transforms by constant matrices stay in registers, tile by tile. The outer loops are fused and run
+in parallel.
 
 This is the heuristic that a search has to beat, and the program that a search starts from.
 """
@@ -11,11 +12,12 @@ This is the heuristic that a search has to beat, and the program that a search s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ansor_mini import dag_analysis as facts
 from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.constant_transforms import TileTransform, is_transform, tile_steps, tile_transforms
 from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
@@ -52,24 +54,33 @@ def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[
     """The steps of the default schedule of a DAG."""
     inlined = {op.name for op in dag.ops if not dag.is_output(op) and is_inlined(dag, op)}
     steps: list[Step] = [ComputeInline(name) for name in sorted(inlined)]
+    placed = set(inlined)
+    for transform in tile_transforms(dag):
+        steps += _transformed(dag, transform, inlined, machine, threads)
+        placed.update((transform.root, *transform.inlined, *transform.transforms))
     reductions = [op for op in dag.ops if op.reduce_axes and op.axes]
     consumers = {op.name: facts.fusible_consumer(dag, op.name) for op in reductions}
     consumers = {name: None if consumer in inlined else consumer for name, consumer in consumers.items()}
     for op in dag.ops:
         if op.name in consumers:
             steps += _tiled(dag, op, consumers[op.name], machine, threads)
-        elif op.name not in inlined and op.name not in consumers.values():
+        elif op.name not in placed and op.name not in consumers.values():
             steps += _streamed(op, machine, threads)
     return tuple(steps)
 
 
 def is_inlined(dag: ComputeDAG, op: Tensor) -> bool:
-    """Whether a stage is computed where it is read: cheap ones, and padding, whose taps a register tile then skips."""
+    """Whether a stage is computed where it is read: cheap ones, and padding, whose taps a register tile then skips.
+
+    Transforms are not: each would be computed once for every case of its reader.
+    """
+    if is_transform(op):
+        return False
     if facts.is_strictly_inlineable(dag, op.name):
         return True
     readers = dag.consumers(op)
     padding = isinstance(op.body, Select) and isinstance(op.body.otherwise, Const) and not op.reduce_axes
-    return padding and len(readers) == 1 and bool(readers[0].reduce_axes)
+    return padding and len(readers) == 1 and (bool(readers[0].reduce_axes) or is_transform(readers[0]))
 
 
 def choose_tile(dag: ComputeDAG, op: Tensor, machine: Machine) -> Tile:
@@ -170,6 +181,18 @@ def _tiled(dag: ComputeDAG, op: Tensor, consumer: str | None, machine: Machine, 
     steps += [Reorder(inner, order), Vectorize(inner, op.axes[-1].name)]
     work = 2 * op.size * math.prod(axis.extent for axis in op.reduce_axes)
     return steps + _parallel(outer, loops[:-1] if len(loops) > 1 else loops, work, threads)
+
+
+def _transformed(
+    dag: ComputeDAG, transform: TileTransform, inlined: Collection[str], machine: Machine, threads: int
+) -> list[Step]:
+    """Compute transforms by constant matrices tile by tile, a vector at a time."""
+    root = dag[transform.root]
+    steps: list[Step] = [ComputeInline(name) for name in transform.inlined if name not in inlined]
+    steps += tile_steps(dag, transform, (min(machine.lanes, root.axes[-1].extent),))
+    loops = next(step.order for step in steps if isinstance(step, Reorder) and step.stage == root.name)
+    outer = loops[: loops.index(f"{root.axes[-1].name}.0")]
+    return steps + _parallel(root.name, [name for name in outer if isinstance(name, str)], root.size, threads)
 
 
 def _streamed(op: Tensor, machine: Machine, threads: int) -> list[Step]:

@@ -2,7 +2,8 @@
 
 Extents are integers, or arrays or symbols (`feature_tape`) that stand for one integer of each program of a population;
 all arithmetic here works on any of them and branches on no value. A start is a constant plus coefficients of iterators
-(stage, name) of enclosing loops. An index that is not affine in the axes needs the whole dimension.
+(stage, name) of enclosing loops. An index that is not affine in the axes, nor a quotient of such a one, needs the whole
+dimension.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from ansor_mini.tensor_expression import Axis
 
 Extent = Any  # an int, an array with one for each program, or a symbol for such an array
 IteratorKey = tuple[str, str]
-Term = tuple[int, dict[str, int]]  # an index that is affine in the axes: constant and coefficients
+
+
+@dataclass(frozen=True)
+class Term:
+    """An index: (const + Σ coefficients[axis] · axis) // divisor."""
+
+    const: int
+    coefficients: Mapping[str, int]
+    divisor: int = 1
 
 
 def minimum(a: Extent, b: Extent) -> Extent:
@@ -68,18 +77,31 @@ Region = dict[str, Span]  # by axis
 
 
 def index_span(index: Optional[Term], axes: Region, dimension: Axis) -> Span:
-    """What an affine index runs over when its axes do."""
+    """What an index runs over when its axes do."""
     if index is None:
         return Span(ZERO, dimension.extent)
-    const, terms = index
-    start, extent = Start(const, {}), 1
-    for name, coefficient in terms.items():
+    start, extent = Start(index.const, {}), 1
+    for name, coefficient in index.coefficients.items():
         span = axes[name]
         start = start.plus(span.start, coefficient)
         extent = extent + abs(coefficient) * (span.extent - 1)
         if coefficient < 0:
             start = Start(start.const + coefficient * (span.extent - 1), start.terms)
-    return Span(start, extent)
+    return _quotient(Span(start, extent), index.divisor, dimension) if index.divisor > 1 else Span(start, extent)
+
+
+def _quotient(span: Span, divisor: int, dimension: Axis) -> Span:
+    """What x // divisor runs over when x does: exact if x always starts at a multiple, else the whole dimension."""
+    aligned: Extent = span.start.const % divisor == 0
+    for coefficient in span.start.terms.values():
+        aligned = aligned & (coefficient % divisor == 0)
+    # a factor: 1 keeps the quotients, 0 makes them the whole dimension
+    terms = {key: coefficient // divisor * aligned for key, coefficient in span.start.terms.items()}
+    extent = ceil_divide(span.extent, divisor)
+    return Span(
+        Start(span.start.const // divisor * aligned, terms),
+        extent * aligned + dimension.extent * (1 - aligned * 1),
+    )
 
 
 def union(a: Span, b: Span, dimension: Axis) -> Span:

@@ -1,0 +1,112 @@
+"""Transforms by constant matrices: each tile of Winograd's in registers, by the default schedule and every sketch."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansor_mini.annotation import sample
+from ansor_mini.bounds import infer
+from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.constant_transforms import tile_transforms
+from ansor_mini.cpu_rules.extended import extended_rules
+from ansor_mini.default_schedule import default_steps
+from ansor_mini.local_measurer import case_of
+from ansor_mini.lowering import lower
+from ansor_mini.operators import declare
+from ansor_mini.partition import Subgraph, partition
+from ansor_mini.schedule import ScheduleError, replay
+from ansor_mini.sketch import derive
+from ansor_mini.steps import ComputeAt, Reorder, Split, Step
+from ansor_mini.tensor_expression import compute, placeholder
+from ansor_mini.winograd_graph import with_winograd
+from runtime.emit_c import prepare
+from runtime.graph import Graph, GraphBuilder
+from runtime.interpreter import interpret
+from runtime.layout import to_channels_last
+from runtime.loop_nest import LoopNest
+from runtime.verify_nest import verify
+from tests.strategies.programs import SMALL_MACHINE
+
+FOLLOWERS = ("nothing", "bias", "relu", "bias and relu", "sum and relu", "bias and sigmoid")
+
+
+def convolution(size: tuple[int, int], channels: int, follower: str, batch: int = 1) -> Graph:
+    """One 3 x 3 layer, and what follows it."""
+    build = GraphBuilder("layer")
+    x = build.input("x", (batch, 3, *size))
+    y = build.add("conv", x, build.weight("w", np.ones((channels, 3, 3, 3), np.float32)), name="conv", padding=(1,) * 4)
+    if "bias" in follower:
+        y = build.add("add", y, build.weight("b", np.ones((1, channels, 1, 1), np.float32)))
+    if "sum" in follower:
+        y = build.add("add", y, build.input("other", (batch, channels, *size)))
+    if "relu" in follower or "sigmoid" in follower:
+        y = build.add(follower.split()[-1], y)
+    return to_channels_last(build.finish(y))
+
+
+def transforms(graph: Graph, tile: int) -> list[Subgraph]:
+    parts = partition(with_winograd(graph, tile))
+    return [part for part in parts if part.anchor.operator.startswith("winograd")]
+
+
+def check(nest: LoopNest, dag: ComputeDAG) -> None:
+    case, form = case_of(dag, np.random.default_rng(0)), prepare(nest, vector_bytes=16)
+    verify(form)
+    for actual, expected in zip(interpret(form, *case.inputs), case.expected, strict=True):
+        if case.exact:
+            np.testing.assert_array_equal(actual, expected)
+        else:
+            np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@given(
+    st.tuples(st.integers(2, 7), st.integers(2, 7)),
+    st.sampled_from((1, 4, 5, 8)),
+    st.sampled_from(FOLLOWERS),
+    st.sampled_from((2, 4)),
+    st.sampled_from((1, 2)),
+    st.integers(0, 2**32 - 1),
+)
+def test_every_program_computes_the_transform(size, channels, follower, tile, threads, seed):
+    for part in transforms(convolution(size, channels, follower, batch=threads), tile):
+        dag = declare(part.fragment)
+        check(lower(replay(dag, default_steps(dag, SMALL_MACHINE, threads))), dag)
+        for sketch in derive(dag, extended_rules(), SMALL_MACHINE):
+            assert sketch.rules[0] == "tile-transforms"
+            with contextlib.suppress(ScheduleError):  # the padding stands in a loop that is to run in parallel
+                check(sample(sketch, np.random.default_rng(seed), SMALL_MACHINE, threads=threads).lower(), dag)
+
+
+@pytest.mark.parametrize("follower", FOLLOWERS)
+def test_a_tile_is_all_that_is_held(follower):
+    """Whatever follows is computed in the tile as well, and both transforms are as large as one tile of one vector."""
+    for part in transforms(convolution((9, 7), 8, follower), 4):
+        dag = declare(part.fragment)
+        [found] = tile_transforms(dag)
+        assert found.root == dag.outputs[0].name
+        bounds = infer(replay(dag, default_steps(dag, SMALL_MACHINE)))
+        for name in found.transforms:
+            shape = [span.extent for span in bounds[name].region.values()]
+            lanes = 3 if part.anchor.operator == "winograd_input" else 4
+            assert np.prod(shape) <= 6 * 6 * lanes, (name, shape)
+
+
+def quotient(first: int) -> tuple[ComputeDAG, list[Step]]:
+    """Y[i] = X[i // 4] with Y's loop in tiles that start at multiples of `first`."""
+    x = placeholder((8,), "X")
+    copy = compute((8,), lambda i: x[i] + 1.0, "copy")
+    y = compute((32,), lambda i: copy[i // 4], "Y")
+    steps: list[Step] = [Split("Y", "i", (first,)), Reorder("Y", ("i.0", "i.1")), ComputeAt("copy", "Y", "i.0")]
+    return ComputeDAG([y]), steps
+
+
+@pytest.mark.parametrize("length, extent", [(4, 1), (8, 2), (16, 4), (2, 8), (6, 8)])
+def test_a_quotient_needs_what_a_tile_reads_when_tiles_start_at_multiples(length, extent):
+    dag, steps = quotient(length)
+    assert infer(replay(dag, steps))["copy"].region["i"].extent == extent
+    check(lower(replay(dag, steps)), dag)
