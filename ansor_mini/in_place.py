@@ -33,6 +33,7 @@ from runtime.timing import interleaved
 
 CANDIDATES = 3  # of each kernel, the fastest alone; its default schedule comes besides
 TURNS, ROUNDS = 9, 3  # turns of each variant, inferences with a clock in each
+WHOLE_TURNS, WHOLE_SECONDS = 15, 0.03  # turns of each of the networks that are compared in the end, and their length
 FASTEST_ALONE, DEFAULT, COMPOSED = "fastest alone", "default schedules", "chosen in place"
 
 Candidates = Mapping[str, Sequence[LoopNest]]  # by subgraph key, the fastest alone first, the default schedule last
@@ -92,7 +93,8 @@ def choose_in_place(
     del networks, built
     if composed not in (whole[0], whole[-1]):
         rivals[COMPOSED] = executor.build(network(composed), threads=threads)
-    seconds = interleaved({name: rival.bind(feeds) for name, rival in rivals.items()})
+    programs = {name: rival.bind(feeds) for name, rival in rivals.items()}
+    seconds = interleaved(programs, rounds=WHOLE_TURNS, min_seconds=WHOLE_SECONDS)
     name = min(seconds, key=seconds.__getitem__)
     return InPlace(chosen[name], seconds, name)
 

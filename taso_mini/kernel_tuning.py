@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.network_task import Part
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
-from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
+from ansor_mini.recorded_kernels import recorded_best, recorded_nests
 from ansor_mini.records import Record, RecordFiles, read_records
-from ansor_mini.task_tuner import program_of
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 from taso_mini.compile_options import DEFAULT_BUDGET_SECONDS, CompileOptions
@@ -44,13 +44,18 @@ class TunedTask:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning the kernels gave: the report's lines, the best nests and their seconds by subgraph key."""
+    """What tuning the kernels gave: the report's lines, the best nests and their seconds by subgraph key.
+
+    records: all that is known of the kernels, after a search. choice: among them, where the search has made it.
+    """
 
     tasks: tuple[TunedTask, ...] = ()
     nests: Mapping[str, LoopNest] = field(default_factory=dict)
     trials: int = 0
     stopped: str = "trials"
     seconds: Mapping[str, float] = field(default_factory=dict)
+    records: Sequence[Record] = ()
+    choice: NetworkChoice | None = None
 
 
 def tune(
@@ -74,6 +79,13 @@ def tune(
     if budget is None:
         budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
     earlier = [record for path in sources(options) for record in read_records(path)]
+    measured: list[Record] = []
+    progress = _progress(log)
+
+    def observe(task: NetworkTask, record: Record) -> None:
+        measured.append(record)
+        progress(task, record)
+
     with ExitStack() as stack:
         sink = stack.enter_context(RecordFiles(sinks(options)))
         tuner = NetworkTuner(
@@ -85,7 +97,7 @@ def tune(
             seed=options.seed,
             records=sink,
             resume=earlier,
-            observer=_progress(log),
+            observer=observe,
         )
         stack.enter_context(tuner)
         stopped = tuner.run(trials=math.inf if options.trials is None else options.trials, budget_seconds=budget)
@@ -93,7 +105,7 @@ def tune(
             tuner.confirm()
         tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())
         seconds = {key: task.tuner.best_seconds for key, task in tuner.tasks.items()}
-        return Tuned(tasks, tuner.nests(), tuner.trials, stopped, seconds)
+        return Tuned(tasks, tuner.nests(), tuner.trials, stopped, seconds, (*earlier, *measured))
 
 
 def sources(options: CompileOptions) -> list[Path]:
@@ -111,24 +123,6 @@ def sinks(options: CompileOptions) -> list[Path]:
 def _recorded(parts: Sequence[Subgraph], path: Path, threads: int) -> Tuned:
     seconds = {key: record.cost for key, record in recorded_best(parts, path, threads).items()}
     return Tuned(nests=recorded_nests(parts, path, threads), seconds=seconds)
-
-
-def recorded_nests(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, LoopNest]:
-    """The best recorded program of each kernel for so many threads, whichever machine it was found on."""
-    dags = {part.key: declare(part.fragment) for part in parts if part.kind == "compute"}
-    found = recorded_best(parts, path, threads)
-    return {key: program_of(record, dags[key]).lower() for key, record in found.items()}
-
-
-def recorded_best(parts: Sequence[Subgraph], path: Path, threads: int) -> dict[str, Record]:
-    """The fastest record of each kernel that has one for so many threads, by the subgraph's key."""
-    best: dict[str, Record] = {}
-    for record in read_records(path):
-        known = best.get(record.task)
-        if record.threads == threads and record.cost < (known.cost if known else math.inf):
-            best[record.task] = record
-    keys = {part.key: declare(part.fragment).key() for part in parts if part.kind == "compute"}
-    return {key: best[task] for key, task in keys.items() if task in best}
 
 
 def _line(key: str, task: NetworkTask) -> TunedTask:

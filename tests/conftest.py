@@ -47,6 +47,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no C compiler; install gcc or clang, or `pip install ziglang`"))
 
 
+@pytest.fixture
+def hasty_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are chosen in their network by one look: for tests that do not ask which is the fastest."""
+    for name in ("TURNS", "ROUNDS", "WHOLE_TURNS"):
+        monkeypatch.setattr(f"ansor_mini.in_place.{name}", 1)
+
+
 def _has_compiler() -> bool:
     from runtime.compile_c import CompilerNotFound, find_compiler
 

@@ -73,7 +73,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, own: Mapping[str, list[LoopNest]], l
     """The choice when the variants' steps and the whole networks take so long."""
     monkeypatch.setattr(executor, "build", lambda network, threads: Stub(network))
     monkeypatch.setattr(in_place, "step_seconds", lambda built, feeds: laps[: len(built)])
-    monkeypatch.setattr(in_place, "interleaved", lambda programs: {name: whole[name] for name in programs})
+    monkeypatch.setattr(in_place, "interleaved", lambda programs, **_: {name: whole[name] for name in programs})
     return choose_in_place(GRAPH, PARTS, own)
 
 
@@ -106,8 +106,8 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(monkeypatch: pytes
 
 
 @pytest.mark.cc
-def test_whichever_is_chosen_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_place, "TURNS", 2)
+@pytest.mark.usefixtures("hasty_choices")
+def test_whichever_is_chosen_computes_the_same() -> None:
     own = candidates(3, 2, 2)
     found = choose_in_place(GRAPH, PARTS, own)
     assert {FASTEST_ALONE, DEFAULT} <= set(found.seconds) and found.seconds[found.fastest] == min(

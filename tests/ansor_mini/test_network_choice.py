@@ -117,6 +117,7 @@ def test_candidates_are_the_fastest_alone_then_the_default_schedule() -> None:
 
 
 @pytest.mark.cc
+@pytest.mark.usefixtures("hasty_choices")
 def test_a_choice_names_a_program_of_each_kernel() -> None:
     graph = products(2)
     parts = partition(graph)

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.networks [--quick] [--networks NAME ...] [--threads N ...] [--json FILE]
 
-Our kernels are the best programs in `results/networks-records.jsonl.gz`, in the form of the network that was faster
-(`record_networks` tunes and records both; what has no record runs under its default schedule, and is counted). PyTorch
+Our kernels are those in `results/networks-records.jsonl.gz` that were chosen by their time in the network, in the form
+of it that was faster (`record_networks` tunes, chooses and records; what has no record runs under its default schedule,
+and is counted). PyTorch
 runs eagerly, in both orders of channels, and under `torch.compile` with frozen weights. All take turns, every library
 in a process of its own; times are medians, and the peer that counts is the fastest. The error is our largest difference
 from ONNX Runtime in any output, relative to the largest magnitude in that output. "Limit" is what the ratio would be at
@@ -32,13 +33,13 @@ import numpy as np
 
 from ansor_mini.network import assemble
 from ansor_mini.partition import Subgraph, partition
+from ansor_mini.recorded_kernels import recorded_best, recorded_nests
 from ansor_mini.records import read_records
 from runtime import executor
 from runtime.command_line import Parser
 from runtime.graph import Graph
 from runtime.machine import detect
 from taso_mini.compile_model import relative_error
-from taso_mini.kernel_tuning import recorded_best, recorded_nests
 from taso_mini.load_model import sample_inputs
 from taso_mini.models import NETWORKS
 from tests.benchmarks.command import main
@@ -56,11 +57,11 @@ from tests.benchmarks.network_cases import (
     forms,
     opened,
 )
+from tests.benchmarks.network_finals import nests_of
 from tests.benchmarks.network_runs import RUNS, Run, read_runs
 from tests.benchmarks.network_worker import numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
 from tests.benchmarks.operators import SETTLE, Worker
-from tests.benchmarks.record_networks import nests_of
 
 THREADS = (1, 2)
 QUICK = ("squeezenet", "dcgan")
@@ -85,22 +86,24 @@ class Built:
 
 
 def compile_recorded(graph: Graph, threads: int, run: Run | None, folder: Path, winograd: bool = False) -> Built:
-    """Compile a network with the best recorded kernels, in the form that was fastest, into a folder."""
+    """Compile a network with the recorded kernels chosen for it, in the form that was fastest, into a folder."""
     started = time.perf_counter()
     name = run.fastest(winograd) if run is not None else AS_GIVEN
     found = forms(graph)
     extra = everywhere(found) if name == WINOGRAD else None
     if extra is not None:
         every = [*partition(list(found.values())[-1]), *partition(extra)]
-        seconds = {key: record.cost for key, record in recorded_best(every, RECORDS, threads).items()}
-        found |= by_layer(found, seconds)
+        alone = {key: record.cost for key, record in recorded_best(every, RECORDS, threads).items()}
+        found |= by_layer(found, alone)
     form = found.get(name, found[AS_GIVEN])
     parts = partition(form)
     known = recorded_nests(parts, RECORDS, threads) if RECORDS.exists() else {}
     network = assemble(form, parts, nests_of(parts, known, threads), threads=threads)
     executor.build(network, folder, threads=threads)
+    seconds = time.perf_counter() - started
     kernels = {part.key for part in parts if part.kind == "compute"}
-    return Built(name, len(kernels), len(kernels - set(known)), time.perf_counter() - started)
+    tuned = set(recorded_best(parts, RECORDS, threads)) if RECORDS.exists() else set()
+    return Built(name, len(kernels), len(kernels - tuned), seconds)
 
 
 def tuned_trials(graph: Graph, threads: int) -> float:

@@ -4,10 +4,12 @@
 
 All networks share one store of records, so that a kernel which two of them run is tuned once, and one cost model for
 each number of threads. Of a network all forms are tuned (see `network_cases.forms`); when its trials or its share of
-the seconds are used up, the forms run against each other, and the fastest counts from then on. With more threads the
-best programs of fewer are measured first. Stopping at any moment keeps what was measured; starting again goes on, and
-skips networks that are done. The records go to `results/networks-records.jsonl.gz` and what the runs took to
-`results/networks-runs.json` whenever a network is done.
+the seconds are used up, the forms run against each other; for those that are close to the fastest, programs are chosen
+by their time in the network, and they run against each other again; the fastest counts from then on. With more threads
+the best programs of fewer are measured first. Stopping at any moment keeps what was measured; starting again goes on,
+and skips networks that are done. The records go to `results/networks-records.jsonl.gz` and what the runs took to
+`results/networks-runs.json` whenever a network is done. `--choose-only` tunes nothing: it chooses the programs of
+networks that are tuned already.
 """
 
 from __future__ import annotations
@@ -21,21 +23,18 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.cost_model import CostModel
-from ansor_mini.default_schedule import default_nest
-from ansor_mini.network import assemble, nests_for
+from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
-from ansor_mini.partition import Subgraph, partition
+from ansor_mini.partition import partition
 from ansor_mini.record import Record
-from ansor_mini.records import RecordFile, read_records, write_records
-from ansor_mini.task_tuner import default_model
-from runtime import executor
+from ansor_mini.recorded_kernels import dags_of, fastest_alone
+from ansor_mini.records import RecordFile, read_choices, read_records, write_records
+from ansor_mini.task_tuner import default_model, program_of
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
 from runtime.graph import Graph
 from runtime.loop_nest import LoopNest
-from runtime.machine import Machine, detect
-from runtime.timing import interleaved
-from taso_mini.load_model import sample_inputs
+from runtime.machine import detect
 from tests.benchmarks.network_cases import (
     ALL,
     RECORDS,
@@ -46,6 +45,7 @@ from tests.benchmarks.network_cases import (
     forms,
     graph_of,
 )
+from tests.benchmarks.network_finals import choose_in_forms, contenders, race
 from tests.benchmarks.network_runs import DONE_WHEN, RUNS, Run, read_runs, write_runs
 
 TRIALS_PER_TASK = 60
@@ -72,6 +72,14 @@ class Recorder:
             for record in read_records(path) if path.exists() else []:
                 annotation = tuple(sorted(record.annotation.items()))
                 found[record.task, record.steps, annotation, record.threads, record.machine, record.time] = record
+        return list(found.values())
+
+    def choices(self) -> list[NetworkChoice]:
+        """The last choice of every network's programs."""
+        found: dict[tuple[object, ...], NetworkChoice] = {}
+        for path in (self.records, self.store):
+            for choice in read_choices(path) if path.exists() else []:
+                found[choice.kernels, choice.threads, choice.machine] = choice
         return list(found.values())
 
     def model(self, threads: int) -> CostModel:
@@ -121,20 +129,50 @@ class Recorder:
                 if stopped in DONE_WHEN:
                     tuner.confirm()
                 nests = tuner.nests()
-            run = watch.state(stopped)
-            if run.trials and stopped != "interrupted":
-                seconds = {key: task.tuner.best_seconds for key, task in tuner.tasks.items()}
-                found |= by_layer(found, seconds) if extra is not None else {}
-                latencies = race(found, nests, self.machine, threads)
-                run = replace(watch.state(stopped), latencies=latencies)
+        run = watch.state(stopped)
+        if run.trials and stopped != "interrupted":
+            seconds = {key: task.tuner.best_seconds for key, task in tuner.tasks.items()}
+            found |= by_layer(found, seconds) if extra is not None else {}
+            latencies = self._latencies(found, nests, self.earlier(), threads)
+            run = replace(watch.state(stopped), latencies=latencies)
         self.note(run)
         if stopped == "interrupted":
             raise KeyboardInterrupt
         return run
 
+    def choose(self, network: str, threads: int) -> Run:
+        """Choose the programs of a tuned network by their time in it; its forms' latencies are measured anew.
+
+        Raises: KeyError: it has not been tuned.
+        """
+        run = self.runs[network, threads]
+        found, records = forms(graph_of(network)), self.earlier()
+        extra = everywhere(found) if run.winograd else None
+        parts = [
+            part for form in (*found.values(), *([extra] if extra is not None else [])) for part in partition(form)
+        ]
+        best = fastest_alone(parts, records, threads)
+        if extra is not None:
+            found |= by_layer(found, {key: record.cost for key, record in best.items()})
+        dags = dags_of(parts)
+        nests = {key: program_of(record, dags[key]).lower() for key, record in best.items()}
+        run = replace(run, latencies=self._latencies(found, nests, records, threads))
+        self.note(run)
+        return run
+
+    def _latencies(
+        self, found: Mapping[str, Graph], nests: Mapping[str, LoopNest], records: Sequence[Record], threads: int
+    ) -> dict[str, float]:
+        """Seconds of each form, after programs were chosen in those that are close to the fastest with these nests."""
+        latencies = race(found, dict.fromkeys(found, nests), threads)
+        close = {name: found[name] for name in contenders(latencies)}
+        with RecordFile(self.store) as sink:
+            chosen = choose_in_forms(close, records, sink, threads)
+        return latencies | race(close, chosen, threads)
+
     def publish(self) -> None:
         """Write all records to the file that the benchmark reads."""
-        write_records(self.records, self.earlier())
+        write_records(self.records, [*self.earlier(), *self.choices()])
 
 
 class _Watch:
@@ -169,23 +207,6 @@ class _Watch:
         )
 
 
-def nests_of(parts: Sequence[Subgraph], known: Mapping[str, LoopNest], threads: int) -> dict[str, LoopNest]:
-    """The loop nest of every kernel: the tuned one, or the default schedule where there is none."""
-    machine = detect()
-    return nests_for(parts, lambda part: known.get(part.key) or default_nest(part, machine, threads))
-
-
-def race(found: Mapping[str, Graph], known: Mapping[str, LoopNest], machine: Machine, threads: int) -> dict[str, float]:
-    """Seconds of one inference of each form, taken in turns."""
-    networks = {}
-    for name, form in found.items():
-        parts = partition(form)
-        network = assemble(form, parts, nests_of(parts, known, threads), threads=threads)
-        networks[name] = executor.build(network, threads=threads)
-    feeds = sample_inputs(next(iter(found.values())), 0)
-    return interleaved({name: network.bind(feeds) for name, network in networks.items()}, rounds=9)
-
-
 def record_all(
     recorder: Recorder,
     networks: Sequence[str],
@@ -214,6 +235,17 @@ def record_all(
         recorder.publish()
 
 
+def choose_all(recorder: Recorder, networks: Sequence[str], threads: Sequence[int], budget_seconds: float) -> None:
+    """Choose the programs of networks that are tuned, until the seconds are used up."""
+    deadline = time.monotonic() + budget_seconds
+    for job in [(network, count) for count in threads for network in networks]:
+        if job not in recorder.runs or not recorder.runs[job].latencies:
+            print(f"{job[0]} {job[1]}t: not tuned yet", file=sys.stderr)
+        elif available(job[0]) and time.monotonic() < deadline:
+            print(recorder.choose(*job), file=sys.stderr, flush=True)
+            recorder.publish()
+
+
 def main() -> int:
     """The command."""
     parser = Parser(
@@ -232,6 +264,9 @@ def main() -> int:
     parser.add_argument(
         "--winograd", action="store_true", help="tune Winograd's convolutions too, which round otherwise"
     )
+    parser.add_argument(
+        "--choose-only", action="store_true", help="tune nothing: choose the programs of networks tuned before in place"
+    )
     parser.add_argument("--store", type=Path, default=None, help="working file (default: in the cache directory)")
     options = parser.parse_args()
 
@@ -241,6 +276,9 @@ def main() -> int:
         recorder = Recorder(options.store or cache_directory() / "networks-records.jsonl")
         networks = chosen(options.networks)
         try:
+            if options.choose_only:
+                choose_all(recorder, networks, options.threads, options.budget_seconds)
+                return DONE
             record_all(
                 recorder,
                 networks,

@@ -5,22 +5,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, note
 
-from ansor_mini.records import read_records
+from ansor_mini.network_choice import as_program
+from ansor_mini.records import read_records, write_records
 from runtime.graph import Graph, GraphBuilder
 from runtime.machine import detect
 from taso_mini.models import MODELS
-from tests.benchmarks import networks
+from tests.benchmarks import network_finals, networks
 from tests.benchmarks.network_cases import AS_GIVEN, SUBSTITUTED, WINOGRAD, chosen, forms, graph_of
 from tests.benchmarks.network_runs import Run, read_runs
 from tests.benchmarks.network_worker import numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
-from tests.benchmarks.record_networks import Recorder, record_all
+from tests.benchmarks.record_networks import Recorder, choose_all, record_all
 from tests.strategies.graphs import ALL, feeds, graphs
 
 SMALL = {"cell": partial(MODELS["nasrnn"], hidden=128, steps=2), "twin": partial(MODELS["nasrnn"], hidden=128, steps=3)}
@@ -36,8 +38,12 @@ def one_product(rng: np.random.Generator) -> Graph:
 SMALL["product"] = one_product
 
 
+pytestmark = pytest.mark.usefixtures("hasty_choices")
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_finals, "ROUNDS", 1)
     for name, make in SMALL.items():
         monkeypatch.setitem(MODELS, name, make)
 
@@ -71,6 +77,36 @@ def test_recording_is_shared_and_taken_up_again(small, tmp_path, capsys):
     assert twin.trials <= 2 * twin.tasks + len(known), "records of another network count"
     assert len(shared) <= 4 * len(known), "beside the last comparison"
     assert set(read_runs(tmp_path / "runs.json")) == {("cell", 1), ("twin", 1)}
+
+
+@pytest.mark.cc
+@pytest.mark.slow
+def test_programs_are_chosen_in_place_and_compiled_as_chosen(small, tmp_path, monkeypatch, capsys):
+    one = recorder(tmp_path)
+    one.record("product", 1, 3, math.inf)
+    (first,) = one.choices()
+    trials = len(one.earlier())
+    choose_all(one, ["product", "cell"], [1], math.inf)
+    assert "cell 1t: not tuned yet" in capsys.readouterr().err
+    (second,) = one.choices()
+    assert second.time > first.time and second.kernels == first.kernels and len(one.earlier()) == trials
+    monkeypatch.setattr(networks, "RECORDS", one.records)
+    text = {}
+    for name, programs in (("chosen", second.programs), ("default", {})):
+        if not programs:  # as if the default schedule had been the fastest in place
+            (key,) = second.programs
+            default = next(record for record in one.earlier() if not record.annotation)
+            write_records(one.records, [*one.earlier(), replace(second, programs={key: as_program(default)})])
+        built = networks.compile_recorded(SMALL["product"](np.random.default_rng(0)), 1, None, tmp_path / name)
+        assert (built.tasks, built.untuned) == (1, 0)
+        text[name] = (tmp_path / name / "model.c").read_text()
+    is_default = not next(iter(second.programs.values())).annotation
+    assert (text["chosen"] == text["default"]) == is_default
+
+
+def test_only_forms_close_to_the_fastest_are_worth_a_choice():
+    assert network_finals.contenders({AS_GIVEN: 2.0, SUBSTITUTED: 2.3}) == [AS_GIVEN]
+    assert network_finals.contenders({AS_GIVEN: 2.0, SUBSTITUTED: 2.1, WINOGRAD: 2.5}) == [AS_GIVEN, SUBSTITUTED]
 
 
 @pytest.mark.cc
