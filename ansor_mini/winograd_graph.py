@@ -1,8 +1,9 @@
 """Another definition of convolutions in a graph: Winograd's, whose results differ in the last bits.
 
-Only when it is asked for. Every convolution of 3 x 3 with stride 1 and constant weights, in a graph with channels last,
-becomes a transform, a stack of matrix products with weights transformed now, and a transform back; bias and activation
-follow as operators of their own, which the partition fuses again. Convolutions that read one value share its transform.
+Only when it is asked for. Every convolution of 3 x 3 (in volumes 3 x 3 x 3) with stride 1 and constant weights, in a
+graph with channels last, becomes a transform, a stack of matrix products with weights transformed now, and a transform
+back; bias and activation follow as operators of their own, which the partition fuses again. Convolutions that read one
+value share its transform.
 
 Which layers gain is a matter of measuring: `chosen` says for each.
 
@@ -29,7 +30,7 @@ def has_winograd(graph: Graph, node: Node) -> bool:
         return False
     weight = graph.weights.get(node.inputs[1])
     plain = set(node["strides"]) == set(node["dilations"]) == {1}
-    return weight is not None and weight.ndim == 4 and weight.shape[:2] == (KERNEL, KERNEL) and plain
+    return weight is not None and weight.ndim in (4, 5) and set(weight.shape[:-2]) == {KERNEL} and plain
 
 
 def with_winograd(graph: Graph, tile: int = 4, chosen: Chooser = lambda node: True) -> Graph:
@@ -111,7 +112,7 @@ class _Rewriter:
         return self.transformed[key]
 
     def _shape(self, value: str) -> tuple[int, ...]:
-        return self.graph.types[value].shape[:3]
+        return self.graph.types[value].shape[:-1]
 
     def _add(self, operator: str, inputs: tuple[str, ...], name: str, **params: object) -> str:
         self.nodes.append(Node(operator, inputs, (name,), Params(**params)))

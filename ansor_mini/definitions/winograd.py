@@ -11,6 +11,7 @@ With e and v unrolled (`SIMPLIFY_CONST_INDICES`) one case of each is left: 264 a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from ansor_mini.definitions.base import Definition, pad_constant
@@ -18,9 +19,9 @@ from ansor_mini.sketch_hints import SIMPLIFY_CONST_INDICES
 from ansor_mini.tensor_expression import Tensor, compute
 from runtime.expr import Const, Expr, equal, select
 from runtime.graph import Node, TensorType
-from runtime.graph_operators.winograd import KERNEL, MATRICES, Matrix, tiles
+from runtime.graph_operators.winograd import KERNEL, MATRICES, Matrix, tiles, window_positions
 
-_IMAGE, _TILES = ("n", "h", "w", "c"), ("n", "y", "x", "c")
+_IMAGE, _VOLUME = ("n", "h", "w", "c"), ("n", "d", "h", "w", "c")
 
 
 def row_of(matrix: Matrix, row: Expr, element: Callable[[int], Expr]) -> Expr:
@@ -52,49 +53,59 @@ def _weighted_sum(numbers: Sequence[float], element: Callable[[int], Expr]) -> E
 
 def _input(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
     x, tile, padding, name = tensors[0], node["tile"], node["padding"], node.outputs[0]
-    size, matrix = tile + KERNEL - 1, MATRICES[tile][0]
-    extents = [x.shape[1 + d] + padding[d] + padding[2 + d] - KERNEL + 1 for d in (0, 1)]
-    down, across = tiles(extents, tile)
+    size, matrix, channels = tile + KERNEL - 1, MATRICES[tile][0], x.shape[-1]
+    *slices, rows_out, columns_out = window_positions(x.shape, padding)
+    down, across = tiles((rows_out, columns_out), tile)
+    axes = _VOLUME if slices else _IMAGE
+    dimensions = len(padding) // 2
+    before, behind = [0, *padding[:dimensions], 0], [0, *padding[dimensions:], 0]
     # The last tiles may reach beyond the image.
-    after = [n * tile + KERNEL - 1 - x.shape[1 + d] - padding[d] for d, n in enumerate((down, across))]
-    before, behind = (0, padding[0], padding[1], 0), (0, max(0, after[0]), max(0, after[1]), 0)
-    padded = pad_constant(x, before, behind, 0.0, f"{name}_pad", _IMAGE) if any(before + behind) else x
+    for d, count in ((-3, down), (-2, across)):
+        behind[d] = max(0, count * tile + KERNEL - 1 - x.shape[d] - before[d])
+    padded = pad_constant(x, before, behind, 0.0, f"{name}_pad", axes) if any((*before, *behind)) else x
 
     def row(e: Expr, v: Expr, p: Expr, c: Expr) -> Expr:
-        first, second = p // across % down * tile, p % across * tile + v
-        return row_of(matrix, e, lambda i: padded[p // (down * across), first + i, second, c])
+        image, first, second = p // (down * across), p // across % down * tile, p % across * tile + v
+        place = [image // slices[0], image % slices[0] + c // channels] if slices else [image]
+        channel = c % channels if slices else c
+        return row_of(matrix, e, lambda i: padded[(*place, first + i, second, channel)])
 
-    shape, axes, hint = (size, size, *result.shape[2:]), ("e", "v", "p", "c"), {SIMPLIFY_CONST_INDICES: ("e", "v")}
-    rows = compute(shape, row, f"{name}_rows", axes=axes, attributes=hint)
+    shape, names, hint = (size, size, *result.shape[2:]), ("e", "v", "p", "c"), {SIMPLIFY_CONST_INDICES: ("e", "v")}
+    rows = compute(shape, row, f"{name}_rows", axes=names, attributes=hint)
 
     def both(e: Expr, v: Expr, p: Expr, c: Expr) -> Expr:
         return row_of(matrix, v, lambda j: rows[e, j, p, c])
 
-    return compute(shape, both, name, axes=axes, attributes=hint)
+    return compute(shape, both, name, axes=names, attributes=hint)
 
 
 def _output(node: Node, tensors: Sequence[Tensor], result: TensorType) -> Tensor:
     m, tile, name = tensors[0], node["tile"], node.outputs[0]
-    batch, _, _, channels = result.shape
-    matrix, (down, across) = MATRICES[tile][1], tiles(node["shape"][1:], tile)
-    hint = {SIMPLIFY_CONST_INDICES: ("i", "j")}
+    *outer, height, width, channels = result.shape
+    matrix, (down, across) = MATRICES[tile][1], tiles((height, width), tile)
+    names, hint = ("n", "y", "x", "c"), {SIMPLIFY_CONST_INDICES: ("i", "j")}
+    shape = (math.prod(outer), down, across, channels)
     rows = compute(
-        (tile, m.shape[1], batch, down, across, channels),
+        (tile, m.shape[1], *shape),
         lambda i, v, n, y, x, c: row_of(matrix, i, lambda a: m[a, v, (n * down + y) * across + x, c]),
         f"{name}_rows",
-        axes=("i", "j", *_TILES),
+        axes=("i", "j", *names),
         attributes=hint,
     )
     back = compute(
-        (tile, tile, batch, down, across, channels),
+        (tile, tile, *shape),
         lambda i, j, n, y, x, c: row_of(matrix, j, lambda a: rows[i, a, n, y, x, c]),
         f"{name}_inverse",
-        axes=("i", "j", *_TILES),
+        axes=("i", "j", *names),
         attributes=hint,
     )
-    return compute(
-        result.shape, lambda n, h, w, c: back[h % tile, w % tile, n, h // tile, w // tile, c], name, axes=_IMAGE
-    )
+
+    def pixel(*place: Expr) -> Expr:
+        *first, h, w, c = place
+        image = first[0] * outer[1] + first[1] if len(outer) == 2 else first[0]
+        return back[h % tile, w % tile, image, h // tile, w // tile, c]
+
+    return compute(result.shape, pixel, name, axes=_VOLUME if len(outer) == 2 else _IMAGE)
 
 
 WINOGRAD: dict[str, Definition] = {"winograd_input": _input, "winograd_output": _output}

@@ -33,6 +33,8 @@ CASES: list[tuple[str, list[tuple[int, ...]], dict[str, Any]]] = [
 ]
 CASES += [("winograd_input", [(2, 7, 9, 3)], {"tile": tile, "padding": (1, 0, 1, 2)}) for tile in (2, 4)]
 CASES += [("winograd_input", [(1, 5, 5, 3)], {"tile": 2})]
+CASES += [("winograd_input", [(2, 4, 5, 6, 3)], {"tile": 2, "padding": (1, 1, 0, 1, 0, 1)})]
+CASES += [("winograd_output", [(4, 4, 2 * 3 * 2 * 3, 5)], {"tile": 2, "shape": (2, 3, 4, 5)})]
 CASES += [("winograd_output", [(4, 4, 2 * 3 * 4, 5)], {"tile": 2, "shape": (2, 6, 7)})]
 CASES += [("winograd_output", [(6, 6, 2 * 2, 5)], {"tile": 4, "shape": (1, 7, 8)})]
 CASES += [(name, [(2, 3, 4), (3, 1)], {}) for name in ("add", "sub", "mul", "div")]

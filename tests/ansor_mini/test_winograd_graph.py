@@ -86,3 +86,20 @@ def test_layers_are_chosen_by_their_seconds():
 def test_a_tile_without_matrices_is_one_sentence():
     with pytest.raises(ValueError, match="tile"):
         with_winograd(network(), 3)
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("tile", [2, 4])
+def test_volumes_are_sums_over_slices(tile):
+    build, rng = GraphBuilder("volume"), np.random.default_rng(0)
+    w = build.weight("w", rng.standard_normal((5, 3, 3, 3, 3), dtype=np.float32))
+    x = build.input("x", (2, 3, 4, 9, 6))
+    y = build.add("conv", x, w, padding=(1, 1, 0, 1, 1, 2), strides=(1,) * 3, dilations=(1,) * 3, activation="relu")
+    graph = to_channels_last(build.finish(y))
+    found = with_winograd(graph, tile)
+    assert [node.operator for node in found.nodes].count("winograd_output") == 1
+    given = feeds(graph)
+    (wanted,), (reference,) = graph.evaluate(given).values(), found.evaluate(given).values()
+    (got,) = executor.build(default_network(found, detect(), threads=1)).run(**given).values()
+    for values in (reference, got):
+        np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
