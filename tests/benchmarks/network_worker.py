@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from tests.benchmarks.operator_worker import OURS, turn
 
 Program = Callable[[], Sequence[np.ndarray]]
+OURS_WINOGRAD = "ours with Winograd"
 EAGER, EAGER_LAST, COMPILED = "torch", "torch channels last", "torch.compile"
 
 
@@ -37,7 +39,9 @@ def save_numbered(path: str | Path, arrays: Sequence[np.ndarray]) -> None:
         np.savez(file, *arrays)
 
 
-def ours(path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True) -> dict[str, Program]:
+def ours(
+    path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True, name: str = OURS
+) -> dict[str, Program]:
     """A compiled network on arrays that start on cache lines."""
     from runtime.compiled_network import CompiledNetwork
 
@@ -48,7 +52,7 @@ def ours(path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True
         bound()
         return list(bound.outputs.values())
 
-    return {OURS: run}
+    return {name: run}
 
 
 def onnxruntime(path: str, feeds: Sequence[np.ndarray], threads: int, slow: bool = True) -> dict[str, Program]:
@@ -113,7 +117,7 @@ def import_names(path: str) -> list[str]:
     return [value.name for value in graph.input if value.name not in weights]
 
 
-LIBRARIES = {OURS: ours, "onnxruntime": onnxruntime, "torch": torch}
+LIBRARIES = {OURS: ours, OURS_WINOGRAD: partial(ours, name=OURS_WINOGRAD), "onnxruntime": onnxruntime, "torch": torch}
 
 
 def serve(library: str, threads: int) -> None:

@@ -4,11 +4,12 @@
 
 Our kernels are those in `results/networks-records.jsonl.gz` that were chosen by their time in the network, in the form
 of it that was faster (`record_networks` tunes, chooses and records; what has no record runs under its default schedule,
-and is counted). PyTorch
-runs eagerly, in both orders of channels, and under `torch.compile` with frozen weights. All take turns, every library
-in a process of its own; times are medians, and the peer that counts is the fastest. The error is our largest difference
-from ONNX Runtime in any output, relative to the largest magnitude in that output. "Limit" is what the ratio would be at
-the machine's limits, the network's multiply-adds or the reading of its weights, measured before.
+and is counted). Where Winograd's definition of convolutions, which rounds otherwise, was tuned and is faster, the
+network runs with it as well, in columns of its own. PyTorch runs eagerly, in both orders of channels, and under
+`torch.compile` with frozen weights. All take turns, every library in a process of its own; times are medians, and the
+peer that counts is the fastest. The error is our largest difference from ONNX Runtime in any output, relative to the
+largest magnitude in that output. "Limit" is what the ratio would be at the machine's limits, the network's
+multiply-adds or the reading of its weights, measured before.
 
 `--quick` compares two small networks, without `torch.compile`, which takes minutes.
 """
@@ -17,14 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,9 @@ from tests.benchmarks.network_cases import (
     opened,
 )
 from tests.benchmarks.network_finals import nests_of
+from tests.benchmarks.network_rows import HEAD, Built, print_row, row_of, summary
 from tests.benchmarks.network_runs import RUNS, Run, read_runs
-from tests.benchmarks.network_worker import numbered, save_numbered
+from tests.benchmarks.network_worker import OURS_WINOGRAD, numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
 from tests.benchmarks.operators import SETTLE, Worker
 
@@ -67,22 +67,8 @@ THREADS = (1, 2)
 QUICK = ("squeezenet", "dcgan")
 ROUNDS = 9
 SLOW_SECONDS, SLOW_ROUNDS = 0.5, 5  # of a network
-WANTED, LEAST = 1.25, 1.0  # geometric mean of best peer / ours, and its least
 PEERS = ("onnxruntime", "torch")
 REFERENCE = "onnxruntime"
-
-
-@dataclass(frozen=True)
-class Built:
-    """A network compiled with recorded kernels.
-
-    untuned: kernels without a record. seconds: how long it took to compile.
-    """
-
-    form: str
-    tasks: int
-    untuned: int
-    seconds: float
 
 
 def compile_recorded(graph: Graph, threads: int, run: Run | None, folder: Path, winograd: bool = False) -> Built:
@@ -123,20 +109,25 @@ def tuned_trials(graph: Graph, threads: int) -> float:
     return len(different) / max(1, len(keys))
 
 
-def compare(model: Model, folder: Path, threads: int, quick: bool) -> tuple[dict[str, float], float]:
-    """Seconds of all programs of a network, medians over rounds; and our error."""
+def compare(
+    model: Model, folders: Mapping[str, Path], folder: Path, threads: int, quick: bool
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of all programs of a network, medians over rounds; and the errors of ours.
+
+    folders: of our compiled networks, by the names of their programs. folder: for files on the way.
+    """
     feeds = list(sample_inputs(model.graph, 0).values())
     save_numbered(folder / "feeds.npz", feeds)
-    libraries = [OURS, *(name for name in PEERS if find_spec(name) is not None)]
+    libraries = [*folders, *(name for name in PEERS if find_spec(name) is not None)]
     with ExitStack() as stack:
         programs: dict[str, Worker] = {}
         workers = [stack.enter_context(Worker(library, threads, "network_worker", ())) for library in libraries]
         for library, worker in zip(libraries, workers):
-            path = folder / "ours" if library == OURS else model.path
+            path = folders.get(library, model.path)
             answer = worker.ask(load=str(path), feeds=str(folder / "feeds.npz"), slow=not quick)
             programs |= dict.fromkeys(answer["programs"], worker)
         seconds = _turns(programs, threads, quick)
-        return seconds, _error(programs, list(model.graph.outputs), folder)
+        return seconds, _errors(programs, list(folders), list(model.graph.outputs), folder)
 
 
 def _turns(programs: Mapping[str, Worker], threads: int, quick: bool) -> dict[str, float]:
@@ -148,19 +139,21 @@ def _turns(programs: Mapping[str, Worker], threads: int, quick: bool) -> dict[st
             break
         for name in names[start % len(names) :] + names[: start % len(names)]:
             turns[name].append(programs[name].ask(turn=name, **length)["seconds"])
-            time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
+            time.sleep(SETTLE.get(programs[name].library, SETTLE[OURS]) if threads > 1 else 0.0)
     return {name: statistics.median(times) for name, times in turns.items()}
 
 
-def _error(programs: Mapping[str, Worker], outputs: Sequence[str], folder: Path) -> float:
+def _errors(
+    programs: Mapping[str, Worker], own: Sequence[str], outputs: Sequence[str], folder: Path
+) -> dict[str, float]:
     """Of our outputs against ONNX Runtime's, or the last peer's without it; nothing to compare is an error of 0."""
     reference = REFERENCE if REFERENCE in programs else list(programs)[-1]
-    answers: list[dict[str, np.ndarray]] = []
-    for name in (OURS, reference):
+    answers: dict[str, dict[str, np.ndarray]] = {}
+    for name in dict.fromkeys((*own, reference)):
         file = folder / f"answer{len(answers)}.npz"
         programs[name].ask(answer=name, file=str(file))
-        answers.append(dict(zip(outputs, numbered(str(file)), strict=True)))
-    return relative_error(*answers)
+        answers[name] = dict(zip(outputs, numbered(str(file)), strict=True))
+    return {name: relative_error(answers[name], answers[reference]) for name in own}
 
 
 def least_seconds(graph: Graph, limits: Limits) -> float:
@@ -172,54 +165,20 @@ def least_seconds(graph: Graph, limits: Limits) -> float:
     return max(graph.flops / limits.gflops, weights / limits.gigabytes(weights)) * 1e-9
 
 
-def row_of(
-    seconds: Mapping[str, float], error: float, built: Built, run: Run | None, trials: float, least: float
-) -> dict[str, Any]:
-    """What is reported of a network.  least: its seconds at the machine's limits."""
-    peer = min((name for name in seconds if name != OURS), key=seconds.__getitem__, default=OURS)
-    return {
-        "ours_ms": round(1e3 * seconds[OURS], 4),
-        "best_peer": peer,
-        "best_peer_ms": round(1e3 * seconds[peer], 4),
-        "ratio": round(seconds[peer] / seconds[OURS], 3),
-        "ratio_at_the_limit": round(seconds[peer] / least, 3),
-        "all_ms": {name: round(1e3 * value, 4) for name, value in seconds.items()},
-        "max_relative_error": error,
-        "form": built.form,
-        "tasks": built.tasks,
-        "untuned": built.untuned,
-        "trials_per_task": round(trials, 1),
-        "tuning_seconds": run.seconds if run is not None else 0.0,
-        "compile_seconds": round(built.seconds, 2),
-    }
-
-
-HEAD = f"{'':20}{'ours ms':>10}{'peer ms':>10} {'best peer':20}{'ratio':>7}{'limit':>7}{'error':>10}"
-HEAD += f"{'trials/task':>12}{'tuned s':>9}{'untuned':>8}"
-
-
-def print_row(name: str, row: Mapping[str, Any]) -> None:
-    """One line of the table."""
-    print(
-        f"{name:20}{row['ours_ms']:10.3f}{row['best_peer_ms']:10.3f} {row['best_peer']:20}{row['ratio']:7.2f}"
-        f"{row.get('ratio_at_the_limit', math.nan):7.2f}"
-        f"{row['max_relative_error']:10.1e}{row['trials_per_task']:12.1f}{row['tuning_seconds']:9.0f}{row['untuned']:8d}",
-        flush=True,
-    )
-
-
-def one_network(
-    name: str, limits: Limits, quick: bool, runs: Mapping[tuple[str, int], Run], winograd: bool
-) -> dict[str, Any]:
+def one_network(name: str, limits: Limits, quick: bool, runs: Mapping[tuple[str, int], Run]) -> dict[str, Any]:
     """Compile a network for as many threads as the limits are of, and compare it."""
     threads = limits.threads
     run = runs.get((name, threads))
     with opened(name) as model, tempfile.TemporaryDirectory(prefix="mini-compilers-networks-") as scratch:
         folder = Path(scratch)
-        built = compile_recorded(model.graph, threads, run, folder / "ours", winograd)
-        seconds, error = compare(model, folder, threads, quick)
+        folders = {OURS: folder / "ours"}
+        built = compile_recorded(model.graph, threads, run, folders[OURS])
+        if run is not None and run.fastest(winograd=True) == WINOGRAD:
+            folders[OURS_WINOGRAD] = folder / "winograd"
+            compile_recorded(model.graph, threads, run, folders[OURS_WINOGRAD], winograd=True)
+        seconds, errors = compare(model, folders, folder, threads, quick)
         least = least_seconds(model.graph, limits)
-        return row_of(seconds, error, built, run, tuned_trials(model.graph, threads), least)
+        return row_of(seconds, errors, built, run, tuned_trials(model.graph, threads), least)
 
 
 def rows_of(path: Path) -> dict[str, dict[str, Any]]:
@@ -243,15 +202,13 @@ def networks(quick: bool, options: argparse.Namespace) -> dict[str, Any]:
             if not available(name):
                 print(f"{name:20} the package that it comes from is not installed")
                 continue
-            row = rows.get(name, {}).get(f"{threads}t") or one_network(name, limits, quick, runs, options.winograd)
+            row = rows.get(name, {}).get(f"{threads}t") or one_network(name, limits, quick, runs)
             rows.setdefault(name, {})[f"{threads}t"] = row
             print_row(name, row)
         for group, members in (("", NETWORKS), ("light_", [name for name in ALL if name not in NETWORKS])):
-            ratios = [rows[name][f"{threads}t"]["ratio"] for name in members if f"{threads}t" in rows.get(name, {})]
-            if ratios:
-                mean = figures[f"{group}geomean_{threads}t"] = round(statistics.geometric_mean(ratios), 3)
-                least = figures[f"{group}min_{threads}t"] = min(ratios)
-                print(f"geometric mean {mean} (wanted: {WANTED}), least {least} (wanted: {LEAST})")
+            own = [rows[name][f"{threads}t"] for name in members if f"{threads}t" in rows.get(name, {})]
+            if own:
+                figures |= summary(own, group, f"{threads}t")
     return {**figures, "networks": rows}
 
 
@@ -264,7 +221,6 @@ def add_arguments(parser: Parser) -> None:
         "keep the rows of an earlier result of this machine and measure what is missing, so that sittings can be short"
     )
     parser.add_argument("--add", type=Path, metavar="FILE", help=add)
-    parser.add_argument("--winograd", action="store_true", help="allow Winograd's convolutions, which round otherwise")
 
 
 if __name__ == "__main__":

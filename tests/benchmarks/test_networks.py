@@ -17,7 +17,7 @@ from ansor_mini.records import read_records, write_records
 from runtime.graph import Graph, GraphBuilder
 from runtime.machine import detect
 from taso_mini.models import MODELS
-from tests.benchmarks import network_finals, networks
+from tests.benchmarks import network_finals, network_rows, networks
 from tests.benchmarks.network_cases import AS_GIVEN, SUBSTITUTED, WINOGRAD, chosen, forms, graph_of
 from tests.benchmarks.network_runs import Run, read_runs
 from tests.benchmarks.network_worker import numbered, save_numbered
@@ -201,8 +201,9 @@ def test_rows_of_an_earlier_sitting_are_kept(tmp_path):
 
 
 def test_a_row_names_the_fastest_peer():
-    built = networks.Built(AS_GIVEN, 7, 1, 2.0)
-    row = networks.row_of({OURS: 0.002, "torch": 0.006, "onnxruntime": 0.003}, 1e-6, built, None, 12.34, 0.0015)
+    built = network_rows.Built(AS_GIVEN, 7, 1, 2.0)
+    seconds = {OURS: 0.002, "torch": 0.006, "onnxruntime": 0.003}
+    row = network_rows.row_of(seconds, {OURS: 1e-6}, built, None, 12.34, 0.0015)
     assert (row["best_peer"], row["ratio"], row["ours_ms"], row["trials_per_task"]) == ("onnxruntime", 1.5, 2.0, 12.3)
     assert row["ratio_at_the_limit"] == 2.0
 
@@ -237,3 +238,21 @@ def test_pytorch_computes_the_networks_with_operators_of_their_own(name):
     (found,) = torch_module(graph)(*map(torch.from_numpy, given.values()))
     (wanted,) = graph.evaluate(given).values()
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_a_row_has_a_column_for_winograds_definition_where_it_was_timed(capsys):
+    built = network_rows.Built(AS_GIVEN, 3, 0, 1.0)
+    seconds = {OURS: 0.002, "torch": 0.003, "onnxruntime": 0.0025}
+    plain = network_rows.row_of(seconds, {OURS: 1e-6}, built, None, 4.0, 0.001)
+    assert plain["ratio"] == 1.25 and "winograd_ms" not in plain
+    both = seconds | {network_rows.OURS_WINOGRAD: 0.001}
+    errors = {OURS: 1e-6, network_rows.OURS_WINOGRAD: 1e-5}
+    faster = network_rows.row_of(both, errors, built, None, 4.0, 0.001)
+    assert (faster["best_peer"], faster["ratio"], faster["winograd_ratio"]) == ("onnxruntime", 1.25, 2.5)
+    network_rows.print_row("faster", faster)
+    figures = network_rows.summary([plain, faster], "light_", "2t")
+    assert figures == {
+        "light_geomean_2t": 1.25, "light_min_2t": 1.25,
+        "light_winograd_geomean_2t": 1.768, "light_winograd_min_2t": 1.25,
+    }  # fmt: skip
+    assert "1.0e-05" in capsys.readouterr().out
