@@ -10,7 +10,10 @@ it takes, so a guarded load outside its buffer is legal when the guard is false.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from runtime.indices.affine import Affine
 
 Number = Union[int, float, bool]
 ExprLike = Union["Expr", Number]
@@ -37,14 +40,15 @@ class Expr:
 
     What was once found out about an expression, which never changes, is remembered with it. variables: the names of its
     variables, set by `expr_tree.free_variables`.  reads: its loads, set by `expr_tree.loads`.  folded: set where
-    `index_forms.fold` finds nothing to fold.
+    `index_forms.fold` finds nothing to fold.  form: its affine form, set by `simplify.affine_form`.
     """
 
-    __slots__ = ("variables", "reads", "folded")
+    __slots__ = ("variables", "reads", "folded", "form")
     dtype: str
     variables: frozenset[str]
     reads: tuple[Load, ...]
     folded: bool
+    form: Affine
 
     def __add__(self, other: ExprLike) -> Expr:
         return binary("+", self, other)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from runtime.expr import ITEM_SIZE, Binary, Load
 from runtime.expr_tree import free_variables
-from runtime.indices.index_forms import flat_index, step
+from runtime.indices.index_forms import flat_step
 from runtime.loop_nest import SERIAL, UNROLL, For, Store
 
 NAMES = {"+": "addlanes", "max": "maxlanes", "min": "minlanes"}
@@ -44,7 +44,7 @@ def joined_vector(loop: For) -> tuple[Store, Load] | None:
     size = ITEM_SIZE[load.dtype] * loop.extent
     whole = loop.extent in (4, 8, 16) and 16 <= size <= _WIDEST and load.dtype.startswith("float")
     private = load.buffer.scope != "global"
-    if not whole or not private or step(flat_index(load.indices, load.buffer.shape), name, loop.extent) != 1:
+    if not whole or not private or flat_step(load.indices, load.buffer.shape, name, loop.extent) != 1:
         return None
     return store, load
 

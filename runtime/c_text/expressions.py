@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.expr import COMPARISONS, NARROW_FLOATS, Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
 from runtime.expr_tree import free_variables, loads, substitute
-from runtime.indices.index_forms import divide, flat_index, fold, interval, step
+from runtime.indices.index_forms import divide, flat_index, flat_step, fold, interval
 from runtime.loop_nest import For
 from runtime.narrow_floats import pack
 
@@ -30,6 +30,8 @@ _RESERVED = set(
     "expf logf sqrtf tanhf erff floorf ceilf "
     "powf fabs fabsf fmod fmodf gamma j0 j1 jn y0 y1 yn signgam".split()
 )
+
+Place = Callable[[Buffer, tuple[Expr, ...]], Expr]
 
 
 @lru_cache(maxsize=1024)  # a nest's few names are printed again and again
@@ -61,7 +63,7 @@ class ScalarText:
 
     Args: extents: of the loops around.  lanes: how many elements one item of a vector array holds, by buffer name.
         lane: the loop over the lanes of a vector when the text stands inside `EACH_LANE`, which names it `lane`.
-        place: rewrites the position of an element in memory.
+        place: the position of an element in memory; by default the row-major one.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class ScalarText:
         extents: Mapping[str, int],
         lanes: Mapping[str, int],
         lane: For | None = None,
-        place: Callable[[Expr], Expr] | None = None,
+        place: Place | None = None,
     ) -> None:
         self.extents = extents
         self.lanes = lanes
@@ -120,9 +122,9 @@ class ScalarText:
     def offset(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
         """The row-major position of an element; 64 bits wide when the buffer needs that."""
         if buffer.size < 2**31:
-            flat = flat_index(indices, buffer.shape)
-            memory = self.place is not None and buffer.scope != "register"
-            return self.text(self.place(flat) if memory and self.place is not None else flat)
+            if self.place is not None and buffer.scope != "register":
+                return self.text(self.place(buffer, indices))
+            return self.text(flat_index(indices, buffer.shape))
         stride, terms = buffer.size, []
         for index, extent in zip(indices, buffer.shape):
             stride //= extent
@@ -167,7 +169,7 @@ class VectorText:
         extents: Mapping[str, int],
         lanes: Mapping[str, int],
         lane: For,
-        place: Callable[[Expr], Expr] | None = None,
+        place: Place | None = None,
     ) -> None:
         self.scalar = ScalarText(extents, lanes, place=place)
         self.one_lane = ScalarText(extents, lanes, lane, place)
@@ -228,7 +230,7 @@ class VectorText:
 
     def stride(self, place: Load) -> int | None:
         """Elements between neighbouring lanes."""
-        return step(flat_index(place.indices, place.buffer.shape), self.lane.var.name, self.lane.extent)
+        return flat_step(place.indices, place.buffer.shape, self.lane.var.name, self.lane.extent)
 
     def first(self, place: Load) -> str:
         """The element of lane 0."""

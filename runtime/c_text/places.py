@@ -21,7 +21,7 @@ from runtime.expr import Const, Expr, Var
 from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import flat_index
-from runtime.indices.simplify import Simplifier
+from runtime.indices.simplify import affine_form, place_form
 from runtime.loop_nest import PARALLEL, SERIAL, For, Stmt, walk_stmts
 from runtime.names import Names
 from runtime.passes.visits import accesses
@@ -36,13 +36,17 @@ def split_place(place: Expr, outer: Set[str]) -> tuple[Expr, Expr]:
     >>> print(fixed, "|", moving)
     h0 * 80 | h1 * 10 + w + 10
     """
-    form = Simplifier({}).affine(place)
+    fixed, moving = _split(affine_form(place), outer)
+    return fixed.to_expr(), moving.to_expr()
+
+
+def _split(form: Affine, outer: Set[str]) -> tuple[Affine, Affine]:
     fixed: dict[Expr, int] = {}
     moving: dict[Expr, int] = {}
     for atom, factor in form.terms.items():
         part = fixed if free_variables(atom) <= outer else moving
         part[atom] = factor
-    return Affine(0, fixed).to_expr(), Affine(form.const, moving).to_expr()
+    return Affine(0, fixed), Affine(form.const, moving)
 
 
 def fixed_parts(tile: Stmt, outer: Set[str], names: Names) -> dict[Expr, Var]:
@@ -50,18 +54,19 @@ def fixed_parts(tile: Stmt, outer: Set[str], names: Names) -> dict[Expr, Var]:
     kinds = {stmt.kind for stmt in walk_stmts(tile) if isinstance(stmt, For)}
     if not outer or SERIAL not in kinds or PARALLEL in kinds:
         return {}
-    in_memory = (access for access in accesses(tile) if access.buffer.scope != "register")
-    places = [
-        flat_index(access.indices, access.buffer.shape) for access in in_memory if access.buffer.size < INT32_LIMIT
-    ]
-    parts = [split_place(place, outer)[0] for place in dict.fromkeys(places)]
+    in_memory = [access for access in accesses(tile) if access.buffer.scope != "register"]
+    places = [place_form(each.indices, each.buffer.shape) for each in in_memory if each.buffer.size < INT32_LIMIT]
+    parts = [_split(place, outer)[0].to_expr() for place in places]
     return {fixed: names.variable("at") for fixed in dict.fromkeys(parts)}
 
 
-def with_fixed_part(place: Expr, outer: Set[str], known: Mapping[Expr, Var]) -> Expr:
-    """The place written with the variable of its fixed part, or as it is where that has none."""
-    fixed, moving = split_place(place, outer)
-    variable = known.get(fixed)
+def with_fixed_part(
+    indices: tuple[Expr, ...], shape: tuple[int, ...], outer: Set[str], known: Mapping[Expr, Var]
+) -> Expr:
+    """The place of an element, written with the variable of its fixed part where that has one."""
+    fixed, moving = _split(place_form(indices, shape), outer)
+    variable = known.get(fixed.to_expr())
     if variable is None:
-        return place
-    return variable if moving == Const(0) else variable + moving
+        return flat_index(indices, shape)
+    rest = moving.to_expr()
+    return variable if rest == Const(0) else variable + rest

@@ -9,6 +9,7 @@ from runtime.c_text.across_lanes import NAMES, joined_vector
 from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
 from runtime.c_text.places import fixed_parts, with_fixed_part
 from runtime.expr import ITEM_SIZE, Binary, Buffer, Expr, Load, Select, Var
+from runtime.indices.index_forms import flat_index
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -50,7 +51,6 @@ class KernelText:
 
     lane: the vectorised loop around the statement being printed.  one_lane: whether its lanes run one after the other.
     outer, fixed: the variables of the loops around the register tile being printed, and what `places` made of them.
-    placed: the positions printed in the tile so far, most of which come again, and what they are printed as.
     """
 
     def __init__(self, nest: LoopNest, threads: int) -> None:
@@ -66,7 +66,6 @@ class KernelText:
         self.one_lane = False
         self.outer: frozenset[str] = frozenset()
         self.fixed: dict[Expr, Var] = {}
-        self.placed: dict[Expr, Expr] = {}
         self.names = Names.of(nest)
 
     def text(self) -> str:
@@ -95,14 +94,11 @@ class KernelText:
         assert self.lane is not None
         return VectorText(self.extents, self.lanes, self.lane, self.place)
 
-    def place(self, place: Expr) -> Expr:
-        """A position in memory, written with what was computed before the register tile."""
+    def place(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
+        """The position of an element in memory, written with what was computed before the register tile."""
         if not self.fixed:
-            return place
-        placed = self.placed.get(place)
-        if placed is None:
-            placed = self.placed[place] = with_fixed_part(place, self.outer, self.fixed)
-        return placed
+            return flat_index(indices, buffer.shape)
+        return with_fixed_part(indices, buffer.shape, self.outer, self.fixed)
 
     def stmt(self, stmt: Stmt, depth: int, workspace: int, stack: int) -> None:
         """Print a statement; `workspace` and `stack` are the bytes in use around it."""
@@ -269,7 +265,7 @@ class KernelText:
         fixed = fixed_parts(tile, outer, self.names)
         for part, variable in fixed.items():
             self.line(depth, f"int32_t {c_name(variable.name)} = opaque_i32({self.scalars().text(part)});")
-        self.outer, self.fixed, self.placed = outer, fixed, {}
+        self.outer, self.fixed = outer, fixed
 
     def declare(self, stmt: Allocate, depth: int, stack: int) -> int:
         """Declare a thread's own buffer and return its bytes: an array of vectors, or plain memory."""

@@ -161,6 +161,22 @@ def step(expr: Expr, var: str, extent: int) -> int | None:
     return None
 
 
+def flat_step(indices: tuple[Expr, ...], shape: tuple[int, ...], var: str, extent: int) -> int | None:
+    """`step` of the row-major position of an element.
+
+    >>> flat_step((Var("i"), Var("j") * 2), (4, 8), "j", 4)
+    2
+    """
+    total, stride = 0, 1
+    for index, length in zip(reversed(indices), reversed(shape)):
+        moved = step(index, var, extent)
+        if moved is None:
+            return None
+        total += moved * stride
+        stride *= length
+    return total
+
+
 def flat_index(indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Expr:
     """The row-major position of an element.
 

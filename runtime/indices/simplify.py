@@ -39,6 +39,30 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr:
     return Simplifier(ranges).value(expr)
 
 
+def affine_form(expr: Expr) -> Affine:
+    """The affine form of an integer expression when nothing is known of its variables; found once for each node."""
+    found = getattr(expr, "form", None)
+    if found is None:
+        found = Simplifier({}).affine(expr)
+        object.__setattr__(expr, "form", found)
+    return found
+
+
+def place_form(indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Affine:
+    """The row-major position of an element as an affine form.
+
+    >>> print(place_form((Var("i") + 1, Var("j")), (4, 8)).to_expr())
+    i * 8 + j + 8
+    """
+    strides = [1]
+    for extent in reversed(shape[1:]):
+        strides.append(strides[-1] * extent)
+    form = Affine()
+    for index, stride in zip(indices, reversed(strides)):
+        form = form.plus(affine_form(index), stride)
+    return form
+
+
 class Simplifier:
     """Simplification under given ranges; lowering adds what variables and loads stand for.
 

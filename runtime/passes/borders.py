@@ -24,7 +24,7 @@ from runtime.expr import Binary, Const, Expr, Var
 from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import interval, multiple_of
-from runtime.indices.simplify import Simplifier
+from runtime.indices.simplify import affine_form
 from runtime.loop_nest import (
     SERIAL,
     UNROLL,
@@ -114,7 +114,7 @@ def _split(stmt: Stmt, extents: dict[str, int], copies: int) -> Stmt:
 
 def _whole_tiles(border: Border, loop: For) -> int | None:
     """How many iterations of a loop are whole tiles, if the next one is the last tile and the loop alone decides."""
-    form = Simplifier({}).affine(border.base)
+    form = affine_form(border.base)
     step = form.terms.get(loop.var, 0)
     if len(form.terms) > 1 or step < border.tile:
         return None
@@ -169,7 +169,7 @@ def border_of(condition: Expr, loops: tuple[For, ...], divides: bool = False) ->
     end = int(condition.b.value)
     used = free_variables(condition.a)
     tiles = [loop for loop in loops if loop.var.name in used and _fits(loop.extent, end, divides)]
-    form = Simplifier({}).affine(condition.a) if tiles else Affine()
+    form = affine_form(condition.a) if tiles else Affine()
     for loop in tiles:
         if form.terms.get(loop.var) == 1:
             base = form.plus(Affine(0, {loop.var: 1}), -1)
@@ -200,6 +200,8 @@ def _without(stmt: Stmt, border: Border, extent: int) -> Stmt:
 
 def _guards(loop: For, border: Border) -> bool:
     """Whether the loop is nothing but the border's guard, perhaps below other loops, around its body."""
+    if loop.extent != border.tile:
+        return False
     stmt = loop.body
     while isinstance(stmt, For):
         stmt = stmt.body
@@ -209,8 +211,9 @@ def _guards(loop: For, border: Border) -> bool:
 def _keep_guards(stmt: If, border: Border, loops: tuple[For, ...], body: Stmt, guarded: set[int], extent: int) -> Stmt:
     """The body under the conditions still needed; where its loop could not be shortened, v alone is compared."""
     kept: list[Expr] = []
+    tiles = [loop for loop in loops if loop.extent == border.tile]
     for part in conjuncts(stmt.condition):
-        loop = next((loop for loop in loops if border_of(part, (loop,)) == border), None)
+        loop = next((loop for loop in tiles if border_of(part, (loop,)) == border), None)
         if loop is None:
             kept.append(part)
         elif id(loop) not in guarded and extent < loop.extent:

@@ -16,7 +16,7 @@ from runtime.expr import Expr, Select
 from runtime.expr_tree import free_variables, walk
 from runtime.indices.index_forms import flat_index, step
 from runtime.loop_nest import SERIAL, UNROLL, For, If, LoopNest, Stmt, Store, expressions, rebuild_stmt, sub_stmts
-from runtime.passes.visits import accesses
+from runtime.passes.visits import accesses, tile_loops
 
 STATEMENT_LIMITS = (512, 128, 32)  # below one loop after unrolling; the next is tried when the whole nest has too many
 NEST_LIMIT = 1024  # statements of a nest after unrolling
@@ -36,7 +36,7 @@ def bound_unrolling(nest: LoopNest) -> LoopNest:
     """
     body = nest.body
     for limit in STATEMENT_LIMITS:
-        body, copies = _bound(body, limit)
+        body, copies = _bound(body, limit, _indexing_registers(body))
         if copies <= NEST_LIMIT:
             break
     return LoopNest(nest.name, nest.inputs, nest.outputs, body)
@@ -54,11 +54,11 @@ def unrolled_size(stmt: Stmt) -> int:
     return size * stmt.extent if isinstance(stmt, For) and stmt.kind == UNROLL else size
 
 
-def _bound(stmt: Stmt, limit: int) -> tuple[Stmt, int]:
+def _bound(stmt: Stmt, limit: int, staying: set[int]) -> tuple[Stmt, int]:
     """A statement, and how many statements it is once unrolled; loops that may be rolled make at most `limit`."""
-    stays = isinstance(stmt, For) and stmt.kind == UNROLL and _indexes_registers(stmt)
+    stays = isinstance(stmt, For) and stmt.kind == UNROLL and id(stmt) in staying
     inner = limit // stmt.extent if stays and isinstance(stmt, For) else limit
-    parts = [_bound(part, inner) for part in sub_stmts(stmt)]
+    parts = [_bound(part, inner, staying) for part in sub_stmts(stmt)]
     if not parts:
         return stmt, 1
     copies = sum(count for _, count in parts)
@@ -94,10 +94,13 @@ def shares_loads(loop: For) -> bool:
     return False
 
 
-def _indexes_registers(loop: For) -> bool:
-    return any(
-        access.buffer.scope == "register" and loop.var.name in access.variables for access in accesses(loop.body)
-    )
+def _indexing_registers(stmt: Stmt) -> set[int]:
+    """The identities of the loops below a statement that index registers."""
+    found = set()
+    for access in accesses(stmt):
+        if access.buffer.scope == "register":
+            found |= {id(loop) for loop in tile_loops(access)}
+    return found
 
 
 def _decides(loop: For) -> bool:

@@ -29,6 +29,7 @@ from runtime.loop_nest import (
     change_parts,
     sub_stmts,
     transform_stmts,
+    walk_stmts,
 )
 from runtime.passes.bounded_unrolling import unrolled_size
 from runtime.passes.guard_loops import hoist_guards
@@ -58,14 +59,19 @@ def write_out_cases(nest: LoopNest) -> LoopNest:
             for w in unroll(4):
                 T[w] = T[w] + X[w + 1]
     """
-    return LoopNest(nest.name, nest.inputs, nest.outputs, transform_stmts(hoist_guards(_below(nest.body, 1)), trim))
+    conditions = [stmt.condition for stmt in walk_stmts(nest.body) if isinstance(stmt, If)]
+    guarding = frozenset().union(*map(free_variables, conditions))
+    body = transform_stmts(hoist_guards(_below(nest.body, 1, guarding)), trim)
+    return LoopNest(nest.name, nest.inputs, nest.outputs, body)
 
 
-def _below(stmt: Stmt, copies: int) -> Stmt:
-    if isinstance(stmt, For) and copies * stmt.extent <= COPIES_LIMIT and decides_borders(stmt) and _stays_small(stmt):
+def _below(stmt: Stmt, copies: int, guarding: frozenset[str]) -> Stmt:
+    """Write out below a statement; `guarding` are the variables in its guards."""
+    short = isinstance(stmt, For) and stmt.var.name in guarding and copies * stmt.extent <= COPIES_LIMIT
+    if isinstance(stmt, For) and short and decides_borders(stmt) and _stays_small(stmt):
         cases = [substitute_stmt(stmt.body, {stmt.var.name: Const(value)}) for value in range(stmt.extent)]
-        return block(*(_below(case, copies * stmt.extent) for case in cases))
-    return change_parts(stmt, lambda part: _below(part, copies))
+        return block(*(_below(case, copies * stmt.extent, guarding) for case in cases))
+    return change_parts(stmt, lambda part: _below(part, copies, guarding))
 
 
 def _stays_small(loop: For) -> bool:

@@ -30,9 +30,9 @@ from runtime.names import Names
 from runtime.passes.gpu_operands import load_operands_once
 from runtime.passes.gpu_reductions import combined
 from runtime.passes.gpu_rows import move_rows
-from runtime.passes.register_tiles import promote_below, tile_loops
+from runtime.passes.register_tiles import leaving_in_place, promote_below
 from runtime.passes.replace_buffers import replace_buffers
-from runtime.passes.visits import accesses
+from runtime.passes.visits import accesses, tile_loops
 
 COPIES_LIMIT = 1024  # statements of a tile
 UNROLLED_LIMIT = 2048  # statements after unrolling the loops around tiles as well
@@ -57,7 +57,7 @@ def _own_arrays(stmt: Stmt) -> Stmt:
 
 def _in_phases(stmt: Stmt, names: Names) -> Stmt:
     if isinstance(stmt, For) and stmt.kind == THREAD:
-        return change_parts(stmt, lambda part: promote_below(part, (), names))
+        return change_parts(stmt, lambda part: promote_below(part, (), names, leaving_in_place(part)))
     return change_parts(stmt, lambda part: _in_phases(part, names))
 
 

@@ -12,7 +12,7 @@ Each result is a legal nest that prints and can be interpreted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from runtime.expr import Buffer, Const, Expr, Load
@@ -32,13 +32,13 @@ from runtime.loop_nest import (
     Store,
     block,
     change_parts,
-    stores,
+    sub_stmts,
     transform_stmts,
     walk_stmts,
 )
 from runtime.names import Names
 from runtime.passes.vector_loops import substitute_stmt
-from runtime.passes.visits import Access, accesses, vector_layout
+from runtime.passes.visits import Access, accesses, accesses_of, tile_loops, vector_layout
 
 TILE_LIMIT = 48  # vectors (or scalars) of a register tile; x86-64 with AVX-512 has 32 registers, NEON too
 COPIES_LIMIT = 512  # statements after unrolling
@@ -79,26 +79,45 @@ def promote_accumulators(nest: LoopNest) -> LoopNest:
                 C_tile[()] = C_tile[()] + A[k]
             C[0] = C_tile[()]
     """
-    return LoopNest(nest.name, nest.inputs, nest.outputs, promote_below(nest.body, (), Names.of(nest)))
+    body = promote_below(nest.body, (), Names.of(nest), leaving_in_place(nest.body))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, body)
 
 
-def promote_below(stmt: Stmt, loops: tuple[For, ...], names: Names) -> Stmt:
-    """A statement, with these loops around it, whose accumulators have register tiles."""
-    if isinstance(stmt, Block):
-        return _promote_block(stmt, loops, names)
+def leaving_in_place(stmt: Stmt, loops: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The loops below a statement that do not move everything which is stored inside them; most loops do.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> sums = "def f(A: int32[4, 8]) -> (C: int32[4]):\\n for i in range(4):\\n  for k in range(8):\\n   C[i] = {}"
+    >>> leaving_in_place(parse(sums.format("C[i] + A[i, k]")).body)
+    frozenset({'k'})
+    """
     if isinstance(stmt, For):
-        if stmt.kind in (SERIAL, UNROLL):
+        loops |= {stmt.var.name}
+    if isinstance(stmt, Store):
+        return loops.difference(*map(free_variables, stmt.indices)) if stmt.buffer.scope != "register" else frozenset()
+    return frozenset().union(*(leaving_in_place(part, loops) for part in sub_stmts(stmt)))
+
+
+def promote_below(stmt: Stmt, loops: tuple[For, ...], names: Names, candidates: frozenset[str]) -> Stmt:
+    """A statement, with these loops around it, whose accumulators have register tiles.
+
+    candidates: the loops that may leave an accumulator in place.
+    """
+    if isinstance(stmt, Block):
+        return _promote_block(stmt, loops, names, candidates)
+    if isinstance(stmt, For):
+        if stmt.kind in (SERIAL, UNROLL) and stmt.var.name in candidates:
             for found in accumulators(stmt, loops):
-                return promote_below(with_tile(stmt, found, names, None), loops, names)
+                return promote_below(with_tile(stmt, found, names, None), loops, names, candidates)
         loops = (*loops, stmt)
-    return change_parts(stmt, lambda part: promote_below(part, loops, names))
+    return change_parts(stmt, lambda part: promote_below(part, loops, names, candidates))
 
 
-def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
+def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names, candidates: frozenset[str]) -> Stmt:
     """Promote in each part; a part that only initialises the accumulator of the next is absorbed by its tile."""
     done: list[Stmt] = []
     for part in stmt.stmts:
-        while isinstance(part, For) and part.kind in (SERIAL, UNROLL):
+        while isinstance(part, For) and part.kind in (SERIAL, UNROLL) and part.var.name in candidates:
             found = next(iter(accumulators(part, loops)), None)
             if found is None:
                 break
@@ -106,21 +125,12 @@ def _promote_block(stmt: Block, loops: tuple[For, ...], names: Names) -> Stmt:
             if start is not None:
                 done.pop()
             part = with_tile(part, found, names, start)
-        done.append(promote_below(part, loops, names))
+        done.append(promote_below(part, loops, names, candidates))
     return block(*done)
-
-
-def tile_loops(access: Access) -> tuple[For, ...]:
-    """The loops around an access that move its place."""
-    moving = access.variables
-    return tuple([loop for loop in access.loops if loop.var.name in moving])
 
 
 def accumulators(reduction: For, loops: tuple[For, ...]) -> list[Access]:
     """The stores below a loop that accumulate in a small tile which the loop leaves in place."""
-    # Most loops move all that is stored below them, which shows without a look at what is loaded.
-    if all(store.buffer.scope == "register" or _moves(store, reduction) for store in stores(reduction.body)):
-        return []
     inside: dict[str, list[Access]] = {}
     for access in accesses(reduction.body):
         inside.setdefault(access.buffer.name, []).append(access)
@@ -135,10 +145,6 @@ def accumulators(reduction: For, loops: tuple[For, ...]) -> list[Access]:
         if _is_one_tile(store, group) and _copies_stay_inside(store, (*loops, reduction)):
             found.append(store)
     return found
-
-
-def _moves(store: Store, loop: For) -> bool:
-    return any(loop.var.name in free_variables(index) for index in store.indices)
 
 
 def _is_one_tile(store: Access, group: list[Access]) -> bool:
@@ -234,42 +240,41 @@ def to_registers(nest: LoopNest) -> LoopNest:
 
 def _to_registers(stmt: Stmt, loops: tuple[For, ...]) -> Stmt:
     if isinstance(stmt, Allocate) and stmt.buffer.scope != "global":
-        stmt = _with_scope(stmt, "register" if fits_registers(stmt, loops) else "local")
+        touched = accesses_of(stmt)
+        stmt = _with_scope(stmt, "register" if fits_registers(stmt, loops, touched) else "local", touched)
     if isinstance(stmt, For):
         loops = (*loops, stmt)
     return change_parts(stmt, lambda part: _to_registers(part, loops))
 
 
-def fits_registers(allocation: Allocate, around: tuple[For, ...]) -> bool:
+def fits_registers(allocation: Allocate, around: tuple[For, ...], touched: Sequence[Access]) -> bool:
     """Whether every index of a buffer is known once some loops are unrolled, and both tile and code stay small."""
-    lanes = vector_layout(allocation, around)
+    lanes = vector_layout(allocation, around, touched)
     inside_lane = any(loop.kind == VECTORIZE for loop in around)
     if lanes is None or allocation.buffer.size // (1 if inside_lane else lanes or 8) > TILE_LIMIT:
         return False
-    for access in accesses(allocation.body):
-        if access.buffer.name != allocation.buffer.name:
-            continue
-        moving = [loop for loop in tile_loops(access) if loop.kind != VECTORIZE]
-        if access.variables - {loop.var.name for loop in access.loops}:
+    for access in touched:
+        used = access.variables
+        moving = [loop for loop in access.loops if loop.var.name in used and loop.kind != VECTORIZE]
+        if used - {loop.var.name for loop in access.loops}:
             return False
         if any(loop.kind == PARALLEL for loop in access.loops):
             return False
         if prod(loop.extent for loop in moving) > COPIES_LIMIT:
             return False
         if moving and any(
-            isinstance(stmt, For) and stmt.kind == SERIAL and stmt.var.name not in access.variables
+            isinstance(stmt, For) and stmt.kind == SERIAL and stmt.var.name not in used
             for stmt in walk_stmts(moving[0].body)
         ):
             return False
     return True
 
 
-def _with_scope(allocation: Allocate, scope: str) -> Stmt:
+def _with_scope(allocation: Allocate, scope: str, touched: Sequence[Access]) -> Stmt:
     """Move a buffer to a scope; the loops that index a register are unrolled."""
     old, body = allocation.buffer, allocation.body
     if scope == "register":
-        uses = [access for access in accesses(body) if access.buffer == old]
-        body = _unrolled(body, {id(loop) for access in uses for loop in tile_loops(access) if loop.kind == SERIAL})
+        body = _unrolled(body, {id(loop) for access in touched for loop in tile_loops(access) if loop.kind == SERIAL})
     if scope == old.scope:
         return Allocate(old, body)
     new = Buffer(old.name, old.shape, old.dtype, scope)

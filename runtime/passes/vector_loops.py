@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from runtime.expr import ITEM_SIZE, Const, Expr, Load
 from runtime.expr_tree import free_variables, has_loads, substitute, transform_loads
-from runtime.indices.index_forms import flat_index, fold, step
+from runtime.indices.index_forms import flat_step, fold, step
 from runtime.loop_nest import (
     PARALLEL,
     SERIAL,
@@ -139,8 +139,8 @@ def without_lane(stmt: Stmt, lane: For) -> Stmt:
 def scattered(loop: For, touched: list[Access]) -> int:
     """How many of a loop's accesses step by neither 0 nor 1 element from lane to lane."""
     moving = [access for access in touched if loop.var.name in access.variables]
-    places = [flat_index(access.indices, access.buffer.shape) for access in moving]
-    return sum(step(place, loop.var.name, loop.extent) not in (0, 1) for place in places)
+    steps = [flat_step(access.indices, access.buffer.shape, loop.var.name, loop.extent) for access in moving]
+    return sum(each not in (0, 1) for each in steps)
 
 
 def substitute_stmt(stmt: Stmt, values: dict[str, Expr]) -> Stmt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +31,12 @@ class Access(NamedTuple):
     def variables(self) -> frozenset[str]:
         """The variables in its indices."""
         return frozenset().union(*map(free_variables, self.indices))
+
+
+def tile_loops(access: Access) -> tuple[For, ...]:
+    """The loops around an access that move its place."""
+    moving = access.variables
+    return tuple([loop for loop in access.loops if loop.var.name in moving])
 
 
 def accesses(stmt: Stmt) -> list[Access]:
@@ -65,17 +71,26 @@ def conjuncts(condition: Expr) -> Iterator[Expr]:
         yield condition
 
 
-def vector_layout(allocation: Allocate, around: tuple[For, ...] = ()) -> int | None:
+def accesses_of(allocation: Allocate) -> list[Access]:
+    """All accesses to a buffer."""
+    name = allocation.buffer.name
+    return [access for access in accesses(allocation.body) if access.buffer.name == name]
+
+
+def vector_layout(
+    allocation: Allocate, around: tuple[For, ...] = (), touched: Sequence[Access] | None = None
+) -> int | None:
     """How many lanes one item of a thread's buffer holds; 1 for scalars.
 
     Where accesses have different widths it is 0, or None when they may also overlap in part. `around` are the loops
-    around the allocation: a buffer allocated inside a vectorised loop has one element per lane.
+    around the allocation: a buffer allocated inside a vectorised loop has one element per lane. `touched` are the
+    accesses to it, where they are known.
     """
     lane_outside = next((loop for loop in around if loop.kind == VECTORIZE), None)
     if lane_outside is not None:
         return lane_outside.extent
     buffer = allocation.buffer
-    spans = [vector_span(access) for access in accesses(allocation.body) if access.buffer.name == buffer.name]
+    spans = [vector_span(access) for access in (accesses_of(allocation) if touched is None else touched)]
     known = {span for span in spans if span is not None}
     if len(known) < len(set(spans)):
         return None
