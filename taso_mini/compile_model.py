@@ -3,7 +3,8 @@
 1. Load the model and compute its outputs with the operators' NumPy references.
 2. Substitute: search for a cheaper equal graph and its layouts (Paper: TASO §5).
 3. Partition it into fused subgraphs and tune a kernel for each (Paper: Ansor §3). Or do 2 and 3 at once, so that tuned
-   kernels decide between graphs (`joint`).
+   kernels decide between graphs (`joint`). Of the best programs of each kernel, that one stays which takes least time
+   in the network.
 4. Compile the network and compare its outputs with step 1's.
 5. Time it against the model as imported in plain loops, under default schedules, after substitution alone, and against
    ONNX Runtime when that is installed, all interleaved.
@@ -21,7 +22,9 @@ import numpy as np
 
 from ansor_mini.default_schedule import default_nest
 from ansor_mini.network import assemble, default_network, nests_for, plain_nest, plain_network
+from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.partition import Subgraph, partition
+from ansor_mini.recorded_kernels import dags_of, nests_of_choice
 from ansor_mini.records import versions
 from runtime import executor
 from runtime.compile_c import cache_directory, find_compiler
@@ -39,6 +42,7 @@ from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
 from taso_mini.compile_options import CompileOptions
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
 from taso_mini.derived_rules import completed
+from taso_mini.final_kernels import choose_kernels
 from taso_mini.joint.compiling import compile_jointly
 from taso_mini.joint.definitions import tune_definitions
 from taso_mini.kernel_tuning import Log, Tuned, TunedTask
@@ -63,7 +67,7 @@ class Compiled:
     to the largest magnitude in the output.
     hottest: the kernel that takes the most time; before, after: its loop nests in plain loops and as compiled; none
         in a model that only moves data.
-    emitted: where the C program went.
+    choice: of the kernels by their time in the network, if it was made. emitted: where the C program went.
     """
 
     model: str
@@ -81,6 +85,7 @@ class Compiled:
     before: LoopNest | None
     after: LoopNest | None
     emitted: Path | None
+    choice: NetworkChoice | None
 
     @property
     def max_relative_error(self) -> float:
@@ -118,7 +123,9 @@ def compile_model(
     optimized, tuned = choose(graph, machine, threads, options, log)
     better = optimized.graph
     parts = partition(better)
-    nests = nests_for(parts, lambda part: tuned.nests.get(part.key) or default_nest(part, machine, threads))
+    choice = choose_kernels(better, parts, tuned, machine, threads, options, feeds, log)
+    known = nests_of_choice(choice, dags_of(parts)) if choice is not None else tuned.nests
+    nests = nests_for(parts, lambda part: known.get(part.key) or default_nest(part, machine, threads))
     assembled = assemble(better, parts, nests, threads=threads)
     log(f"memory: {plan(assembled)}")
     network = executor.build(assembled, options.out, threads=threads)
@@ -152,6 +159,7 @@ def compile_model(
         before=plain_nest(hot) if hot else None,
         after=nests[hot.key] if hot else None,
         emitted=options.emit_c,
+        choice=choice,
     )
 
 

@@ -52,6 +52,8 @@ def as_json(compiled: Compiled) -> dict[str, Any]:
             }
             for task in compiled.tasks
         ],
+        "kernels_chosen_by": compiled.choice.fastest if compiled.choice is not None else None,
+        "choice_seconds": dict(compiled.choice.seconds) if compiled.choice is not None else {},
         "latency_seconds": dict(compiled.latency),
         "errors": dict(compiled.errors),
         **figures(compiled),
@@ -78,6 +80,8 @@ def as_text(compiled: Compiled) -> str:
     if compiled.tasks:
         lines.append(f"kernels: {compiled.trials} programs measured, stopped by {compiled.stopped}")
         lines += [*_task_lines(compiled), ""]
+    if compiled.choice is not None and compiled.choice.seconds:
+        lines += [f"by their time in the network: {compiled.choice}", ""]
     if compiled.latency:
         lines += ["latency of one inference", *_latency_lines(compiled), ""]
     lines.append(f"largest error against the NumPy reference: {compiled.max_relative_error:.1e}")

@@ -69,7 +69,7 @@ def _optimized(found: Joined) -> Optimized:
 
 def _tuned(found: Joined, store: Store) -> Tuned:
     tasks = tuple(_tasks(found.bills[found.chosen.name], store))
-    return Tuned(tasks, found.nests, found.trials, found.stopped)
+    return Tuned(tasks, found.nests, found.trials, found.stopped, choice=found.choice)
 
 
 def _tasks(bill: Bill, store: Store) -> list[TunedTask]:

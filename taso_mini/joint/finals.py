@@ -1,4 +1,4 @@
-"""The end of a joint search: the graphs that are left, built from the best kernels and timed in turns; the result."""
+"""The end of a joint search: the graphs that are left, with programs chosen in each, timed in turns; the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 
 from ansor_mini.default_schedule import default_nest
 from ansor_mini.network import assemble, nests_for
+from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.partition import Subgraph
+from ansor_mini.recorded_kernels import choose_programs, chosen_nests
 from ansor_mini.task_tuner import program_of
 from runtime import executor
 from runtime.loop_nest import LoopNest
@@ -34,6 +36,7 @@ class Joined:
     """The result: the chosen graph, its kernels, what it costs, and how it was found.
 
     bills: of the graphs that were left, in the end. timed: seconds per inference of those that were built.
+    choice: of the programs by their time in the chosen graph; None when they are the fastest alone.
     seconds: of proposing, tuning and timing. prediction_error: of the latency model in the end, the median |log ratio|
     of foretold over tuned seconds, of kernels it has not seen; None when it has seen too little to say anything.
     """
@@ -47,6 +50,7 @@ class Joined:
     seconds: float
     stopped: str
     prediction_error: float | None = None
+    choice: NetworkChoice | None = None
 
     def __str__(self) -> str:
         """Return a line for every graph that was left: its bill, its measured latency, and which was chosen."""
@@ -57,10 +61,27 @@ class Joined:
         return "\n".join(lines)
 
 
+def choose_in_place(
+    alternative: Alternative, prices: KernelPrices, machine: Machine, feeds: Mapping[str, np.ndarray]
+) -> NetworkChoice:
+    """Choose the programs of a graph by their time in it, and keep the choice with the records."""
+    store, parts = prices.store, alternative.parts
+    choice = choose_programs(
+        alternative.graph, parts, store.records, machine=machine, threads=store.threads, feeds=feeds
+    )
+    store.append(choice)
+    return choice
+
+
 def best_nests(alternative: Alternative, prices: KernelPrices, machine: Machine) -> dict[str, LoopNest]:
-    """The fastest recorded program of every kernel, lowered; the default schedule of what has no records."""
+    """The program of every kernel as chosen in the graph, else the fastest recorded one, lowered; the default schedule
+    of what has no records.
+    """
+    chosen = chosen_nests(alternative.parts, prices.store.choices, prices.store.threads)
 
     def best(part: Subgraph) -> LoopNest:
+        if chosen is not None:
+            return chosen[part.key]
         kernel = prices.kernel(part, alternative.constants(part))
         record = prices.store.best(kernel.task) if kernel is not None else None
         if kernel is None or record is None:

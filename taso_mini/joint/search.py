@@ -29,7 +29,7 @@ from runtime.graph import Graph
 from runtime.machine import Machine
 from taso_mini.costs import MeasuredCost
 from taso_mini.joint.alternatives import Alternative, Bill, bill
-from taso_mini.joint.finals import Joined, Round, best_nests, network_of, time_networks
+from taso_mini.joint.finals import Joined, Round, best_nests, choose_in_place, network_of, time_networks
 from taso_mini.joint.graph_choice import GraphChoice
 from taso_mini.joint.latency_model import LatencyModel
 from taso_mini.joint.prices import KernelPrices
@@ -194,12 +194,15 @@ class JointSearch:
         )
 
     def _finish(self, kept: Sequence[Alternative], rounds: Sequence[Round], stopped: str, start: float) -> Joined:
-        """Confirm the finalists' kernels, build them, time them in turns, choose."""
+        """Confirm the finalists' kernels, choose among them in place, build the graphs, time them in turns, choose."""
         bills = {alternative: bill(alternative, self.prices) for alternative in kept}
         final = sorted(bills, key=lambda alternative: bills[alternative].seconds)[: self.options.finalists]
-        if stopped != "interrupted" and any(one.trials for one in rounds):
+        fresh = any(one.trials for one in rounds)
+        if stopped != "interrupted" and fresh:
             with self._tuner(final, Scheduling()) as tuner:
                 tuner.confirm()
+        if stopped != "interrupted" and self.options.trials:
+            self._choose_in_place([made for made in final if fresh or self.store.choice(made.parts) is None])
         nests = {alternative.name: best_nests(alternative, self.prices, self.machine) for alternative in final}
         timed: dict[str, float] = {}
         if len(final) > 1:
@@ -220,7 +223,13 @@ class JointSearch:
             seconds=time.monotonic() - start,
             stopped=stopped,
             prediction_error=error,
+            choice=self.store.choice(chosen.parts),
         )
+
+    def _choose_in_place(self, final: Sequence[Alternative]) -> None:
+        feeds = sample_inputs(self.graph)
+        for alternative in final:
+            self.log(f"{alternative.name}: {choose_in_place(alternative, self.prices, self.machine, feeds)}")
 
 
 def _numbered(alternative: Alternative, number: int) -> Alternative:

@@ -1,7 +1,8 @@
 """All that has been measured so far, by task: earlier files, and one that what is measured now goes to.
 
 A search asks for the best record of a task hundreds of times, and networks share tasks; so records are indexed as they
-come. Those of another machine or another number of threads, and what a model said, are left alone.
+come. Those of another machine or another number of threads, and what a model said, are left alone. Choices of whole
+networks' programs are kept among them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from ansor_mini.network_choice import NetworkChoice, choice_for
+from ansor_mini.partition import Subgraph
 from ansor_mini.record import MEASURED
-from ansor_mini.records import OK, Record, RecordFiles, read_records
+from ansor_mini.record_lines import Entry
+from ansor_mini.records import OK, Record, RecordFiles, read_choices, read_records
 from runtime.machine import Machine
 
 
@@ -38,18 +42,27 @@ class Store:
         """
         self.machine, self.threads = machine, threads
         self.records: list[Record] = []
+        self.choices: list[NetworkChoice] = []
         self._by_task: dict[str, list[Record]] = {}
         self._best: dict[str, Record] = {}
         self._tried: dict[str, set[str]] = {}
         for file in (*earlier, *([path] if resume and path is not None and path.exists() else [])):
             for record in read_records(file):
                 self._index(record)
+            self.choices += read_choices(file)
         self._files = RecordFiles(file for file in (path, also) if file is not None)
 
-    def append(self, record: Record) -> None:
-        """Keep one record; on the disk first."""
-        self._files.append(record)
-        self._index(record)
+    def append(self, entry: Entry) -> None:
+        """Keep one record or choice; on the disk first."""
+        self._files.append(entry)
+        if isinstance(entry, NetworkChoice):
+            self.choices.append(entry)
+        else:
+            self._index(entry)
+
+    def choice(self, parts: Sequence[Subgraph]) -> NetworkChoice | None:
+        """The last choice of the programs of a partitioned graph; None when there is none."""
+        return choice_for(self.choices, parts, self.threads, self.machine.line)
 
     def best(self, task: str) -> Record | None:
         """The fastest correct record of a task; None when there is none."""

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.record import Record
+from ansor_mini.record_lines import LineWriter, read_lines
 from runtime.graph import Graph
 from runtime.graph_text import parse_graph
 from runtime.machine import detect
@@ -39,6 +41,7 @@ class Run:
     seconds: of the whole search: pricing operators, proposing, tuning, timing of finalists. latency: seconds of one
     inference, taken in turns with the other variants; error: relative to NumPy on the graph as given. bill: label,
     runs, seconds of one run and source of every kernel and copy. records: the best of every tuned kernel, as JSON.
+    choice: the programs by their time in the network, as lines of a record file.
     timed: of the finalists of the joint search. prediction_error: see `Joined`.
     """
 
@@ -59,6 +62,7 @@ class Run:
     prediction_error: float | None = None
     latency: float | None = None
     error: float | None = None
+    choice: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -92,6 +96,11 @@ def records_of(bill: Bill, store: Store) -> tuple[str, ...]:
     return tuple(record.to_json() for record in best.values() if record is not None)
 
 
+def lines_of(choice: NetworkChoice | None) -> tuple[str, ...]:
+    """A choice as a run keeps it."""
+    return tuple(LineWriter().lines(choice)) if choice is not None else ()
+
+
 def drawn(text: str) -> Graph:
     """The graph of a text with weights drawn anew: small, so that deep networks stay within floating point."""
     empty = parse_graph(text)
@@ -111,6 +120,9 @@ def rebuilt(run: Run, graph: Graph) -> tuple[Network, int]:
     with Store(None, machine=machine, threads=run.threads) as store:
         for record in records:
             store.append(_here(record, machine.line))
+        for entry in read_lines(run.choice):
+            if isinstance(entry, NetworkChoice):
+                store.append(entry)
         prices = KernelPrices(store, FlopCost())
         alternative = Alternative(run.chosen, graph)
         kernels = {

@@ -7,7 +7,9 @@ and measures what it needs itself, and its search seconds count that. They are o
 options: "Ansor alone" tunes the one graph as given; "TASO, then Ansor" the one graph that prices of default schedules
 choose; "joint" proposes, tunes what decides, and proposes again. "neither" runs default schedules.
 
-Stopping at any moment keeps what was measured; starting again goes on. A network is done when all four are built, agree
+Of each way's programs those stay that take least time in the network. Stopping at any moment keeps what was measured;
+starting again goes on, and `--again` chooses programs for networks that were recorded before they were chosen so. A
+network is done when all four are built, agree
 with NumPy and have been timed in turns; then it goes into `results/joint-runs.jsonl.gz`.
 """
 
@@ -51,6 +53,7 @@ from tests.benchmarks.joint_runs import (
     VARIANTS,
     Run,
     items_of,
+    lines_of,
     read_runs,
     rebuilt,
     records_of,
@@ -124,7 +127,7 @@ def searched(name: str, graph: Graph, variant: str, folder: Path, options: Names
             seconds=clock.read(), chosen=found.chosen.name,
             graph=str(found.chosen.graph), rewrites=dict(Counter(step.rule for step in found.chosen.steps)),
             bill=items_of(bill), records=records_of(bill, store), timed=dict(found.timed),
-            prediction_error=found.prediction_error,
+            prediction_error=found.prediction_error, choice=lines_of(found.choice),
         )  # fmt: skip
     return run, found
 

@@ -76,6 +76,7 @@ def test_without_runs_it_says_how_to_get_them(tmp_path, capsys) -> None:
 
 @pytest.mark.cc
 @pytest.mark.slow
+@pytest.mark.usefixtures("hasty_choices")
 def test_a_network_is_recorded_in_all_ways_and_timed_again(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"nasrnn": partial(MODELS["nasrnn"], hidden=8, steps=1)}
     monkeypatch.setattr(record_joint, "MODELS", small)
@@ -88,8 +89,9 @@ def test_a_network_is_recorded_in_all_ways_and_timed_again(tmp_path, monkeypatch
     tuned = {run.variant: run for run in runs}
     assert tuned[NEITHER].trials == 0 and not tuned[NEITHER].records
     assert tuned[ANSOR].trials == tuned[ANSOR].tasks == len(tuned[ANSOR].records)
+    assert tuned[ANSOR].choice and tuned[JOINT].choice and not tuned[NEITHER].choice
     again = record_joint.record("nasrnn", settings)  # everything is there
-    assert [run.trials for run in again] == [run.trials for run in runs]
+    assert [(run.trials, run.choice) for run in again] == [(run.trials, run.choice) for run in runs]
     seconds, missing = joint.latencies(tuned)
     assert set(seconds) == set(VARIANTS) and missing <= tuned[JOINT].tasks
     bare = replace(tuned[ANSOR], records=())

@@ -24,6 +24,8 @@ from taso_mini.__main__ import main
 from tests.runtime.light_models import model_path
 from tests.runtime.onnx_models import IMAGE, model, node, save
 
+pytestmark = pytest.mark.usefixtures("hasty_choices")
+
 
 def small_model(folder: Path) -> Path:
     """conv → relu → conv, two tasks."""
@@ -216,9 +218,7 @@ def test_an_output_directory_that_cannot_be_written(tmp_path: Path, capsys: pyte
     assert blocked.read_text() == "in the way"
 
 
-def test_no_c_compiler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_c_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

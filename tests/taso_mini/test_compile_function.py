@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 import taso_mini
+from ansor_mini.network import default_network
+from ansor_mini.network_choice import kernel_key
 from ansor_mini.partition import partition, task_weights
-from ansor_mini.records import read_records
+from ansor_mini.recorded_kernels import candidates_of, dags_of
+from ansor_mini.records import read_choices, read_records, write_records
+from runtime import executor
 from runtime.compile_c import find_compiler
 from runtime.compiled_network import CompiledNetwork
 from runtime.executor import build
@@ -25,10 +29,13 @@ from taso_mini.kernel_tuning import RECORDS
 from taso_mini.load_model import sample_inputs
 from taso_mini.models.bert import bert
 from taso_mini.models.squeezenet import squeezenet
+from taso_mini.report import as_json, as_text
 from tests.runtime.onnx_models import IMAGE, model, node, save
 from tests.runtime.test_standalone_c import SANITIZERS, STRICT, clang, outputs_of, program
 
 UNTUNED = {"trials": 0, "cost": "flops", "threads": 2}
+
+pytestmark = pytest.mark.usefixtures("hasty_choices")
 
 
 def small_graph() -> Graph:
@@ -262,6 +269,30 @@ def test_models_share_a_store_of_records(joint: bool, tmp_path: Path) -> None:
         assert again.trials == 6 and programs(1) == first, "nothing is measured twice"
     compile_model(small_graph(), CompileOptions(threads=2, **shared))
     assert programs(1) == first and {task for task, _ in programs(2)} == {task for task, _ in first}
+
+
+@pytest.mark.cc
+def test_kernels_chosen_in_the_network_are_taken_up_again(tmp_path: Path) -> None:
+    store, said = tmp_path / "store.jsonl", list[str]()
+    shared = {"threads": 1, "cost": "flops", "records": store, "compare": False}
+    tuned = compile_model(small_graph(), CompileOptions(trials=3, **shared), said.append)
+    (choice,) = read_choices(store)
+    assert tuned.choice == choice and as_json(tuned)["kernels_chosen_by"] == choice.fastest
+    assert any(line == f"kernels: {choice}" for line in said) and f"network: {choice}" in as_text(tuned)
+    again = compile_model(small_graph(), CompileOptions(trials=0, **shared), said.append)
+    assert again.choice == choice and "as they were chosen" in said[-2] and read_choices(store) == [choice]
+    graph = tuned.substitution.graph
+    defaults = candidates_of(dags_of(partition(graph)), [], tuned.machine, 1)
+    programs = {kernel_key(key): default for key, (default,) in defaults.items()}
+    write_records(store, [*read_records(store), replace(choice, programs=programs)])
+    other = compile_model(small_graph(), CompileOptions(trials=0, **shared))
+    untuned = executor.build(default_network(graph, tuned.machine, 1))
+    code, same, chosen, default = (
+        (network.directory / "model.c").read_text()
+        for network in (tuned.network, again.network, other.network, untuned)
+    )
+    assert code == same and chosen == default, "what is built is what was chosen"
+    assert compile_model(small_graph(), CompileOptions(trials=0, **{**shared, "threads": 2})).choice is None
 
 
 def test_winograds_definition_needs_measured_kernels() -> None:

@@ -19,6 +19,8 @@ from taso_mini.joint.store import Store
 from taso_mini.optimizer import optimize
 from tests.taso_mini.test_joint_prices import MERGE
 
+pytestmark = pytest.mark.usefixtures("hasty_choices")
+
 
 def gates() -> Graph:
     """Two products of one matrix, and the product of both."""
@@ -55,6 +57,8 @@ def test_a_search_tunes_what_it_chooses_and_the_result_is_equal(tmp_path):
     assert all(sum(one.chances.values()) == pytest.approx(1) for one in found.rounds)
     if len(found.bills) > 1:
         assert found.chosen.name == min(found.timed, key=found.timed.get)
+    assert {choice.kernels for choice in made.store.choices} >= {found.choice.kernels}
+    assert found.choice.seconds[found.choice.fastest] == min(found.choice.seconds.values())
     feeds = {"x": np.random.default_rng(0).integers(-2, 3, (32, 32)).astype(np.float32)}
     network = executor.build(network_of(found.chosen, found.nests, 1))
     assert np.array_equal(network.run(**feeds)["y"], gates().evaluate(feeds)["y"])
@@ -67,6 +71,7 @@ def test_what_is_recorded_is_not_measured_again(tmp_path):
     size = (tmp_path / "operators.jsonl").stat().st_size
     second, found = search(tmp_path, 0, finalists=1)
     assert found.trials == 0 and second.store.total == first.store.total == 8
+    assert found.choice == before.choice and second.store.choices == first.store.choices
     assert (tmp_path / "operators.jsonl").stat().st_size == size
     assert found.bills[found.chosen.name].seconds <= before.bills[before.chosen.name].seconds * 1.001
 
