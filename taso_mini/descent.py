@@ -11,14 +11,16 @@ those that merge before leave relus behind. An `Order` is a policy; the search t
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from taso_mini.matching import Matcher
-from taso_mini.rewriting import Attempts, all_attempts, attempts_near, inherit, key_of
+from taso_mini.rewriting import Attempts, all_attempts, attempts_near, fallen, inherit, key_of
 from taso_mini.search_graph import Change, SearchGraph
-from taso_mini.substitution import CYCLE, Rewrite
+from taso_mini.substitution import CYCLE, Rejection, Rewrite
 
 Order = Callable[[Rewrite], tuple[int, ...]]  # the least comes first
 
@@ -45,7 +47,7 @@ ORDERS: tuple[Order, ...] = (by_gain, merges_last, pairs_first)
 class Candidate:
     """A graph of the search, the one it was made from, and what came of every match in it once it is expanded.
 
-    rewrites: those that fire, the cheapest result first.
+    rewrites: those that fire, the cheapest result first.  epoch: the `Values.epoch` of the prices they are sorted by.
     """
 
     graph: SearchGraph
@@ -53,6 +55,7 @@ class Candidate:
     rewrite: Rewrite | None = None
     attempts: Attempts | None = None
     rewrites: tuple[Rewrite, ...] = ()
+    epoch: int = -1
 
     def __str__(self) -> str:
         """Return the last rewrite's rule and place."""
@@ -73,18 +76,31 @@ class Candidate:
 
     def expand(self, matcher: Matcher, rejected: Counter[str]) -> tuple[Rewrite, ...]:
         """Find all rewrites, once."""
-        if self.attempts is None:
-            parent = self.parent.attempts if self.parent else None
-            if parent is None or self.rewrite is None:
-                self.attempts = all_attempts(self.graph, matcher, rejected)
-            else:
-                self.attempts = inherit(parent, self.rewrite.change, self.graph, matcher, rejected)
-            epoch = self.graph.values.epoch
-            fires = [found for found in self.attempts.values() if type(found) is Rewrite]
-            prices = [found.change.price(epoch) for found in fires]
-            order = sorted(range(len(fires)), key=prices.__getitem__)
-            self.rewrites = tuple([fires[i] for i in order])
+        if self.attempts is not None:
+            return self.rewrites
+        parent, values = self.parent, self.graph.values
+        if parent is None or parent.attempts is None or self.rewrite is None:
+            self.attempts = all_attempts(self.graph, matcher, rejected)
+            self._sort(self.attempts.values())
+            return self.rewrites
+        change, before = self.rewrite.change, parent.attempts
+        lost = fallen(before, change)
+        self.attempts = inherit(before, change, self.graph, matcher, rejected, lost=lost)
+        if parent.epoch != values.epoch:  # what stands has other prices, and perhaps another order
+            self._sort(self.attempts.values())
+            return self.rewrites
+        gone = {before[key] for key in lost}
+        standing = [rewrite for rewrite in parent.rewrites if rewrite not in gone]
+        self._sort(islice(self.attempts.values(), len(before) - len(lost), None), standing)
         return self.rewrites
+
+    def _sort(self, found: Iterable[Rewrite | Rejection], standing: Iterable[Rewrite] = ()) -> None:
+        """Put the rewrites among what was found where they belong among those that are in order."""
+        epoch, order = self.graph.values.epoch, list(standing)
+        for new in found:
+            if type(new) is Rewrite:
+                insort(order, new, key=lambda rewrite: rewrite.change.price(epoch))
+        self.rewrites, self.epoch = tuple(order), epoch
 
 
 def descend(start: Candidate, matcher: Matcher, order: Order, slack: int, rejected: Counter[str]) -> Candidate:
@@ -135,7 +151,7 @@ def _pair(
             continue
         refused.add(rewrite)  # until something near it changes and makes it another rewrite
         graph = here.graph.apply(rewrite.change)
-        beside = attempts_near(graph, matcher, rewrite.change, {})
+        beside = attempts_near(graph, matcher, rewrite.change)
         gains = [(r.change.cost, key, r) for key, r in beside.items() if isinstance(r, Rewrite)]
         gain, _, second = min(gains, key=lambda found: found[:2], default=(0, None, None))
         if second is None or cost + gain >= 0:

@@ -134,12 +134,13 @@ def search(
     cut: Cut = by_matches,
 ) -> Optimized:
     """Do the same as `optimize`, but leave what is computed from weights alone as nodes of the graph."""
+    matcher = Matcher(rules)  # terms know themselves, so this leaves something to the collector
     with paused():
-        return _search(graph, rules, costs, effort, cut)
+        return _search(graph, matcher, costs, effort, cut)
 
 
-def _search(graph: Graph, rules: Sequence[Substitution], costs: CostSource, effort: Effort, cut: Cut) -> Optimized:
-    matcher, rejected = Matcher(rules), Counter[str]()
+def _search(graph: Graph, matcher: Matcher, costs: CostSource, effort: Effort, cut: Cut) -> Optimized:
+    rejected = Counter[str]()
     as_it_is = given = SearchGraph.of(graph, costs)
     shared, gone = share(as_it_is.values.graph)
     if gone:

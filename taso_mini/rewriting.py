@@ -32,15 +32,15 @@ to `all_attempts`, which looks at everything afresh.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from runtime.debug import say, shows
 from taso_mini.matching import Match, Matcher
-from taso_mini.recall import attempt_again, matches_at, matches_of
+from taso_mini.recall import Key, News, Trail, attempt_again, matches_at, matches_of, news_again
 from taso_mini.search_graph import Change, SearchGraph
 from taso_mini.substitution import Rejection, Rewrite, attempt
 
-Key = tuple[str, tuple[str, ...]]  # a rule's name and the values at its outputs
 Rewrites = dict[Key, Rewrite]
 Attempts = dict[Key, Rewrite | Rejection]
 
@@ -61,63 +61,110 @@ def all_attempts(graph: SearchGraph, matcher: Matcher, rejected: Counter[str] | 
     Matches that may not fire whatever is around them are left out.
     """
     found: Attempts = {}
-    _try(graph, matcher.matches(graph), found, rejected)
+    for match in matcher.matches(graph):
+        key = (match.rule.name, match.roots)
+        if key not in found:
+            _enter(found, key, attempt(graph, match), rejected)
     return found
 
 
+def fallen(before: Attempts, change: Change) -> list[Key]:
+    """Return the attempts that do not stand after a change: something that they have read is touched by it."""
+    touched = change.touched
+    return [key for key, found in before.items() if not found.reads.isdisjoint(touched)]
+
+
 def inherit(
-    before: Attempts, change: Change, after: SearchGraph, matcher: Matcher, rejected: Counter[str] | None = None
+    before: Attempts,
+    change: Change,
+    after: SearchGraph,
+    matcher: Matcher,
+    rejected: Counter[str] | None = None,
+    *,
+    lost: Sequence[Key] | None = None,
 ) -> Attempts:
     """Return what comes of every match in the graph after a change, given the same for the graph before.
 
     An attempt stands as long as nothing that it has read is computed or read in another way. A new match must have an
-    operation of the change among those of its source.
+    operation of the change among those of its source. What has stood comes first, in the order it had.
+    lost: `fallen(before, change)`, if it is known.
     """
-    touched = {v for operation in (*change.added, *change.removed) for v in (*operation.inputs, *operation.outputs)}
+    lost = fallen(before, change) if lost is None else lost
+    gone = tuple([before[key] for key in lost])
     kept = before.copy()
-    lost = [key for key, found in before.items() if not found.reads.isdisjoint(touched)]
     for key in lost:
         del kept[key]
+    news = news_again(after, change, gone, kept, partial(_work_out, gone, change, after, matcher, kept))
+    for key, result in news.tried:
+        if key not in kept:
+            _enter(kept, key, result, rejected)
+    return kept
+
+
+def _work_out(
+    lost: Iterable[Rewrite | Rejection],
+    change: Change,
+    after: SearchGraph,
+    matcher: Matcher,
+    kept: Mapping[Key, Rewrite | Rejection],
+    trail: Trail,
+) -> News:
+    """Try the matches that are lost again, and those around the change; nothing is added to `kept` itself."""
+    found, news = {**kept}, News([], [])
     remade = {value for operation in (*change.added, *change.removed) for value in operation.outputs}
-    for key in lost:
-        match = before[key].match
+    for attempted in lost:
+        match = attempted.match
         stands = match.inner.isdisjoint(remade)
-        again = (match,) if stands else matches_of(matcher, key[0], after, key[1][0])
-        _try(after, again, kept, rejected, attempt_again)
-    return attempts_near(after, matcher, change, kept, rejected)
+        again = (match,) if stands else matches_of(matcher, match.rule.name, after, match.roots[0], trail)
+        _try_again(after, again, found, news, trail)
+    for matches in _matches_near(after, matcher, change, trail):
+        _try_again(after, matches, found, news, trail)
+    return news
 
 
-def attempts_near(
-    graph: SearchGraph, matcher: Matcher, change: Change, found: Attempts, rejected: Counter[str] | None = None
-) -> Attempts:
-    """Add to `found` what comes of the matches that an operation of a change is part of, and return it."""
+def _try_again(graph: SearchGraph, matches: Iterable[Match], found: Attempts, news: News, trail: Trail) -> None:
+    """Add to `found` and `news` what comes of those matches that are not in it."""
+    for match in matches:
+        key = (match.rule.name, match.roots)
+        if key in found:
+            news.met.append(key)
+            continue
+        result = attempt_again(graph, match, trail)
+        news.tried.append((key, result))
+        _enter(found, key, result, None)
+
+
+def attempts_near(graph: SearchGraph, matcher: Matcher, change: Change) -> Attempts:
+    """Return what comes of the matches that an operation of a change is part of."""
+    found: Attempts = {}
+    trail: Trail = []
+    news = News([], [])
+    for matches in _matches_near(graph, matcher, change, trail):
+        _try_again(graph, matches, found, news, trail)
+    return found
+
+
+def _matches_near(graph: SearchGraph, matcher: Matcher, change: Change, trail: Trail) -> Iterator[Iterable[Match]]:
+    """Yield the matches that an operation of a change may be part of, value by value."""
     level = dict.fromkeys(v for operation in change.added if not operation.constant for v in operation.outputs)
     nearer: set[str] = set()
     for distance in range(matcher.depth):
         for value in level:
-            _try(graph, matches_at(matcher, graph, value, distance), found, rejected, attempt_again)
+            yield matches_at(matcher, graph, value, distance, trail)
         nearer.update(level)
+        trail.append(((), tuple(level)))
         level = dict.fromkeys(value for value in graph.above(level) if value not in nearer)
-    return found
 
 
-def _try(
-    graph: SearchGraph,
-    matches: Iterable[Match],
-    found: Attempts,
-    rejected: Counter[str] | None,
-    answer: Callable[[SearchGraph, Match], Rewrite | Rejection] = attempt,
-) -> None:
-    """Add to `found` what comes of those matches that are not in it."""
-    for match in matches:
-        key = (match.rule.name, match.roots)
-        if key in found:
-            continue
-        result = answer(graph, match)
-        if isinstance(result, Rewrite) or result.reads != match.inner:  # else it is a rejection for ever
-            found[key] = result
-        if isinstance(result, Rejection):
-            if rejected is not None:
-                rejected[result.reason] += 1
-            if shows(4):
-                say(4, f"{match.rule.name} at {', '.join(match.roots)}: {result.reason}")
+def _enter(found: Attempts, key: Key, result: Rewrite | Rejection, rejected: Counter[str] | None) -> None:
+    """Add what came of a match, unless it is a rejection for ever; count why it may not fire."""
+    if type(result) is Rewrite:
+        found[key] = result
+        return
+    assert isinstance(result, Rejection)
+    if result.reads != result.match.inner:
+        found[key] = result
+    if rejected is not None:
+        rejected[result.reason] += 1
+        if shows(4):
+            say(4, f"{key[0]} at {', '.join(key[1])}: {result.reason}")
