@@ -3,8 +3,8 @@
 Paper: Ansor App. B
 
 57 describe the computation and its loops, 5 x 18 the five most accessed buffers, 10 the arithmetic intensity, 4 the
-buffer's allocation and 3 what is around. `features` defines each. Ten more, not the paper's, say what is kept in
-registers (`register_features`).
+buffer's allocation and 3 what is around. `features` defines each. Sixteen more, not the paper's, say what is kept
+in registers and what stays a loop (`register_features`).
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ NUMERIC = tuple(not any(part in name for part in _ONE_HOT) or name.endswith("_pe
 REGISTERS = (
     "tile_vectors", "tile_depth", "tile_loads", "tile_reuse", "inner_vectors", "inner_loads", "inner_depth",
     "innermost_length", "unrolled_spatial", "unrolled_reduce",
+    "rolled_length", "rolled_step", "rolled_near", "rolled_far", "rolled_fixed", "rolled_body",
 )  # fmt: skip
 ALL_NAMES = FEATURE_NAMES + REGISTERS
 ALL_NUMERIC = NUMERIC + (True,) * len(REGISTERS)

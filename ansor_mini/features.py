@@ -82,7 +82,7 @@ _FLOAT = tuple(OPERATIONS.index(name) for name in OPERATIONS if name.startswith(
 def features(program: Program | State, machine: Machine | Gpu | None = None, *, registers: bool = False) -> np.ndarray:
     """The features of a program or a schedule, float32 [statements, 164], producers first.
 
-    machine: gives the length of a cache line (64 bytes without). registers: add the ten of `register_features`.
+    machine: gives the length of a cache line (64 bytes without). registers: add those of `register_features`.
     Raises: ScheduleError: the program is not feasible.
     """
     return scaled(raw_features(program, machine, registers=registers).astype(np.float32))

@@ -27,7 +27,7 @@ def featurise(
 ) -> list[np.ndarray | None]:
     """The rows of each program, float32 [statements, columns]; None for one that cannot be lowered.
 
-    kind: one of `FEATURE_SETS`, the paper's 164 columns, or ten more about registers.
+    kind: one of `FEATURE_SETS`, the paper's 164 columns, or those of `register_features` as well.
     """
     if kind not in FEATURE_SETS:
         raise ValueError(f"features must be one of {sorted(FEATURE_SETS)}, got {kind!r}")

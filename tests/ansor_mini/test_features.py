@@ -103,3 +103,19 @@ def test_registers_hold_the_tile_that_a_reduction_leaves_in_place():
     assert named_row["tile_loads"] == 17 and named_row["tile_reuse"] == pytest.approx(16 / 17)
     assert named_row["innermost_length"] == 16
     assert (named_row["unrolled_spatial"], named_row["unrolled_reduce"]) == (1, 512)
+
+
+def test_the_innermost_loop_that_stays_one_is_what_a_compiler_may_vectorise():
+    def rolled(*steps) -> list[float]:
+        row = raw_features(replay(matmul(8, 64, 32), list(steps)), registers=True)[0]
+        return row[[-6, -5, -4, -3, -2, -1]].tolist()
+
+    # along k A moves to its neighbour and B to its next row; along j C and B move to their neighbours and A stays
+    assert rolled() == [32, 0, 1, 1, 0, 1]
+    assert rolled(Reorder("C", ("i", "k", "j"))) == [64, 1, 1, 0, 1, 1]
+    # four columns are a tile around k
+    tiled = Split("C", "j", (4,)), Reorder("C", ("i", "j.0", "k", "j.1"))
+    assert rolled(*tiled) == [32, 0, 1, 1, 0, 4]
+    # with k unrolled the loop over tiles is the innermost; two elements are no vector
+    assert rolled(*tiled, Unroll("C", "k")) == [16, 4, 0, 1, 1, 128]
+    assert rolled(Split("C", "j", (2,)), Reorder("C", ("i", "j.0", "k", "j.1")), Vectorize("C", "j.1"))[-1] == 2

@@ -229,11 +229,11 @@ def test_features_of_registers_are_an_alternative(tmp_path):
     known = programs(40)
     model = LearnedModel(np.random.default_rng(0), machine=MACHINE, warmup=1, features="registers")
     model.update(known, [seconds(program) for program in known])
-    assert model.trees is not None and model.trees.width == 174
+    assert model.trees is not None and model.trees.width == 180
     population = Population.of(SKETCHES[0], [program for program in known if program.sketch is SKETCHES[0]])
     np.testing.assert_allclose(model.predict_population(population), model.predict(population.programs()), rtol=1e-9)
     model.save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="expected 164 features, 'paper', got 174"):
+    with pytest.raises(ValueError, match="expected 164 features, 'paper', got 180"):
         LearnedModel(np.random.default_rng(0), machine=MACHINE).restore(tmp_path / "model.npz")
     with pytest.raises(ValueError, match="one of \\['paper', 'registers'\\], got 'all'"):
         LearnedModel(np.random.default_rng(0), features="all")

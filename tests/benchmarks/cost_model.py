@@ -7,8 +7,8 @@ measured on one thread, where a search has kept to fast ones. They are split by 
 scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken within each task over
 all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures
 take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns;
-times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead; ten
-more features ("registers"); and with these also labels between the two, weights that do not vanish, and more and
+times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead;
+sixteen more features ("registers"); and with these also labels between the two, weights that do not vanish, and more and
 smaller steps ("beyond", see `cost_model_fits`). Another row tells how well one half of the repeats of the measurements
 orders the programs as the other half does.
 
@@ -71,7 +71,7 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # features of rows, label of e
 class Measured:
     """Measured programs as numbers.
 
-    X: features, float32 [rows, 174], the paper's first. program: of each row. seconds: of each program. task: number of
+    X: features, float32 [rows, 180], the paper's first. program: of each row. seconds: of each program. task: number of
     each program's task. names: of the tasks. analytic: each program's score by `TrivialModel`. programs: themselves.
     halves: least seconds of every other repeat of a program's measurement, and of the repeats between, float64 [2,
     programs].
