@@ -7,8 +7,8 @@ measured on one thread, where a search has kept to fast ones. They are split by 
 scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken within each task over
 all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures
 take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns;
-times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead;
-sixteen more features ("registers"); and with these also labels between the two, weights that do not vanish, and more and
+times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead; 16
+more features ("registers"); and with these also labels between the two, weights that do not vanish, and more and
 smaller steps ("beyond", see `cost_model_fits`). Another row tells how well one half of the repeats of the measurements
 orders the programs as the other half does.
 
