@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cost", choices=("measured", "flops"), default="measured", help="how operators are priced for substitution"
     )
+    fresh = "measure operators anew, whatever was measured before and kept: a machine may have been busy then"
+    parser.add_argument("--fresh-prices", action="store_true", help=fresh)
     parser.add_argument("--joint", action="store_true", help="choose the graph while its kernels are tuned, not before")
     winograd = "try Winograd's 3 x 3 convolutions in tiles of 2 or 4 too; their results differ in the last bits"
     parser.add_argument("--winograd", type=int, default=0, metavar="TILE", help=winograd)
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         records=arguments.records,
         cost=arguments.cost,
+        fresh_prices=arguments.fresh_prices,
         joint=arguments.joint,
         winograd=arguments.winograd,
     )

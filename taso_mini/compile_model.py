@@ -1,7 +1,8 @@
 """The main job: a model goes in; an equal, faster one comes out, and is checked.
 
 1. Load the model and compute its outputs with the operators' NumPy references.
-2. Substitute: search for a cheaper equal graph and its layouts (Paper: TASO §5).
+2. Substitute: search for a cheaper equal graph and its layouts (Paper: TASO §5); it stays unless the given one is
+   faster under default schedules.
 3. Partition it into fused subgraphs and tune a kernel for each (Paper: Ansor §3). Or do 2 and 3 at once, so that tuned
    kernels decide between graphs (`joint`). Of the best programs of each kernel, that one stays which takes least time
    in the network.
@@ -43,6 +44,7 @@ from taso_mini.compile_options import CompileOptions
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
 from taso_mini.derived_rules import completed
 from taso_mini.final_kernels import choose_kernels
+from taso_mini.graph_check import faster, under_default_schedules
 from taso_mini.joint.compiling import compile_jointly
 from taso_mini.joint.definitions import tune_definitions
 from taso_mini.kernel_tuning import Log, Tuned, TunedTask
@@ -202,7 +204,7 @@ def choose(graph: Graph, machine: Machine, threads: int, options: CompileOptions
         optimized = substitute(graph)
         optimized = replace(optimized, graph=to_channels_last(optimized.graph))
     else:
-        optimized = lay_out(graph, machine, threads, options)
+        optimized = lay_out(graph, machine, threads, options, log)
     log(f"{len(optimized.trace.steps)} substitutions, {optimized.trace.expanded} graphs looked at")
     defined, tuned = tune_definitions(optimized.graph, machine, threads, options, log)
     return replace(optimized, graph=defined), tuned
@@ -213,10 +215,11 @@ def substitute(graph: Graph) -> Optimized:
     return optimize(graph, completed(load_rules()), Shares(FlopCost(), FUSED_SHARES))
 
 
-def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOptions) -> Optimized:
+def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOptions, log: Log) -> Optimized:
     """Search for a cheaper equal graph and its layouts with the shipped rules, prices measured under default schedules.
 
-    The costs are those of the given graph in its best layouts, and of the result.
+    The costs are those of the given graph in its best layouts, and of the result. When the given graph turns out to be
+    the faster one it is returned, its images channels last.
     """
     looked_at: list[int] = []
 
@@ -226,9 +229,13 @@ def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOption
         return found
 
     with MeasuredKernels(machine, threads, channels_last=False) as measure:
-        costs = MeasuredCost(measure, options.cost_file or _prices(), _price_list(machine, threads))
-        found = optimize_jointly(graph, completed(load_rules()), Views(Shares(costs, FUSED_SHARES)), search=search)
-    return Optimized(found.graph, found.costs[LAYOUTS], found.costs[JOINT], Trace(found.steps, sum(looked_at)))
+        prices = options.cost_file or _prices()
+        measured = MeasuredCost(measure, prices, _price_list(machine, threads), fresh=options.fresh_prices)
+        costs = Views(Shares(measured, FUSED_SHARES))
+        found = optimize_jointly(graph, completed(load_rules()), costs, search=search)
+    trace = Trace(found.steps, sum(looked_at))
+    chosen = Optimized(found.graph, found.costs[LAYOUTS], found.costs[JOINT], trace)
+    return faster(graph, chosen, costs, under_default_schedules(machine, threads, options.seed), log)
 
 
 def _prices() -> Path:

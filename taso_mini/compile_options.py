@@ -18,6 +18,7 @@ class CompileOptions:
     trials, budget_seconds: programs to measure and seconds to spend in all; with neither, 80 seconds.
     cost: "measured" (operators timed on this machine in every layout, once each, kept in `cost_file`; layouts are then
         chosen with the substitutions) or "flops" (a formula that knows no layouts; images are put channels last).
+    fresh_prices: measure operators anew that `cost_file` has a price of, as after measuring on a busy machine.
     joint: choose the graph while its kernels are tuned (`taso_mini.joint`), rather than before.
     winograd: 2 or 4, to try Winograd's definition of 3 x 3 convolutions with tiles of that size too, which rounds
         otherwise; 0 keeps to the direct sums.
@@ -39,6 +40,7 @@ class CompileOptions:
     records: Path | None = None
     cost: str = "measured"
     cost_file: Path | None = None
+    fresh_prices: bool = False
     joint: bool = False
     winograd: int = 0
     compare: bool = True
@@ -57,6 +59,8 @@ class CompileOptions:
             raise ValueError(f'cost must be "measured" or "flops", got {self.cost!r}')
         if self.joint and self.cost != "measured":
             raise ValueError('joint needs cost="measured": it compares measured kernels')
+        if self.fresh_prices and self.cost != "measured":
+            raise ValueError('fresh_prices needs cost="measured": a formula measures nothing')
         if self.winograd not in (0, *MATRICES):
             raise ValueError(f"winograd: expected 0 or a tile of {sorted(MATRICES)}, got {self.winograd!r}")
         if self.winograd and (self.joint or (self.trials == 0 and self.records is None)):

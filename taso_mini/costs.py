@@ -126,20 +126,22 @@ class MeasuredCost:
         machine: the line that names the machine; lines of other machines are left alone.
         estimates: prices what is not measured yet, corrected by what measuring that operator has shown so far; what it
             gives for nothing is never measured.
+        fresh: measure anew what the file has; the new lines count from then on.
     """
 
     measure: Measure
     path: Path | None = None
     machine: str = ""
     estimates: CostSource = field(default_factory=FlopCost)
+    fresh: bool = False
     measured: int = 0
     failed: int = 0
     _known: dict[str, float] = field(default_factory=dict)
     _seen: dict[str, tuple[float, float]] = field(default_factory=dict)  # operator -> seconds measured and estimated
 
     def __post_init__(self) -> None:
-        """Read what was measured before; a torn last line is skipped."""
-        if self.path is not None and self.path.exists():
+        """Read what was measured before, of several prices the last; a torn last line is skipped."""
+        if self.path is not None and self.path.exists() and not self.fresh:
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)

@@ -44,7 +44,7 @@ def compile_jointly(
             completed(load_rules()),
             machine,
             store,
-            MeasuredCost(kernels, prices, price_list),
+            MeasuredCost(kernels, prices, price_list, fresh=options.fresh_prices),
             JointOptions(
                 trials=math.inf if options.trials is None else options.trials,
                 budget_seconds=budget,

@@ -52,6 +52,15 @@ def test_a_configuration_is_measured_once_and_remembered(tmp_path):
     assert other.cost(RELU, (IMAGE,)) == 1e-3 and other.measured == 1
 
 
+def test_a_price_can_be_measured_anew_and_then_counts(tmp_path):
+    path = tmp_path / "costs.jsonl"
+    assert MeasuredCost(Stopwatch(9e-3), path).cost(RELU, (IMAGE,)) == 9e-3  # the machine was busy
+    assert MeasuredCost(Stopwatch(1e-3), path).cost(RELU, (IMAGE,)) == 9e-3
+    assert MeasuredCost(Stopwatch(1e-3), path, fresh=True).cost(RELU, (IMAGE,)) == 1e-3
+    assert MeasuredCost(Stopwatch(9e-3), path).cost(RELU, (IMAGE,)) == 1e-3
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_elementwise_operators_see_rows_and_others_shapes(tmp_path):
     watch = Stopwatch()
     costs = MeasuredCost(watch)
