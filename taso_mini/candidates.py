@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 
 from taso_mini.canonical import Pair
 from taso_mini.enumeration.last_level import Plan
-from taso_mini.enumeration.search import search
-from taso_mini.enumeration.space import Space, Template, published
+from taso_mini.enumeration.search import Candidates, Progress, search
+from taso_mini.enumeration.space import Template, published
 from taso_mini.enumeration.term_table import NONE, PAD, TermTable
 from taso_mini.terms import Term, variable
 
@@ -61,22 +62,33 @@ def _params(template: Template) -> Iterator[tuple[str, Hashable]]:
             yield name, value
 
 
-def published_candidates(operators: int = 3, *, seed: int, variables: int = 4, executor: Executor | None = None
-                         ) -> list[Pair]:
+def published_candidates(
+    operators: int = 3,
+    *,
+    seed: int,
+    variables: int = 4,
+    representatives: bool = False,
+    executor: Executor | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Pair]:
     """Return the equal pairs of at most so many operators a side over the published operators, reductions last.
 
     Args:
         operators: the largest number of operators of a side.
         seed: of the values that the terms are compared on.
         variables: inputs of each shape; the exchange law of concatenations needs four.
+        representatives: build only upon the first term of each value; what is lost follows from other rules.
         executor: shares the enumeration, if given; the pairs do not depend on it.
+        folder: where finished parts are kept, so that an interrupted enumeration goes on.
+        progress: is told what is being done.
     """
-    return list(candidates_of(published(variables, surrogates="sound"), operators, seed=seed, executor=executor))
+    plan = Plan(published(variables, surrogates="sound"), operators, representatives, seed)
+    return list(candidates_of(search(plan, executor=executor, folder=folder, progress=progress)))
 
 
-def candidates_of(space: Space, operators: int, *, seed: int, executor: Executor | None = None) -> Iterator[Pair]:
-    """Yield the pairs and reductions of a space."""
-    found = search(Plan(space, operators, seed=seed), executor=executor)
+def candidates_of(found: Candidates) -> Iterator[Pair]:
+    """Yield the pairs and reductions of a search."""
     table, pairs = found.table, found.pairs
     reader = TermReader(table)
     for outputs, results in zip(pairs.outputs, pairs.results, strict=True):

@@ -1,4 +1,4 @@
-"""An executor on a Dask cluster for the commands that share their work.
+"""An executor for the commands that share their work: processes of this machine, or a Dask cluster.
 
 Paper: TASO §2. The paper leaves distributed generation to future work. The extra `cluster` has what is needed.
 """
@@ -6,10 +6,26 @@ Paper: TASO §2. The paper leaves distributed generation to future work. The ext
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
 LOCAL = "local"
+
+
+@contextmanager
+def shared(workers: int, address: str | None) -> Iterator[Executor | None]:
+    """Hand out the executor that a command's options ask for: `--workers`, `--cluster`, or None for neither.
+
+    Raises: ValueError: both are given, or workers is negative.  ImportError: as `cluster`.
+    """
+    if workers < 0 or (workers and address is not None):
+        raise ValueError(f"expected --workers of at least 0, or --cluster instead, got {workers} and {address}")
+    if not workers:
+        with cluster(address) as executor:
+            yield executor
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield pool
 
 
 @contextmanager

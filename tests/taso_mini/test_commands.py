@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taso_mini.__main__ import main
+from taso_mini.commands import generate
 from taso_mini.commands.cluster import cluster
 from taso_mini.rules_text import load_rules
 
@@ -110,7 +111,8 @@ def test_rules_prints_published_rules_too(capsys):
 @pytest.mark.parametrize("words", [
     ["verify", "absent.txt"], ["verify", "absent.pb"], ["prune", "absent.txt"], ["cover", "absent.pb"],
     ["verify", str(DATA / "README.md")], ["verify", str(DATA / "taso_published_133.pb"), "--tests", "0"],
-    ["generate", "--profiles", "nonsense"], ["generate", "--operators", "9"], ["generate", "--out", "no/such/file.txt"],
+    ["generate", "--profiles", "nonsense"], ["generate", "--workers", "1", "--cluster", "local"],
+    ["generate", "--variables", "0"], ["generate", "--operators", "9"], ["generate", "--out", "no/such/file.txt"],
     ["cover", str(DATA / "taso_published_133.pb"), "--operators", "0"], ["axioms", "--largest", "0"],
 ])
 def test_bad_input_is_one_clear_sentence(words, capsys):
@@ -144,6 +146,26 @@ def test_generate_writes_the_same_file_again(tmp_path, capsys):
     assert (tmp_path / "one.txt").read_bytes() == (tmp_path / "two.txt").read_bytes()
     assert "directed and tested" in capsys.readouterr().err
     assert run("verify", tmp_path / "one.txt") == 0
+
+
+def test_the_options_of_five_operators_go_the_same_way_at_few(tmp_path, capsys):
+    options = ("generate", "--operators", "2", "--variables", "2", "--representatives", "--profiles", "published")
+    assert run(*options, "--out", tmp_path / "alone.txt") == 0
+    for _ in ("made", "read again"):
+        assert run(*options, "--workers", "1", "--folder", tmp_path / "kept", "--out", tmp_path / "shared.txt") == 0
+        assert (tmp_path / "shared.txt").read_bytes() == (tmp_path / "alone.txt").read_bytes()
+    assert list((tmp_path / "kept").rglob("*.npz"))
+    text = (tmp_path / "alone.txt").read_text()
+    assert "operators 2, one term of each value, 2 inputs of each shape" in text and "rule " in text
+
+
+def test_five_operators_say_first_what_they_need(monkeypatch, capsys):
+    assert run("generate", "--operators", "5") == 2
+    assert "--representatives" in capsys.readouterr().err
+    asked = {}
+    monkeypatch.setattr(generate, "published_candidates", lambda n, **options: asked.update(options, operators=n) or [])
+    assert run("generate", "--operators", "5", "--representatives", "--profiles", "published") == 1
+    assert asked["operators"] == 5 and asked["representatives"] and "5.7 GiB" in capsys.readouterr().err
 
 
 @pytest.mark.slow
