@@ -81,16 +81,20 @@ def choose_in_place(
         nests = nests_for(parts, lambda part: candidates[part.key][picked[part.key]])
         return assemble(graph, parts, nests, threads=threads)
 
-    networks = [network(picked) for picked in whole]
-    built = [executor.build(variant, threads=threads) for variant in networks]
-    calls = [keys_of_calls(graph, parts, variant) for variant in networks]
+    built: list[CompiledNetwork] = []
+    calls: list[list[Keys]] = []
+    for picked in whole:
+        variant = network(picked)
+        calls.append(keys_of_calls(graph, parts, variant))
+        built.append(executor.build(variant, threads=threads))
+        del variant  # with the weights that it has packed
     laps = step_seconds(built, feeds)
     # Only three are timed as a whole; the others' weights need not stay in memory.
     fastest = fastest_steps(calls, laps)
     composed = {key: whole[fastest[key]][key] for key in keys}
     chosen = {FASTEST_ALONE: whole[0], DEFAULT: whole[-1], COMPOSED: composed}
     rivals = {FASTEST_ALONE: built[0], DEFAULT: built[-1]}
-    del networks, built
+    del built
     if composed not in (whole[0], whole[-1]):
         rivals[COMPOSED] = executor.build(network(composed), threads=threads)
     programs = {name: rival.bind(feeds) for name, rival in rivals.items()}

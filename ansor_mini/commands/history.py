@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ansor_mini.commands.base import add_json, add_selection, by_task, choose, say_json, table
 from ansor_mini.curve import curve_of, draw_curves, save_plot, time_text
-from ansor_mini.records import DIGITS, OK, Record, best_of, read_records, write_records
+from ansor_mini.records import DIGITS, OK, Record, best_of, read_choices, read_records, write_records
 from runtime.command_line import DONE, NOTHING_FOUND, Command
 
 
@@ -81,10 +81,9 @@ def add_pack_arguments(parser: ArgumentParser) -> None:
 
 
 def run_pack(arguments: Namespace) -> int:
-    """Write the records of all files into a new one."""
-    count = write_records(
-        arguments.out, (r for path in arguments.records for r in read_records(path)), digits=arguments.digits
-    )
+    """Write the records of all files into a new one, and behind them what was chosen among them for networks."""
+    entries = (entry for read in (read_records, read_choices) for path in arguments.records for entry in read(path))
+    count = write_records(arguments.out, entries, digits=arguments.digits)
     size = arguments.out.stat().st_size
     print(f"{arguments.out}: {count} records, {size} bytes, {size / max(count, 1):.0f} each")
     return DONE if count else NOTHING_FOUND
