@@ -178,6 +178,24 @@ print(f"{result.trials} trials: {result.gflops:.1f} GFLOP/s, {result.gflops / fo
 assert result.gflops > 4 * found["as it was"]
 
 # %% [markdown]
+# ## 6. Where it stands
+# What is fastest alone need not be fastest in the network, where the weights come from memory and the layer before
+# leaves the caches as it pleases. `compile` therefore lets the best few programs of each kernel and its default
+# schedule take their time in the network, and keeps what is fastest there. Here each layer has what it began with, and
+# the default schedule:
+
+# %%
+from ansor_mini.in_place import choose_in_place
+
+candidates = {key: [nest] for key, nest in others.items()}
+for part, nest in chosen.items():
+    candidates[part] = [nest, others[part]]
+choice = choose_in_place(graph, every, candidates)
+for name, seconds in choice.seconds.items():
+    print(f"{seconds * 1e6:9.1f} us  {name}")
+assert choice.picked[parts[slow].key] == 1, "the narrow layer gets its default schedule"
+
+# %% [markdown]
 # ## Questions
 # 1. The other order of loops is right for images in NCHW. Declare the layer in that layout: which order is slow now?
 # 2. "Channels innermost" has the loads right, and still is far from the tile. What goes through memory at each step?
