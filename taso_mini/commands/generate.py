@@ -26,8 +26,9 @@ SHIPPED_SEED = 0
 PUBLISHED = "published"
 MOST = 5  # operators a side
 VARIABLES = 4
-FIVE = ("five operators a side: with --variables 3 the enumeration alone takes about 12 CPU-minutes and 5.7 GiB; "
-        "--folder DIR keeps what is finished")
+FIVE = ("five operators a side: with --variables 3 the enumeration takes about 12 CPU-minutes and 5.7 GiB, with more "
+        "variables more; --folder DIR keeps what is finished of it. Some 90,000 candidates are then proved and pruned: "
+        "expect hours")
 NAMES = (PUBLISHED, *(profile.name for profile in PROFILES))
 
 
