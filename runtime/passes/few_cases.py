@@ -60,6 +60,8 @@ def write_out_cases(nest: LoopNest) -> LoopNest:
                 T[w] = T[w] + X[w + 1]
     """
     conditions = [stmt.condition for stmt in walk_stmts(nest.body) if isinstance(stmt, If)]
+    if not conditions:
+        return nest
     guarding = frozenset().union(*map(free_variables, conditions))
     body = transform_stmts(hoist_guards(_below(nest.body, 1, guarding)), trim)
     return LoopNest(nest.name, nest.inputs, nest.outputs, body)

@@ -150,9 +150,10 @@ def _all_of(conditions: list[Expr]) -> Expr:
 def _split(stmt: Stmt, ranges: dict[str, tuple[int, int]], taps: frozenset[str]) -> Stmt:
     """Split the edges of the tiles below a statement, outer loops first; `taps` are the loops unrolled for guards."""
     if isinstance(stmt, For):
-        if stmt.kind in (SERIAL, UNROLL):
-            unrolled = _unroll_taps(stmt)
-            whole = None if unrolled is not None else _whole_tile(stmt, ranges, taps)
+        guards = tile_guards(stmt) if stmt.kind in (SERIAL, UNROLL) else None
+        if guards is not None:
+            unrolled = _unroll_taps(stmt, guards)
+            whole = None if unrolled is not None else _whole_tile(stmt, guards, ranges, taps)
             if whole is not None:
                 return whole
             if unrolled is not None:
@@ -175,10 +176,9 @@ def _loops_below(loop: For) -> list[For]:
     return [part for part in walk_stmts(loop) if isinstance(part, For)]
 
 
-def _unroll_taps(loop: For) -> For | None:
+def _unroll_taps(loop: For, guards: list[Expr]) -> For | None:
     """Unroll a short serial loop when it and the tile's own loops alone decide the guards."""
-    guards = tile_guards(loop)
-    if guards is None or loop.kind != SERIAL or loop.extent > UNROLLED_TAPS:
+    if loop.kind != SERIAL or loop.extent > UNROLLED_TAPS:
         return None
     tile = {inner.var.name for inner in _loops_below(loop) if inner.kind in (UNROLL, VECTORIZE)}
     deciding = [g for g in guards if loop.var.name in free_variables(g) and free_variables(g) & tile]
@@ -188,11 +188,8 @@ def _unroll_taps(loop: For) -> For | None:
     return For(loop.var, loop.extent, UNROLL, loop.body) if copies <= 256 else None
 
 
-def _whole_tile(loop: For, ranges: dict[str, tuple[int, int]], taps: frozenset[str]) -> Stmt | None:
+def _whole_tile(loop: For, guards: list[Expr], ranges: dict[str, tuple[int, int]], taps: frozenset[str]) -> Stmt | None:
     """The loop twice: without guards where they hold for the whole tile, as it was elsewhere."""
-    guards = tile_guards(loop)
-    if guards is None:
-        return None
     inner = _loops_below(loop)
     tile = [part for part in inner if part.kind in (UNROLL, VECTORIZE)]
     serial = {part.var.name for part in inner if part.kind == SERIAL}
