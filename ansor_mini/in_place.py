@@ -33,7 +33,7 @@ from runtime.timing import interleaved
 
 CANDIDATES = 3  # of each kernel, the fastest alone; its default schedule comes besides
 TURNS, ROUNDS = 9, 3  # turns of each variant, inferences with a clock in each
-WHOLE_TURNS, WHOLE_SECONDS = 15, 0.03  # turns of each of the networks that are compared in the end, and their length
+WHOLE_TURNS, WHOLE_SECONDS = 25, 0.03  # turns of each of the networks that are compared in the end, and their length
 FASTEST_ALONE, DEFAULT, COMPOSED = "fastest alone", "default schedules", "chosen in place"
 
 Candidates = Mapping[str, Sequence[LoopNest]]  # by subgraph key, the fastest alone first, the default schedule last
