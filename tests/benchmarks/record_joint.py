@@ -9,8 +9,8 @@ choose; "joint" proposes, tunes what decides, and proposes again. "neither" runs
 
 Of each way's programs those stay that take least time in the network. Stopping at any moment keeps what was measured;
 starting again goes on, and `--again` chooses programs for networks that were recorded before they were chosen so. A
-network is done when all four are built, agree
-with NumPy and have been timed in turns; then it goes into `results/joint-runs.jsonl.gz`.
+network is done when all four are built, agree with NumPy and have been timed in turns; then it goes into
+`results/joint-runs.jsonl.gz`.
 """
 
 from __future__ import annotations
