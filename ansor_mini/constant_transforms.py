@@ -46,8 +46,9 @@ class TileTransform:
 
 
 def is_transform(op: Tensor) -> bool:
-    """Whether a stage has cases that vanish when its named axes are unrolled, and sums nothing up."""
-    return not op.combiner and bool(hints.names(op, hints.SIMPLIFY_CONST_INDICES))
+    """Whether a stage has cases that vanish when its named axes are unrolled, sums nothing up, and fills vectors."""
+    named = hints.names(op, hints.SIMPLIFY_CONST_INDICES)
+    return bool(named) and not op.combiner and op.axes[-1].name not in named
 
 
 def tile_transforms(dag: ComputeDAG) -> Iterator[TileTransform]:
@@ -66,19 +67,27 @@ def tile_transforms(dag: ComputeDAG) -> Iterator[TileTransform]:
 
 
 def _tiles_read(dag: ComputeDAG, last: Tensor) -> dict[int, int]:
-    """If one stage reads a transform by remainders, positions of the axes that do, and the divisors."""
+    """If one stage reads the named axes of a transform by remainders, positions of its axes that do, and the divisors.
+
+    Its last axis is the one along vectors, and stays out of this.
+    """
     if dag.is_output(last) or len(dag.consumers(last)) != 1 or dag.consumers(last)[0].combiner:
         return {}
     [reader] = dag.consumers(last)
-    names = [axis.name for axis in reader.axes]
-    found = {}
-    for load in reader.loads():
-        if load.buffer.name == last.name:
-            for index in load.indices:
-                if isinstance(index, Binary) and index.op == "%" and isinstance(index.a, Var):
-                    assert isinstance(index.b, Const)
-                    found[names.index(index.a.name)] = int(index.b.value)
-    return found
+    named = hints.names(last, hints.SIMPLIFY_CONST_INDICES)
+    read = {
+        (index, axis.extent)
+        for load in reader.loads()
+        if load.buffer.name == last.name
+        for axis, index in zip(last.axes, load.indices, strict=True)
+        if axis.name in named
+    }
+    return {
+        position: extent
+        for position, axis in enumerate(reader.axes[:-1])
+        for index, extent in read
+        if index == Binary("%", Var(axis.name), Const(extent))
+    }
 
 
 def _epilogue(dag: ComputeDAG, stage: Tensor) -> list[str]:
@@ -96,7 +105,7 @@ def _epilogue(dag: ComputeDAG, stage: Tensor) -> list[str]:
 def _producing_transforms(dag: ComputeDAG, last: Tensor) -> Iterator[str]:
     """The transforms that a transform reads, one after the other."""
     for producer in dag.producers(last):
-        if is_transform(producer) and len(dag.consumers(producer)) == 1:
+        if is_transform(producer) and len(dag.consumers(producer)) == 1 and not dag.is_output(producer):
             yield producer.name
             yield from _producing_transforms(dag, producer)
 

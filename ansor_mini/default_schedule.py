@@ -60,7 +60,7 @@ def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[
         placed.update((transform.root, *transform.inlined, *transform.transforms))
     reductions = [op for op in dag.ops if op.reduce_axes and op.axes]
     consumers = {op.name: facts.fusible_consumer(dag, op.name) for op in reductions}
-    consumers = {name: None if consumer in inlined else consumer for name, consumer in consumers.items()}
+    consumers = {name: None if consumer in placed else consumer for name, consumer in consumers.items()}
     for op in dag.ops:
         if op.name in consumers:
             steps += _tiled(dag, op, consumers[op.name], machine, threads)

@@ -5,8 +5,8 @@ Each transform is two one-dimensional ones, whose rows of constants are written 
     rows[0, v] = 4 * d[0, v] - 5 * d[2, v] + d[4, v]
     rows[1, v] = -4 * d[1, v] - 4 * d[2, v] + d[3, v] + d[4, v], and so on
 
-With e and v unrolled (`SIMPLIFY_CONST_INDICES`) one case of each is left: 264 additions and products for a tile of
-6 x 6 inputs, where the sum over both axes at once of `ansor_mini.winograd` takes 484.
+With e and v unrolled (`SIMPLIFY_CONST_INDICES`) one case of each is left: sums of 264 terms in all for a tile of 6 x 6
+inputs, where the sum over both axes at once of `ansor_mini.winograd` takes 484.
 """
 
 from __future__ import annotations

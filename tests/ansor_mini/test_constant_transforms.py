@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,16 +16,19 @@ from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.constant_transforms import tile_transforms
 from ansor_mini.cpu_rules.extended import extended_rules
 from ansor_mini.default_schedule import default_steps
+from ansor_mini.definitions.winograd import row_of
 from ansor_mini.local_measurer import case_of
 from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph, partition
 from ansor_mini.schedule import ScheduleError, replay
 from ansor_mini.sketch import derive
+from ansor_mini.sketch_hints import SIMPLIFY_CONST_INDICES
 from ansor_mini.steps import ComputeAt, Reorder, Split, Step
-from ansor_mini.tensor_expression import compute, placeholder
+from ansor_mini.tensor_expression import Tensor, compute, placeholder, reduce_axis, reduce_sum
 from ansor_mini.winograd_graph import with_winograd
 from runtime.emit_c import prepare
+from runtime.expr import Expr
 from runtime.graph import Graph, GraphBuilder
 from runtime.interpreter import interpret
 from runtime.layout import to_channels_last
@@ -94,6 +98,59 @@ def test_a_tile_is_all_that_is_held(follower):
             shape = [span.extent for span in bounds[name].region.values()]
             lanes = 3 if part.anchor.operator == "winograd_input" else 4
             assert np.prod(shape) <= 6 * 6 * lanes, (name, shape)
+
+
+def two_transforms(*lengths: int) -> tuple[Tensor, Tensor]:
+    """The rows of tiles of 2 x 2 transformed, then the columns; lengths: of the axes besides those two."""
+    x, matrix = placeholder((2, 2, *lengths), "X"), ((1, 1), (1, -1))
+
+    def transform(name: str, element: Callable[..., Expr]) -> Tensor:
+        hint = {SIMPLIFY_CONST_INDICES: ("e", "v")}
+        return compute(x.shape, element, name, axes=("e", "v", "p", "c")[: len(x.shape)], attributes=hint)
+
+    rows = transform("rows", lambda e, v, *rest: row_of(matrix, e, lambda i: x[(i, v, *rest)]))
+    return rows, transform("both", lambda e, v, *rest: row_of(matrix, v, lambda j: rows[(e, j, *rest)]))
+
+
+def with_product(element: Callable[..., Expr]) -> Tensor:
+    """A matrix product and an element of those tiles, added up."""
+    a, w, k = placeholder((12, 2, 5), "A"), placeholder((5, 8), "W"), reduce_axis(5, "k")
+    product = compute((12, 2, 8), lambda h, x, c: reduce_sum(a[h, x, k] * w[k, c], k), "product")
+    return compute(product.shape, lambda h, x, c: element(h, x, c) + product[h, x, c], "Y")
+
+
+# Outputs that read transforms in ways that Winograd's do not.
+READERS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, ...]]] = {
+    "one stays": lambda rows, both: (rows, both),
+    "tiles along one axis": lambda _, both: (compute((11, 2, 8), lambda h, x, c: both[h % 2, x, h // 2, c], "Y"),),
+    "another remainder": lambda _, both: (compute((6, 2, 32), lambda p, e, c: both[e, p % 2, p, c % 8], "Y"),),
+    "another divisor": lambda _, both: (compute((6, 2, 8), lambda h, x, c: both[x, h % 2, h % 3, c], "Y"),),
+    "tiles along vectors": lambda _, both: (compute((6, 8, 4), lambda p, c, h: both[h % 2, h // 2, p, c], "Y"),),
+    "an unknown divisor": lambda _, both: (compute((6, 2, 8), lambda h, x, c: both[x, h % (x + 1), h, c], "Y"),),
+    "two readers": lambda _, both: tuple(
+        compute((12, 2, 8), lambda h, x, c: both[h % 2, x, h // 2, c], name) for name in "YZ"
+    ),
+    "a sum with a product": lambda _, both: (with_product(lambda h, x, c: both[h % 2, x, h // 2, c]),),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_transforms_may_be_read_in_any_way(reader):
+    check_programs(ComputeDAG(READERS[reader](*two_transforms(6, 8))))
+
+
+def test_transforms_of_a_single_tile_have_no_vectors():
+    dag = ComputeDAG([two_transforms()[1]])
+    assert not list(tile_transforms(dag))
+    check_programs(dag)
+
+
+def check_programs(dag: ComputeDAG) -> None:
+    """The default schedule, and a program of each sketch."""
+    check(lower(replay(dag, default_steps(dag, SMALL_MACHINE))), dag)
+    for sketch in derive(dag, extended_rules(), SMALL_MACHINE):
+        with contextlib.suppress(ScheduleError):
+            check(sample(sketch, np.random.default_rng(0), SMALL_MACHINE, threads=1).lower(), dag)
 
 
 def quotient(first: int) -> tuple[ComputeDAG, list[Step]]:
