@@ -50,8 +50,12 @@ def default_nest(part: Subgraph, machine: Machine, threads: int) -> LoopNest:
     return lower(replay(dag, default_steps(dag, machine, threads)))
 
 
-def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[Step, ...]:
-    """The steps of the default schedule of a DAG."""
+def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1, *, by_rows: bool = False) -> tuple[Step, ...]:
+    """The steps of the default schedule of a DAG.
+
+    by_rows: every thread computes a share of the rows, over all columns. Kernels that follow each other then find what
+    they read in their own core's cache; alone they may be slower, since every core reads all weights.
+    """
     inlined = {op.name for op in dag.ops if not dag.is_output(op) and is_inlined(dag, op)}
     steps: list[Step] = [ComputeInline(name) for name in sorted(inlined)]
     placed = set(inlined)
@@ -63,7 +67,7 @@ def default_steps(dag: ComputeDAG, machine: Machine, threads: int = 1) -> tuple[
     consumers = {name: None if consumer in placed else consumer for name, consumer in consumers.items()}
     for op in dag.ops:
         if op.name in consumers:
-            steps += _tiled(dag, op, consumers[op.name], machine, threads)
+            steps += _tiled(dag, op, consumers[op.name], machine, threads, by_rows)
         elif op.name not in placed and op.name not in consumers.values():
             steps += _streamed(op, machine, threads)
     return tuple(steps)
@@ -145,11 +149,13 @@ def _shared_axes(dag: ComputeDAG, op: Tensor) -> list[Axis]:
     return [axis for axis in long if any(axis.name not in names for names in used)]
 
 
-def _tiled(dag: ComputeDAG, op: Tensor, consumer: str | None, machine: Machine, threads: int) -> list[Step]:
+def _tiled(
+    dag: ComputeDAG, op: Tensor, consumer: str | None, machine: Machine, threads: int, by_rows: bool
+) -> list[Step]:
     """Compute a reduction in register tiles of its consumer.
 
     Outer loops: column tiles, then the other axes, then row tiles, so that the operand shared by the rows stays in
-    cache while the others stream past it.
+    cache while the others stream past it. By rows, a loop over the threads' shares stands around them.
     """
     tile = choose_tile(dag, op, machine)
     steps: list[Step] = []
@@ -158,29 +164,33 @@ def _tiled(dag: ComputeDAG, op: Tensor, consumer: str | None, machine: Machine, 
         steps.append(CacheWrite(op.name))
         inner, outer = f"{op.name}.local", op.name
     # The consumer may name the same axes differently.
-    axes = [axis.name for axis in dag[outer].axes]
-    position = {axis.name: i for i, axis in enumerate(op.axes)}
-    column = axes[-1]
+    *axes, column = [axis.name for axis in dag[outer].axes]
     steps.append(Split(outer, column, (tile.columns,)))
-    loops, rows = [f"{column}.0"], []
-    for name, own in zip(axes[:-1], op.axes[:-1], strict=True):
-        if own.name == tile.row_axis:
-            steps.append(Split(outer, name, (tile.rows,)))
-            rows, name = [f"{name}.1"], f"{name}.0"
-        loops.append(name)
+    work = 2 * op.size * math.prod(axis.extent for axis in op.reduce_axes)
+    counts = [-(-own.extent // tile.rows) if own.name == tile.row_axis else own.extent for own in op.axes[:-1]]
+    # The longest axis is shared out, if it reaches for all threads.
+    shared = max(counts, default=1) if by_rows and threads > 1 and work >= PARALLEL_WORK else 0
+    shares: list[str] = []
+    row_tiles: list[str] = []
+    loops, rows = [f"{column}.0"], list[str]()
+    for name, own, count in zip(axes, op.axes[:-1], counts, strict=True):
+        share = [-(-count // threads)] if count == shared >= threads and not shares else []
+        tiled = [tile.rows] if own.name == tile.row_axis else []
+        parts = [f"{name}.{part}" for part in range(1 + len(share + tiled))] if share + tiled else [name]
+        if len(parts) > 1:
+            steps.append(Split(outer, name, (*share, *tiled)))
+        shares += parts[: len(share)]
+        rows += parts[len(parts) - len(tiled) :]
+        (row_tiles if tiled else loops).append(parts[len(share)])
     # The row tiles are the innermost of the outer loops: there the tile is computed.
-    if tile.row_axis is not None:
-        row_tiles = f"{axes[position[tile.row_axis]]}.0"
-        loops.remove(row_tiles)
-        loops.append(row_tiles)
-    steps += [Reorder(outer, (*loops, *rows, f"{column}.1")), Vectorize(outer, f"{column}.1")]
+    loops += row_tiles
+    steps += [Reorder(outer, (*shares, *loops, *rows, f"{column}.1")), Vectorize(outer, f"{column}.1")]
     steps.append(ComputeAt(inner, outer, loops[-1]))
     own_rows = [axis.name for axis in op.axes[:-1] if axis.name == tile.row_axis]
     around = [axis.name for axis in op.axes[:-1] if axis.name != tile.row_axis]
     order = (*around, *(axis.name for axis in op.reduce_axes), *own_rows, op.axes[-1].name)
     steps += [Reorder(inner, order), Vectorize(inner, op.axes[-1].name)]
-    work = 2 * op.size * math.prod(axis.extent for axis in op.reduce_axes)
-    return steps + _parallel(outer, loops[:-1] if len(loops) > 1 else loops, work, threads)
+    return steps + _parallel(outer, shares or (loops[:-1] if len(loops) > 1 else loops), work, threads)
 
 
 def _transformed(

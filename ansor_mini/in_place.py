@@ -1,15 +1,16 @@
 """Choose each kernel by its time in the network, not alone.
 
 A kernel is tuned alone, in a loop, with its weights and activations in the caches. In a network the weights come from
-memory, and the kernels before leave the caches as they please. So the few programs of each kernel that are fastest
-alone, and its default schedule, are timed once more where they will stand:
+memory, and the kernels before leave the caches as they please; what another core has computed comes from that core. So
+the few programs of each kernel that are fastest alone, and its default schedules, are timed once more where they will
+stand:
 
 1. Variant k of the network has the k-th candidate of every kernel, or the last of one that has fewer.
 2. The variants run in turns, with a clock after each step.
 3. Each kernel gets the candidate whose steps took least, all its occurrences together. Kernels that store into one
    joined tensor are one step (see `concat_fusion`), so they are chosen together.
-4. The network composed of those is timed in turns with the first variant and the last, and the fastest of the three
-   stays: tuned kernels never make a network slower than default schedules do.
+4. The network composed of those is timed in turns with the variants that mean something by themselves, such as the
+   default schedules, and the fastest stays: tuned kernels never make a network slower than default schedules do.
 
 Not in the papers, where a network is what its kernels take alone (Ansor §6).
 """
@@ -35,6 +36,7 @@ CANDIDATES = 3  # of each kernel, the fastest alone; its default schedule comes 
 TURNS, ROUNDS = 9, 3  # turns of each variant, inferences with a clock in each
 WHOLE_TURNS, WHOLE_SECONDS = 25, 0.03  # turns of each of the networks that are compared in the end, and their length
 FASTEST_ALONE, DEFAULT, COMPOSED = "fastest alone", "default schedules", "chosen in place"
+ENDS: Mapping[str, int] = {FASTEST_ALONE: 0, DEFAULT: -1}
 
 Candidates = Mapping[str, Sequence[LoopNest]]  # by subgraph key, the fastest alone first, the default schedule last
 Picked = dict[str, int]  # by subgraph key, the number of its candidate
@@ -60,11 +62,12 @@ def choose_in_place(
     *,
     threads: int = 1,
     feeds: Mapping[str, Any] | None = None,
+    rivals: Mapping[str, int] = ENDS,
 ) -> InPlace:
     """Choose a loop nest for every compute subgraph of a partitioned graph; see the module.
 
-    feeds: inputs to time on; by default ones. As many networks as a kernel has candidates are in memory at a time, with
-    the weights of each.
+    feeds: inputs to time on; by default ones. rivals: the variants that are timed as a whole, by name.
+    As many networks as a kernel has candidates are in memory at a time, with the weights of each.
     Raises: ValueError: a compute subgraph has no candidate.
     """
     keys = list(dict.fromkeys(part.key for part in parts if part.kind == "compute"))
@@ -89,15 +92,15 @@ def choose_in_place(
         built.append(executor.build(variant, threads=threads))
         del variant  # with the weights that it has packed
     laps = step_seconds(built, feeds)
-    # Only three are timed as a whole; the others' weights need not stay in memory.
     fastest = fastest_steps(calls, laps)
     composed = {key: whole[fastest[key]][key] for key in keys}
-    chosen = {FASTEST_ALONE: whole[0], DEFAULT: whole[-1], COMPOSED: composed}
-    rivals = {FASTEST_ALONE: built[0], DEFAULT: built[-1]}
-    del built
-    if composed not in (whole[0], whole[-1]):
-        rivals[COMPOSED] = executor.build(network(composed), threads=threads)
-    programs = {name: rival.bind(feeds) for name, rival in rivals.items()}
+    chosen = {name: whole[number] for name, number in rivals.items()}
+    racing = {name: built[number] for name, number in rivals.items()}
+    del built  # the others' weights need not stay in memory
+    if composed not in chosen.values():
+        chosen[COMPOSED] = composed
+        racing[COMPOSED] = executor.build(network(composed), threads=threads)
+    programs = {name: rival.bind(feeds) for name, rival in racing.items()}
     seconds = interleaved(programs, rounds=WHOLE_TURNS, min_seconds=WHOLE_SECONDS)
     name = min(seconds, key=seconds.__getitem__)
     return InPlace(chosen[name], seconds, name)

@@ -9,17 +9,19 @@ from typing import Any
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.default_schedule import default_steps
-from ansor_mini.in_place import CANDIDATES, choose_in_place
+from ansor_mini.in_place import CANDIDATES, ENDS, choose_in_place
 from ansor_mini.network_choice import NetworkChoice, as_program, choice_for, kernel_key, kernels_key
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
 from ansor_mini.records import MEASURED, OK, Record, now, read_choices, read_records, versions
 from ansor_mini.sketch import Program, Sketch
+from ansor_mini.steps import Step
 from ansor_mini.task_tuner import program_of
 from runtime.graph import Graph
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect
 
+BY_ROWS = "default schedules by rows"
 DAGs = Mapping[str, ComputeDAG]  # by subgraph key
 
 
@@ -73,17 +75,28 @@ def fastest_alone(parts: Sequence[Subgraph], records: Iterable[Record], threads:
 def candidates_of(
     dags: DAGs, records: Iterable[Record], machine: Machine, threads: int, count: int = CANDIDATES
 ) -> dict[str, list[Record]]:
-    """By subgraph key: the few programs that are fastest alone, then the default schedule; each without times."""
+    """By subgraph key: the few programs that are fastest alone, then, for several threads, the default schedule by
+    rows, then the default schedule; each without times. All kernels have equally many.
+    """
     fastest = fastest_programs(records, {dag.key() for dag in dags.values()}, threads, count)
+    longest = max((len(fastest.get(dag.key(), ())) for dag in dags.values()), default=0)
     found: dict[str, list[Record]] = {}
     for key, dag in dags.items():
-        program = Program(Sketch(dag, default_steps(dag, machine, threads)))
-        default = Record(
-            dag.key(), program.sketch.key, program.annotation, OK,
-            threads=threads, machine=machine.line, versions=versions(),
-        )  # fmt: skip
-        found[key] = [*fastest.get(dag.key(), ()), default]
+        defaults = [
+            _unmeasured(dag, default_steps(dag, machine, threads, by_rows=by_rows), machine, threads)
+            for by_rows in ((True, False) if threads > 1 else (False,))
+        ]
+        own = fastest.get(dag.key(), [])
+        found[key] = [*own, *(own or defaults)[-1:] * (longest - len(own)), *defaults]
     return found
+
+
+def _unmeasured(dag: ComputeDAG, steps: tuple[Step, ...], machine: Machine, threads: int) -> Record:
+    program = Program(Sketch(dag, steps))
+    return Record(
+        dag.key(), program.sketch.key, program.annotation, OK,
+        threads=threads, machine=machine.line, versions=versions(),
+    )  # fmt: skip
 
 
 def fastest_programs(records: Iterable[Record], tasks: set[str], threads: int, count: int) -> dict[str, list[Record]]:
@@ -117,7 +130,8 @@ def choose_programs(
     dags = dags_of(parts)
     candidates = candidates_of(dags, records, machine, threads, count)
     nests = {key: [program_of(record, dags[key]).lower() for record in own] for key, own in candidates.items()}
-    found = choose_in_place(graph, parts, nests, threads=threads, feeds=feeds)
+    rivals = {**ENDS, BY_ROWS: -2} if threads > 1 else ENDS
+    found = choose_in_place(graph, parts, nests, threads=threads, feeds=feeds, rivals=rivals)
     return NetworkChoice(
         network=graph.name,
         kernels=kernels_key(parts),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from ansor_mini import default_schedule
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.default_schedule import choose_tile, default_steps
 from ansor_mini.lowering import lower
@@ -20,9 +23,10 @@ from tests.strategies.dags import dags, small_inputs
 WIDE, NARROW = detect(vector_bytes=64), detect(vector_bytes=32)
 
 
-@given(dags(), st.sampled_from([1, 2]))
-def test_default_schedules_mean_what_the_dag_means(dag: ComputeDAG, threads: int) -> None:
-    nest = lower(replay(dag, default_steps(dag, WIDE, threads)))
+@given(dags(), st.sampled_from([1, 2, 3]), st.booleans(), st.sampled_from([1, default_schedule.PARALLEL_WORK]))
+def test_default_schedules_mean_what_the_dag_means(dag: ComputeDAG, threads: int, by_rows: bool, work: int) -> None:
+    with patch.object(default_schedule, "PARALLEL_WORK", work):
+        nest = lower(replay(dag, default_steps(dag, WIDE, threads, by_rows=by_rows)))
     note(str(nest))
     verify(nest)
     inputs = small_inputs(dag, 0)
@@ -48,3 +52,12 @@ def test_accumulators_fit_the_registers(n: int, m: int, machine) -> None:
 def test_a_long_product_keeps_the_multiply_add_units_busy() -> None:
     tile = choose_tile(product(512, 512), product(512, 512)["C"], WIDE)
     assert tile.rows * tile.columns // WIDE.lanes >= 12 and tile.columns % WIDE.lanes == 0
+
+
+def test_by_rows_every_thread_has_a_share_of_the_rows_and_all_columns():
+    dag = product(100, 200)
+    columns, rows = (str(lower(replay(dag, default_steps(dag, WIDE, 2, by_rows=own)))) for own in (False, True))
+    assert columns.splitlines()[1].lstrip().startswith("for j0") and "parallel" in columns
+    share = rows.splitlines()[1].strip()
+    assert share.startswith("for i0 in parallel(2)"), share
+    assert default_steps(dag, WIDE, 1, by_rows=True) == default_steps(dag, WIDE, 1)
