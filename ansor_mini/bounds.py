@@ -32,12 +32,13 @@ from ansor_mini.regions import (
     ceil_divide,
     clip,
     index_span,
+    index_term,
     minimum,
     union,
 )
 from ansor_mini.schedule import INLINE, At, FuseRelation, ScheduleError, SplitRelation, Stage, State
 from ansor_mini.tensor_expression import MEMORY
-from runtime.expr import Binary, Const, Expr, Load, Var
+from runtime.expr import Expr, Load
 from runtime.expr_tree import loads, substitute, transform
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import THREAD, VTHREAD
@@ -140,7 +141,7 @@ class _Inference:
                 continue
             if ranges is None:
                 ranges = {a.name: (0, a.extent - 1) for a in (*stage.tensor.axes, *stage.tensor.reduce_axes)}
-            indices = tuple(_index_term(index, Simplifier(ranges)) for index in load.indices)
+            indices = tuple(index_term(index, Simplifier(ranges)) for index in load.indices)
             self.reads.setdefault(name, {}).setdefault(stage.name, []).append(indices)
 
     def run(self) -> dict[str, StageBounds]:
@@ -293,14 +294,3 @@ def _split_span(relation: SplitRelation, spans: Mapping[str, Span], bounds: Stag
         start = start.plus(spans[part].start, stride)
         extent = extent + stride * (spans[part].extent - 1)
     return Span(start, minimum(extent, bounds.extents[relation.iterator]))
-
-
-def _index_term(index: Expr, simplifier: Simplifier) -> Term | None:
-    """An index as a quotient of what is affine in the axes; None when it is something else."""
-    form, divisor = simplifier.affine(index), 1
-    if len(form.terms) == 1 and form.const == 0:
-        [(atom, coefficient)] = form.terms.items()
-        if coefficient == 1 and isinstance(atom, Binary) and atom.op == "//" and isinstance(atom.b, Const):
-            form, divisor = simplifier.affine(atom.a), int(atom.b.value)
-    terms = {atom.name: coefficient for atom, coefficient in form.terms.items() if isinstance(atom, Var)}
-    return Term(form.const, terms, divisor) if len(terms) == len(form.terms) and divisor > 0 else None

@@ -15,6 +15,8 @@ from typing import Any, Optional
 import numpy as np
 
 from ansor_mini.tensor_expression import Axis
+from runtime.expr import Binary, Const, Expr, Var
+from runtime.indices.simplify import Simplifier
 
 Extent = Any  # an int, an array with one for each program, or a symbol for such an array
 IteratorKey = tuple[str, str]
@@ -74,6 +76,21 @@ class Span:
 
 
 Region = dict[str, Span]  # by axis
+
+
+def index_term(index: Expr, simplifier: Simplifier) -> Optional[Term]:
+    """An index as a quotient of what is affine in the axes; None when it is something else.
+
+    >>> index_term((Var("h") + Var("w")) // 2, Simplifier({}))
+    Term(const=0, coefficients={'h': 1, 'w': 1}, divisor=2)
+    """
+    form, divisor = simplifier.affine(index), 1
+    if len(form.terms) == 1 and form.const == 0:
+        [(atom, coefficient)] = form.terms.items()
+        if coefficient == 1 and isinstance(atom, Binary) and atom.op == "//" and isinstance(atom.b, Const):
+            form, divisor = simplifier.affine(atom.a), int(atom.b.value)
+    terms = {atom.name: coefficient for atom, coefficient in form.terms.items() if isinstance(atom, Var)}
+    return Term(form.const, terms, divisor) if len(terms) == len(form.terms) and divisor > 0 else None
 
 
 def index_span(index: Optional[Term], axes: Region, dimension: Axis) -> Span:
