@@ -142,7 +142,10 @@ def read_records(path: str | os.PathLike[str]) -> list[Record]:
 
 
 def read_choices(path: str | os.PathLike[str]) -> list[NetworkChoice]:
-    """All choices of a file of records, in the order they were made.  Raises: as `read_records`."""
+    """All choices of a file of records, in the order they were made; other lines are not looked at.
+
+    Raises: ValueError: it is called .gz and is no such file; OSError: it cannot be read.
+    """
     entries = _read(Path(path), LineReader(), only=(HEADER, CHOICE))
     return [entry for entry in entries if isinstance(entry, NetworkChoice)]
 

@@ -95,8 +95,8 @@ class _Rewriter:
         self.weights[weight] = transform_weights(self.graph.weights[node.inputs[1]], self.tile)
         products = self._add("matmul", (self._transformed(node), weight), f"{output}_products")
         bias, relu = node.inputs[2:], node["activation"] == "relu"
-        names = [f"{output}_image"] * (len(bias) + relu) + [output]
-        value = self._add("winograd_output", (products,), names[0], tile=self.tile, shape=self._shape(output))
+        image = f"{output}_image" if bias or relu else output
+        value = self._add("winograd_output", (products,), image, tile=self.tile, shape=self._shape(output))
         if bias:
             value = self._add("add", (value, bias[0]), f"{output}_biased" if relu else output)
         if relu:
@@ -107,8 +107,8 @@ class _Rewriter:
         key = (node.inputs[0], node["padding"])
         if key not in self.transformed:
             name = f"{node.outputs[0]}_transformed"
-            padding = {"tile": self.tile, "padding": node["padding"]}
-            self.transformed[key] = self._add("winograd_input", (node.inputs[0],), name, **padding)
+            params = {"tile": self.tile, "padding": node["padding"]}
+            self.transformed[key] = self._add("winograd_input", (node.inputs[0],), name, **params)
         return self.transformed[key]
 
     def _shape(self, value: str) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def search(
     cut: Cut = by_matches,
 ) -> Optimized:
     """Do the same as `optimize`, but leave what is computed from weights alone as nodes of the graph."""
-    matcher = Matcher(rules)  # terms know themselves, so this leaves something to the collector
+    matcher = Matcher(rules)  # outside of the pause: terms refer to themselves, in circles that are the collector's
     with paused():
         return _search(graph, matcher, costs, effort, cut)
 

@@ -1,7 +1,7 @@
 """The first walk through the whole house: SqueezeNet compiled against ONNX Runtime, a 512³ matmul against OpenBLAS.
 
-`--quick` takes the programs recorded in `results/spine-*.jsonl.gz` instead of searching, and measures them anew; a full
-run searches and writes those files.
+`--quick` takes the programs recorded in `results/spine-*.jsonl.gz` instead of searching, as they were chosen, and
+measures them anew; a full run searches and writes those files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ansor_mini.local_measurer import LocalMeasurer
-from ansor_mini.records import Record, RecordFile, best_of, read_records, write_records
+from ansor_mini.records import Record, RecordFile, best_of, read_choices, read_records, write_records
 from ansor_mini.task_tuner import Task, program_of
 from ansor_mini.tuner import tune
 from ansor_mini.workloads import parse_workload
@@ -43,7 +43,7 @@ def squeezenet(quick: bool) -> dict[str, Any]:
         compiled = compile_model("squeezenet", options, lambda line: print(line, file=sys.stderr))
         print(as_text(compiled))
         if not quick:
-            write_records(recorded, read_records(out / RECORDS))
+            write_records(recorded, [*read_records(out / RECORDS), *read_choices(out / RECORDS)])
     found = figures(compiled)
     error = found.pop("max_relative_error")
     return {f"squeezenet_{name}": value for name, value in found.items()} | {"max_relative_error": error}
