@@ -115,19 +115,28 @@ def tile_steps(dag: ComputeDAG, transform: TileTransform, columns: Ints) -> list
 
     columns: length of a tile along the last axis, or its hole.
     """
-    root = dag[transform.root]
-    last, names = root.axes[-1].name, [axis.name for axis in root.axes[:-1]]
-    kept = [name for name in names if is_transform(root) and name in hints.names(root, hints.SIMPLIFY_CONST_INDICES)]
+    root, last = dag[transform.root], dag[transform.root].axes[-1].name
     steps: list[Step] = [Split(root.name, name, (length,)) for name, length in transform.tiles.items()]
     steps.append(Split(root.name, last, columns))
-    around = [f"{name}.0" if name in transform.tiles else name for name in names if name not in kept]
-    inside = [*kept, *(f"{name}.1" for name in transform.tiles)]
+    inside = [*_kept(root), *(f"{name}.1" for name in transform.tiles)]
     place = f"{last}.0"
-    steps.append(Reorder(root.name, (*around, place, *inside, f"{last}.1")))
+    steps.append(Reorder(root.name, (*loops_around(dag, transform), place, *inside, f"{last}.1")))
     steps += [Unroll(root.name, name) for name in inside] + [Vectorize(root.name, f"{last}.1")]
     for name in transform.transforms:
         steps += _inside(dag[name], transform.root, place)
     return steps
+
+
+def loops_around(dag: ComputeDAG, transform: TileTransform) -> list[str]:
+    """The root's loops over tiles, but for that over columns, which stands inside them."""
+    root = dag[transform.root]
+    names = [axis.name for axis in root.axes[:-1] if axis.name not in _kept(root)]
+    return [f"{name}.0" if name in transform.tiles else name for name in names]
+
+
+def _kept(op: Tensor) -> tuple[str, ...]:
+    """The axes of a transform that choose its cases."""
+    return hints.names(op, hints.SIMPLIFY_CONST_INDICES) if is_transform(op) else ()
 
 
 def _inside(op: Tensor, root: str, place: str) -> list[Step]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ansor_mini import dag_analysis as facts
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.constant_transforms import TileTransform, is_transform, tile_steps, tile_transforms
+from ansor_mini.constant_transforms import TileTransform, is_transform, loops_around, tile_steps, tile_transforms
 from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
@@ -168,20 +168,19 @@ def _tiled(
     steps.append(Split(outer, column, (tile.columns,)))
     work = 2 * op.size * math.prod(axis.extent for axis in op.reduce_axes)
     counts = [-(-own.extent // tile.rows) if own.name == tile.row_axis else own.extent for own in op.axes[:-1]]
-    # The longest axis is shared out, if it reaches for all threads.
-    shared = max(counts, default=1) if by_rows and threads > 1 and work >= PARALLEL_WORK else 0
+    longest = max(counts, default=0)
+    shared = counts.index(longest) if by_rows and 1 < threads <= longest and work >= PARALLEL_WORK else None
     shares: list[str] = []
     row_tiles: list[str] = []
     loops, rows = [f"{column}.0"], list[str]()
-    for name, own, count in zip(axes, op.axes[:-1], counts, strict=True):
-        share = [-(-count // threads)] if count == shared >= threads and not shares else []
-        tiled = [tile.rows] if own.name == tile.row_axis else []
-        parts = [f"{name}.{part}" for part in range(1 + len(share + tiled))] if share + tiled else [name]
-        if len(parts) > 1:
-            steps.append(Split(outer, name, (*share, *tiled)))
-        shares += parts[: len(share)]
-        rows += parts[len(parts) - len(tiled) :]
-        (row_tiles if tiled else loops).append(parts[len(share)])
+    for number, (name, own) in enumerate(zip(axes, op.axes[:-1], strict=True)):
+        is_tiled = own.name == tile.row_axis
+        share = -(-counts[number] // threads) if number == shared else 0
+        split = _split_axis(outer, name, share, tile.rows if is_tiled else 0)
+        steps += split.steps
+        shares += split.shares
+        rows += split.rows
+        (row_tiles if is_tiled else loops).append(split.loop)
     # The row tiles are the innermost of the outer loops: there the tile is computed.
     loops += row_tiles
     steps += [Reorder(outer, (*shares, *loops, *rows, f"{column}.1")), Vectorize(outer, f"{column}.1")]
@@ -193,6 +192,26 @@ def _tiled(
     return steps + _parallel(outer, shares or (loops[:-1] if len(loops) > 1 else loops), work, threads)
 
 
+@dataclass(frozen=True)
+class AxisLoops:
+    """What an axis becomes: a loop over the threads' shares, one over what is in a share, one over a tile's rows."""
+
+    shares: tuple[str, ...]
+    loop: str
+    rows: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+def _split_axis(stage: str, axis: str, share: int, rows: int) -> AxisLoops:
+    """Split an axis into shares of so many tiles, of so many rows each; 0: no such loop."""
+    lengths = tuple(length for length in (share, rows) if length)
+    if not lengths:
+        return AxisLoops((), axis, (), ())
+    names = tuple(f"{axis}.{part}" for part in range(1 + len(lengths)))
+    first = 1 if share else 0
+    return AxisLoops(names[:first], names[first], names[first + 1 :], (Split(stage, axis, lengths),))
+
+
 def _transformed(
     dag: ComputeDAG, transform: TileTransform, inlined: Collection[str], machine: Machine, threads: int
 ) -> list[Step]:
@@ -200,9 +219,7 @@ def _transformed(
     root = dag[transform.root]
     steps: list[Step] = [ComputeInline(name) for name in transform.inlined if name not in inlined]
     steps += tile_steps(dag, transform, (min(machine.lanes, root.axes[-1].extent),))
-    loops = next(step.order for step in steps if isinstance(step, Reorder) and step.stage == root.name)
-    outer = loops[: loops.index(f"{root.axes[-1].name}.0")]
-    return steps + _parallel(root.name, [name for name in outer if isinstance(name, str)], root.size, threads)
+    return steps + _parallel(root.name, loops_around(dag, transform), root.size, threads)
 
 
 def _streamed(op: Tensor, machine: Machine, threads: int) -> list[Step]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
 from ansor_mini.record import OK, Record
 
@@ -55,7 +56,13 @@ def as_program(record: Record) -> Record:
 def choice_for(
     choices: Iterable[NetworkChoice], parts: Sequence[Subgraph], threads: int, machine: str
 ) -> NetworkChoice | None:
-    """The last choice for a partitioned graph and so many threads; one made on another machine if there is no other."""
+    """The last choice for a partitioned graph and so many threads; one made on another machine if there is no other.
+
+    One whose programs are of other computations, because the definition of an operator has changed since, is passed by.
+    """
     key = kernels_key(parts)
     fitting = [choice for choice in choices if (choice.kernels, choice.threads) == (key, threads)]
+    if fitting:
+        tasks = {kernel_key(part.key): declare(part.fragment).key() for part in parts if part.kind == "compute"}
+        fitting = [choice for choice in fitting if {k: p.task for k, p in choice.programs.items()} == tasks]
     return max(fitting, key=lambda choice: (choice.machine == machine, choice.time), default=None)

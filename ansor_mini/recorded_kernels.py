@@ -9,7 +9,7 @@ from typing import Any
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.default_schedule import default_steps
-from ansor_mini.in_place import CANDIDATES, ENDS, choose_in_place
+from ansor_mini.in_place import CANDIDATES, ENDS, FASTEST_ALONE, choose_in_place
 from ansor_mini.network_choice import NetworkChoice, as_program, choice_for, kernel_key, kernels_key
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
@@ -78,7 +78,7 @@ def candidates_of(
     """By subgraph key: the few programs that are fastest alone, then, for several threads, the default schedule by
     rows, then the default schedule; each without times. All kernels have equally many.
     """
-    fastest = fastest_programs(records, {dag.key() for dag in dags.values()}, threads, count)
+    fastest = fastest_programs(records, {dag.key() for dag in dags.values()}, threads, count, machine.line)
     longest = max((len(fastest.get(dag.key(), ())) for dag in dags.values()), default=0)
     found: dict[str, list[Record]] = {}
     for key, dag in dags.items():
@@ -99,19 +99,27 @@ def _unmeasured(dag: ComputeDAG, steps: tuple[Step, ...], machine: Machine, thre
     )  # fmt: skip
 
 
-def fastest_programs(records: Iterable[Record], tasks: set[str], threads: int, count: int) -> dict[str, list[Record]]:
-    """The few programs of each task that are fastest alone, the fastest first; none that has failed."""
-    programs: dict[str, dict[tuple[object, ...], tuple[float, Record]]] = {}
+def fastest_programs(
+    records: Iterable[Record], tasks: set[str], threads: int, count: int, machine: str = ""
+) -> dict[str, list[Record]]:
+    """The few programs of each task that are fastest alone, the fastest first; none that has failed.
+
+    What was measured on this machine comes before what was measured on others, whose seconds say less.
+    """
+    programs: dict[str, dict[tuple[object, ...], tuple[tuple[bool, float], Record]]] = {}
+    failed: set[tuple[object, ...]] = set()
     for record in records:
         if record.task in tasks and record.threads == threads and record.source == MEASURED:
             known = programs.setdefault(record.task, {})
-            program = record.steps, tuple(record.annotation.items())
-            before, first = known.get(program, (record.cost, record))
-            failed = math.isinf(before) or math.isinf(record.cost)
-            known[program] = (math.inf if failed else min(before, record.cost), first)
+            program = record.task, record.steps, tuple(record.annotation.items())
+            cost = record.machine != machine, record.cost
+            before, first = known.get(program, (cost, record))
+            known[program] = (min(before, cost), first)
+            if math.isinf(record.cost):
+                failed.add(program)
     found: dict[str, list[Record]] = {}
     for task, known in programs.items():
-        good = sorted((entry for entry in known.values() if math.isfinite(entry[0])), key=lambda entry: entry[0])
+        good = sorted((known[program] for program in known if program not in failed), key=lambda entry: entry[0])
         found[task] = [as_program(record) for _, record in good[:count]]
     return found
 
@@ -130,7 +138,11 @@ def choose_programs(
     dags = dags_of(parts)
     candidates = candidates_of(dags, records, machine, threads, count)
     nests = {key: [program_of(record, dags[key]).lower() for record in own] for key, own in candidates.items()}
-    rivals = {**ENDS, BY_ROWS: -2} if threads > 1 else ENDS
+    rivals = dict(ENDS)
+    if threads > 1:
+        rivals[BY_ROWS] = -2
+    if all(len(own) < len(rivals) for own in candidates.values()):
+        del rivals[FASTEST_ALONE]  # there are default schedules only
     found = choose_in_place(graph, parts, nests, threads=threads, feeds=feeds, rivals=rivals)
     return NetworkChoice(
         network=graph.name,

@@ -82,8 +82,11 @@ def test_every_program_computes_the_transform(size, channels, follower, tile, th
         check(lower(replay(dag, default_steps(dag, SMALL_MACHINE, threads))), dag)
         for sketch in derive(dag, extended_rules(), SMALL_MACHINE):
             assert sketch.rules[0] == "tile-transforms"
-            with contextlib.suppress(ScheduleError):  # the padding stands in a loop that is to run in parallel
-                check(sample(sketch, np.random.default_rng(seed), SMALL_MACHINE, threads=threads).lower(), dag)
+            program = sample(sketch, np.random.default_rng(seed), SMALL_MACHINE, threads=threads)
+            # Padding may stand in a loop that is to run in parallel.
+            may_fail = threads > 1 and part.anchor.operator == "winograd_input"
+            with contextlib.suppress(ScheduleError) if may_fail else contextlib.nullcontext():
+                check(program.lower(), dag)
 
 
 @pytest.mark.parametrize("follower", FOLLOWERS)

@@ -95,6 +95,14 @@ def test_the_choice_for_these_kernels_threads_and_machine_counts() -> None:
     assert choice_for([here], partition(products(2)), 1, MACHINE.line) is None
 
 
+def test_a_choice_of_other_computations_is_passed_by() -> None:
+    """As when the definition of an operator has changed, or a line was edited."""
+    plain, default = records()
+    made = choice(default)
+    assert choice_for([made, choice(replace(plain, task="other"), time=9.0)], PARTS, 1, MACHINE.line) is made
+    assert choice_for([replace(made, programs={})], PARTS, 1, MACHINE.line) is None
+
+
 def test_a_recorded_choice_is_preferred_to_the_fastest_alone(tmp_path: Path) -> None:
     plain, default = records()
     path = tmp_path / "records.jsonl"
@@ -114,6 +122,18 @@ def test_candidates_are_the_fastest_alone_then_the_default_schedule() -> None:
     found = candidates_of({KEY: DAG}, known, MACHINE, 1)[KEY]
     assert found == [as_program(plain), as_program(default), as_program(default)]
     assert fastest_programs(known, {DAG.key()}, 1, 1) == {DAG.key(): [as_program(plain)]}
+
+
+def test_candidates_of_this_machine_come_before_faster_ones_of_another() -> None:
+    plain, default = records()
+    elsewhere = [replace(plain, annotation={"a": n}, seconds=(1e-9,), machine="other") for n in range(3)]
+    found = fastest_programs([*elsewhere, default, plain], {DAG.key()}, 1, 3, MACHINE.line)[DAG.key()]
+    assert found == list(map(as_program, (plain, default, elsewhere[0])))
+    again = replace(elsewhere[0], machine=MACHINE.line, seconds=(3e-6,))
+    assert fastest_programs([*elsewhere, again, plain], {DAG.key()}, 1, 2, MACHINE.line)[DAG.key()] == [
+        as_program(plain),
+        as_program(elsewhere[0]),
+    ]
 
 
 @pytest.mark.cc

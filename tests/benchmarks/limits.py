@@ -57,8 +57,9 @@ void multiply_add_all(float *restrict out, int steps, int threads)
 
 void read_parts(const float *restrict x, long n, float *restrict out, int threads)
 {{
+    const long part = n / threads / {lanes} * {lanes};
     #pragma omp parallel for num_threads(threads)
-    for (int t = 0; t < threads; t++) read_all(x + n / threads * t, n / threads, out + t * 64);
+    for (int t = 0; t < threads; t++) read_all(x + part * t, part, out + t * 64);
 }}
 """
 
@@ -90,9 +91,7 @@ class Limits:
         width = find_compiler().vector_bytes
         source = _SOURCE.format(bytes=width, lanes=width // 4, count=ACCUMULATORS)
         self._ffi = cffi.FFI()
-        self._ffi.cdef(
-            "void multiply_add_all(float *, int, int); void read_parts(const float *, long, float *, int);"
-        )
+        self._ffi.cdef("void multiply_add_all(float *, int, int); void read_parts(const float *, long, float *, int);")
         self._library = self._ffi.dlopen(str(build_library(source)), getattr(self._ffi, "RTLD_NODELETE", 0))
         self._out = aligned_empty((64 * max(threads, 1),), "float32")
         self._out[:] = 1.0
