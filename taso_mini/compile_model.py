@@ -44,7 +44,7 @@ from taso_mini.compile_options import CompileOptions
 from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
 from taso_mini.derived_rules import completed
 from taso_mini.final_kernels import choose_kernels
-from taso_mini.graph_check import faster, under_default_schedules
+from taso_mini.graph_check import keep_faster, under_default_schedules
 from taso_mini.joint.compiling import compile_jointly
 from taso_mini.joint.definitions import tune_definitions
 from taso_mini.kernel_tuning import Log, Tuned, TunedTask
@@ -235,7 +235,7 @@ def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOption
         found = optimize_jointly(graph, completed(load_rules()), costs, search=search)
     trace = Trace(found.steps, sum(looked_at))
     chosen = Optimized(found.graph, found.costs[LAYOUTS], found.costs[JOINT], trace)
-    return faster(graph, chosen, costs, under_default_schedules(machine, threads, options.seed), log)
+    return keep_faster(graph, chosen, costs, under_default_schedules(machine, threads, options.seed), log)
 
 
 def _prices() -> Path:

@@ -33,7 +33,7 @@ GIVEN, CHOSEN = "given", "chosen"
 Timer = Callable[[Mapping[str, Graph]], Mapping[str, float]]
 
 
-def faster(graph: Graph, chosen: Optimized, costs: CostSource, timer: Timer, log: Log) -> Optimized:
+def keep_faster(graph: Graph, chosen: Optimized, costs: CostSource, timer: Timer, log: Log) -> Optimized:
     """Return what was chosen, or the given graph with its images channels last when that is clearly faster.
 
     costs: what the choice was made by.  timer: seconds per inference of some graphs; `under_default_schedules`.
@@ -43,7 +43,7 @@ def faster(graph: Graph, chosen: Optimized, costs: CostSource, timer: Timer, log
         return chosen
     seconds = timer({GIVEN: given, CHOSEN: chosen.graph})
     log(f"under default schedules the chosen graph takes {_ms(seconds[CHOSEN])}, the given one {_ms(seconds[GIVEN])}"
-        f" ({seconds[GIVEN] / seconds[CHOSEN]:.2f} times as long)")  # fmt: skip
+        f" ({seconds[CHOSEN] / seconds[GIVEN]:.2f} of that)")  # fmt: skip
     if seconds[CHOSEN] <= MARGIN * seconds[GIVEN]:
         return chosen
     prices = {GIVEN: price(given, costs), CHOSEN: price(chosen.graph, costs)}

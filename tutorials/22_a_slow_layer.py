@@ -188,8 +188,8 @@ assert result.gflops > 4 * found["as it was"]
 from ansor_mini.in_place import choose_in_place
 
 candidates = {key: [nest] for key, nest in others.items()}
-for part, nest in chosen.items():
-    candidates[part] = [nest, others[part]]
+for key, nest in chosen.items():
+    candidates[key] = [nest, others[key]]
 choice = choose_in_place(graph, every, candidates)
 for name, seconds in choice.seconds.items():
     print(f"{seconds * 1e6:9.1f} us  {name}")
