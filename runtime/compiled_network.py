@@ -22,6 +22,7 @@ import numpy as np
 from runtime.array_arguments import inputs_of, outputs_of, ready_to_read, ready_to_write
 from runtime.compile_c import aligned_empty
 from runtime.graph import TensorType
+from runtime.huge_pages import ask_for_huge_pages
 from runtime.inference import BoundInference, Inference, open_library
 from runtime.machine import instruction_sets
 from runtime.scratch import ScratchFolder
@@ -195,7 +196,9 @@ class CompiledNetwork:
             self._workspaces.append(workspace)
 
     def _new_workspace(self) -> np.ndarray:
-        return aligned_empty((max(1, self.description["workspace_bytes"]),), "bool")
+        workspace = aligned_empty((max(1, self.description["workspace_bytes"]),), "bool")
+        ask_for_huge_pages(workspace)
+        return workspace
 
     def bind(self, feeds: Feeds) -> BoundInference:
         """One inference on copies of these inputs, with memory of its own, to be called any number of times."""
@@ -250,4 +253,5 @@ def _read_aligned(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         if file.readinto(content.data) != content.size:
             raise OSError(f"{path.name} became shorter while it was read")
+    ask_for_huge_pages(content)
     return content
