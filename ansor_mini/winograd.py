@@ -6,6 +6,9 @@ With outputs in tiles of m x m and kernels 3 x 3, each tile of (m + 2) x (m + 2)
 U = G g Gᵀ (`transform_weights`, once), and the tile of outputs is Aᵀ (Σ_ci U · V) A. The sum over channels is a batch
 of matrix products; the two transforms read constant matrices, which the hint `SIMPLIFY_CONST_INDICES` makes vanish.
 
+This is the published code's declaration, whose sketches are counted. Graphs declare the transforms one axis after the
+other (`definitions.winograd`), which takes half the operations and stays in registers.
+
 Matrices: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 """
 
@@ -18,7 +21,7 @@ from ansor_mini.tensor_expression import Tensor, compute, placeholder, reduce_ax
 from runtime.expr import Const, Expr, equal, select
 from runtime.graph_operators.winograd import KERNEL, MATRICES, transform_weights
 
-__all__ = ["MATRICES", "constant", "inverse", "transform_weights", "transformed_input", "winograd"]
+__all__ = ["transform_weights", "winograd"]
 
 Matrix = Sequence[Sequence[float]]
 
@@ -62,8 +65,8 @@ def winograd(batch: int, h: int, w: int, ci: int, co: int, padding: int, tile: i
         "input_tile",
         axes=("e", "v", "p", "c"),
     )
-    products = _products(transformed_input(input_tile, tile), co)
-    back = inverse(products, tile)
+    products = _products(_transformed_input(input_tile, tile), co)
+    back = _inverse(products, tile)
     return compute(
         (batch, rows, columns, co),
         lambda n, i, j, c: back[i % tile, j % tile, (n * tiles_h + i // tile) * tiles_w + j // tile, c],
@@ -72,14 +75,14 @@ def winograd(batch: int, h: int, w: int, ci: int, co: int, padding: int, tile: i
     )
 
 
-def transformed_input(d: Tensor, tile: int, name: str = "data_pack") -> Tensor:
+def _transformed_input(d: Tensor, tile: int) -> Tensor:
     """V[e, v, p, c] = Σ_ab Bᵀ[e, a] · d[a, b, p, c] · Bᵀ[v, b]."""
     b = constant(MATRICES[tile][0], "B")
     ra, rb = reduce_axis(d.shape[0], "ra"), reduce_axis(d.shape[1], "rb")
     return compute(
         d.shape,
         lambda e, v, p, c: reduce_sum(d[ra, rb, p, c] * b[e, ra] * b[v, rb], (ra, rb)),
-        name,
+        "data_pack",
         axes=("e", "v", "p", "c"),
         attributes={SIMPLIFY_CONST_INDICES: ("e", "v", "ra", "rb")},
     )
@@ -97,14 +100,14 @@ def _products(v: Tensor, co: int) -> Tensor:
     )
 
 
-def inverse(m: Tensor, tile: int, name: str = "inverse") -> Tensor:
+def _inverse(m: Tensor, tile: int) -> Tensor:
     """Y[i, j, p, c] = Σ_ab Aᵀ[i, a] · M[a, b, p, c] · Aᵀ[j, b]."""
     a = constant(MATRICES[tile][1], "A")
     ra, rb = reduce_axis(m.shape[0], "ra"), reduce_axis(m.shape[1], "rb")
     return compute(
         (tile, tile, *m.shape[2:]),
         lambda i, j, p, c: reduce_sum(m[ra, rb, p, c] * a[i, ra] * a[j, rb], (ra, rb)),
-        name,
+        "inverse",
         axes=("i", "j", "p", "c"),
         attributes={SIMPLIFY_CONST_INDICES: ("i", "j", "ra", "rb")},
     )
