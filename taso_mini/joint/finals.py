@@ -61,7 +61,7 @@ class Joined:
         return "\n".join(lines)
 
 
-def choose_in_place(
+def choose_and_keep(
     alternative: Alternative, prices: KernelPrices, machine: Machine, feeds: Mapping[str, np.ndarray]
 ) -> NetworkChoice:
     """Choose the programs of a graph by their time in it, and keep the choice with the records."""

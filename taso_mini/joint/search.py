@@ -29,7 +29,7 @@ from runtime.graph import Graph
 from runtime.machine import Machine
 from taso_mini.costs import MeasuredCost
 from taso_mini.joint.alternatives import Alternative, Bill, bill
-from taso_mini.joint.finals import Joined, Round, best_nests, choose_in_place, network_of, time_networks
+from taso_mini.joint.finals import Joined, Round, best_nests, choose_and_keep, network_of, time_networks
 from taso_mini.joint.graph_choice import GraphChoice
 from taso_mini.joint.latency_model import LatencyModel
 from taso_mini.joint.prices import KernelPrices
@@ -229,7 +229,7 @@ class JointSearch:
     def _choose_in_place(self, final: Sequence[Alternative]) -> None:
         feeds = sample_inputs(self.graph)
         for alternative in final:
-            self.log(f"{alternative.name}: {choose_in_place(alternative, self.prices, self.machine, feeds)}")
+            self.log(f"{alternative.name}: {choose_and_keep(alternative, self.prices, self.machine, feeds)}")
 
 
 def _numbered(alternative: Alternative, number: int) -> Alternative:
