@@ -7,9 +7,9 @@ each number of threads. Of a network all forms are tuned (see `network_cases.for
 the seconds are used up, the forms run against each other; for those that are close to the fastest, and for Winograd's,
 programs are chosen by their time in the network, and they run against each other again; the fastest counts from then
 on. With more threads the best programs of fewer are measured first. Stopping at any moment keeps what was measured;
-starting again goes on, and skips networks that are done. The records go to `results/networks-records.jsonl.gz` and what the runs took to
-`results/networks-runs.json` whenever a network is done. `--choose-only` tunes nothing: it chooses the programs of
-networks that are tuned already.
+starting again goes on, and skips networks that are done. The records go to `results/networks-records.jsonl.gz` and what
+the runs took to `results/networks-runs.json` whenever a network is done. `--choose-only` tunes nothing: it chooses the
+programs of networks that are tuned already.
 """
 
 from __future__ import annotations
