@@ -91,7 +91,10 @@ def test_a_network_is_recorded_in_all_ways_and_timed_again(tmp_path, monkeypatch
     assert tuned[ANSOR].trials == tuned[ANSOR].tasks == len(tuned[ANSOR].records)
     assert tuned[ANSOR].choice and tuned[JOINT].choice and not tuned[NEITHER].choice
     again = record_joint.record("nasrnn", settings)  # everything is there
-    assert [(run.trials, run.choice) for run in again] == [(run.trials, run.choice) for run in runs]
+    for run, other in zip(runs, again, strict=True):
+        assert run.trials == other.trials
+        if run.graph == other.graph:  # the finalists are timed anew
+            assert run.choice == other.choice
     seconds, missing = joint.latencies(tuned)
     assert set(seconds) == set(VARIANTS) and missing <= tuned[JOINT].tasks
     bare = replace(tuned[ANSOR], records=())
