@@ -2,23 +2,24 @@
 
 Paper: Ansor §6, §7.3
 
-Every task was searched from nothing as in the paper (uniform tiles, the learned model alone), in rounds of eight.
-Round robin measures half as many programs of every task as were recorded of all but the tenth with the fewest; its
-final objective is the target. A strategy may go on with the tasks that matter up to twice as far, with the dearest
-further; a task whose recording ends counts as exhausted. `trials_share` is the number of trials that the gradient needs
-to reach the target over round robin's, the mean over seeds of its ε, for the worst of: each network alone (f1), both
-together (f1), both by their geometric mean (f3).
+Every task is searched from nothing as in the paper (uniform tiles, the learned model alone), in rounds of eight. What
+round robin has when every task had `EACH` programs is the target. `trials_share` is the number of trials that the
+gradient needs to reach it over round robin's, the mean over seeds of its ε, for the worst of: each network alone (f1),
+both together (f1), both by their geometric mean (f3). Tasks are recorded as far as a strategy asks for them on its way
+to the target; where the seconds do not suffice, a task counts as exhausted where its recording ends, and the figure has
+a star. Uniform choice is not waited for.
 
-`--quick` replays `results/task-scheduler-curves.jsonl`; a full run first goes on with the recording, for 20 minutes
+`--quick` replays `results/task-scheduler-curves.jsonl`; a full run first goes on with the recording, for `--minutes`
 at most, and writes that file.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -37,7 +38,8 @@ from ansor_mini.partition import partition
 from ansor_mini.records import RecordFile, read_records
 from ansor_mini.similarity import SIMILARITIES
 from ansor_mini.task import SearchOptions
-from ansor_mini.task_scheduler import STRATEGIES, SchedulerOptions
+from ansor_mini.task_scheduler import SchedulerOptions
+from runtime.command_line import Parser
 from runtime.compile_c import cache_directory
 from runtime.layout import to_channels_last
 from runtime.machine import detect
@@ -54,8 +56,8 @@ from tests.benchmarks.tuning_curves import (
 
 NETWORKS = ("squeezenet", "mobilenet_v2")
 CURVES = RESULTS / "task-scheduler-curves.jsonl"
-EACH, ALL = 80, 5000  # programs recorded of every task in turn, and then of all tasks, chosen by the gradient
-BUDGET_SECONDS, SEEDS = 1200.0, 10
+EACH, MORE = 64, 32  # programs that round robin measures of every task; by how many a recording grows when asked for
+MINUTES, SEEDS = 20.0, 10
 WARM_UP = 2 * ROUND  # programs of a task before its model says anything
 
 
@@ -88,17 +90,13 @@ def published_search() -> SearchOptions:
     return SearchOptions(strategy=replace(FULL, model=model), tiles=uniform_tiles, local=0.0)
 
 
-def record_networks(budget_seconds: float = BUDGET_SECONDS) -> Recording:
-    """Tune all tasks of the networks, going on from earlier recordings; one thread."""
+def record_networks(minutes: float = MINUTES) -> Recording:
+    """Tune all tasks of the networks as far as the strategies ask, going on from earlier recordings; one thread."""
     networks: list[Part] = []
     for name in NETWORKS:
         graph = to_channels_last(MODELS[name](np.random.default_rng(0)))
         networks.append((partition(graph), frozenset(graph.weights)))
-    path = cache_directory() / "task-scheduler-published-search.jsonl"
-    scheduling = Scheduling(
-        strategy="round-robin", options=SchedulerOptions(epsilon=0.0), default_first=False, share_model=False
-    )
-    earlier = read_records(path) if path.exists() else []
+    path, deadline = cache_directory() / "task-scheduler-published-search.jsonl", time.monotonic() + 60 * minutes
     with (
         RecordFile(path) as sink,
         NetworkTuner(
@@ -108,18 +106,34 @@ def record_networks(budget_seconds: float = BUDGET_SECONDS) -> Recording:
             machine=detect(),
             threads=1,
             records=sink,
-            resume=earlier,
-            scheduling=scheduling,
+            resume=read_records(path) if path.exists() else [],
+            scheduling=Scheduling(default_first=False, share_model=False),
             options=published_search(),
         ) as tuner,
     ):
-        deadline = time.monotonic() + budget_seconds
-        if tuner.run(trials=EACH * len(tuner.tasks), budget_seconds=budget_seconds) == "trials":
-            tuner.scheduler.strategy = STRATEGIES["gradient"]
-            tuner.run(trials=ALL, budget_seconds=deadline - time.monotonic())
-        recording = recording_of(tuner, NETWORKS, dict(SIMILARITIES))
-    write_recording(CURVES, recording)
+        wanted, used_up = dict.fromkeys(tuner.tasks, EACH), set[str]()
+        while wanted:
+            grow(tuner, wanted, used_up, deadline)
+            recording = recording_of(tuner, NETWORKS, dict(SIMILARITIES), used_up)
+            write_recording(CURVES, recording)
+            asked: set[int] = set()
+            if time.monotonic() < deadline:
+                asked = asked.union(*(compare(*what, EACH).unanswered for what in objectives(recording).values()))
+            wanted = {key: len(recording.tasks[n].seconds) + MORE for n, key in enumerate(tuner.tasks) if n in asked}
+            print(f"{tuner.trials} programs; {len(wanted)} tasks are asked for more", flush=True)
     return recording
+
+
+def grow(tuner: NetworkTuner, wanted: Mapping[str, int], used_up: set[str], deadline: float) -> None:
+    """Search in turns until every task has so many programs, is used up, or it is too late."""
+    dry = dict.fromkeys(wanted, 0)
+    short = list(wanted)
+    while short and time.monotonic() < deadline:
+        for key in short:
+            dry[key] = 0 if tuner.tasks[key].tuner.round(ROUND) else dry[key] + 1
+            if dry[key] >= SchedulerOptions().dry:
+                used_up.add(key)
+        short = [key for key in short if key not in used_up and len(tuner.tasks[key].tuner.measured) < wanted[key]]
 
 
 def objectives(recording: Recording) -> dict[str, tuple[Recording, tuple[str, ...], Make]]:
@@ -131,42 +145,59 @@ def objectives(recording: Recording) -> dict[str, tuple[Recording, tuple[str, ..
     return {**alone, "both f1": (recording, names, TotalLatency), "both f3": (recording, names, speedup)}
 
 
-def compare(recording: Recording, networks: Sequence[str], make: Make, budget: int) -> dict[str, float]:
-    """For each variant the trials it needs to reach round robin's final objective, over round robin's."""
-    trials = budget * len(recording.tasks)
+@dataclass(frozen=True)
+class Compared:
+    """For each variant the trials it needs to reach round robin's final objective, over round robin's.
 
-    def run(variant: Variant, seed: int, most: int, target: float = -math.inf) -> list[tuple[int, float]]:
+    cut: the variants that came to the end of a task's recording on the way. unanswered: those tasks' numbers, but for
+    uniform choice.
+    """
+
+    shares: Mapping[str, float]
+    cut: Collection[str]
+    unanswered: Collection[int]
+
+
+def compare(recording: Recording, networks: Sequence[str], make: Make, budget: int) -> Compared:
+    """Replay every variant; round robin has so many programs of every task."""
+
+    def run(
+        variant: Variant, seed: int, ends: set[int], *, trials: int, target: float = -math.inf
+    ) -> list[tuple[int, float]]:
         return replay(
-            recording,
-            make,
-            networks,
-            strategy=variant.strategy,
-            seed=seed,
-            trials=most,
-            options=SchedulerOptions(epsilon=variant.epsilon),
-            similarity=variant.similarity,
-            target=target,
-        )
+            recording, make, networks, strategy=variant.strategy, seed=seed, trials=trials,
+            options=SchedulerOptions(epsilon=variant.epsilon), similarity=variant.similarity,
+            target=target, unanswered=ends,
+        )  # fmt: skip
 
-    reference = run(VARIANTS["round-robin"], 0, trials)
-    target, trials = reference[-1][1], reference[-1][0]  # fewer than asked for where tasks are exhausted
+    reference = run(VARIANTS["round-robin"], 0, set(), trials=budget * len(recording.tasks))
+    trials, target = reference[-1]  # fewer trials than asked for where tasks are used up
     everything = sum(len(task.seconds) for task in recording.tasks)
-    shares = {}
+    shares, unanswered, cut = dict[str, float](), set[int](), set[str]()
     for name, variant in VARIANTS.items():
+        ends = set[int]()
         seeds = range(SEEDS if variant.epsilon or variant.strategy == "uniform" else 1)
-        needed = [trials_to_reach(run(variant, seed, everything, target), target) for seed in seeds]
-        shares[name] = float(np.mean(needed)) / trials
-    return shares
+        curves = [run(variant, seed, ends, trials=everything, target=target) for seed in seeds]
+        shares[name] = float(np.mean([trials_to_reach(curve, target) for curve in curves])) / trials
+        if ends:
+            cut.add(name)
+        if variant.strategy != "uniform":
+            unanswered |= ends
+    return Compared(shares, cut, unanswered)
 
 
-def show(recording: Recording, shares: Mapping[str, Mapping[str, float]], budget: int) -> None:
+def show(recording: Recording, found: Mapping[str, Compared], budget: int) -> None:
     """The table, and the curves of both networks together."""
-    print(f"{recording.about}: {len(recording.tasks)} tasks, of most {recording.common} programs or more")
+    used_up = sum(task.used_up for task in recording.tasks)
+    print(f"{recording.about}: {len(recording.tasks)} tasks, {used_up} of them used up")
     print(f"trials to reach what round robin has after {budget} per task, over round robin's")
-    print(f"{'':30}" + "".join(f"{name:>17}" for name in shares))
+    print(f"{'':30}" + "".join(f"{name:>17}" for name in found))
     for variant in VARIANTS:
-        print(f"{variant:30}" + "".join(f"{column[variant]:17.3f}" for column in shares.values()))
-    most = 2 * budget * len(recording.tasks)
+        cells = (f"{column.shares[variant]:16.3f}{'*' if variant in column.cut else ' '}" for column in found.values())
+        print(f"{variant:30}" + "".join(cells))
+    if any(column.cut for column in found.values()):
+        print("* a task was to go on where its recording ends, and counted as exhausted")
+    most = budget * len(recording.tasks)
     curves = {
         name: [
             point
@@ -178,23 +209,29 @@ def show(recording: Recording, shares: Mapping[str, Mapping[str, float]], budget
     print("\nboth networks, total latency over trials\n" + draw_curves(curves, most))
 
 
-def task_scheduler(quick: bool) -> dict[str, Any]:
+def add_arguments(parser: Parser) -> None:
+    """Declare how long to record."""
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of recording, at most")
+
+
+def task_scheduler(quick: bool, options: argparse.Namespace) -> dict[str, Any]:
     """Record unless quick, replay, compare."""
-    recording = read_recording(CURVES) if quick else record_networks()
-    budget = recording.common // 2 // ROUND * ROUND
+    recording = read_recording(CURVES) if quick else record_networks(options.minutes)
+    budget = min(EACH, recording.common // ROUND * ROUND)
     if budget < 2 * ROUND:
         found = f"{CURVES} has {recording.common} programs of most tasks"
         raise ValueError(f"{found}, too few to compare schedules; run again without --quick to go on recording")
-    shares = {name: compare(*what, budget) for name, what in objectives(recording).items()}
-    show(recording, shares, budget)
-    figures = {f"trials_share_{name.replace(' ', '_')}": column["gradient"] for name, column in shares.items()}
+    compared = {name: compare(*what, budget) for name, what in objectives(recording).items()}
+    show(recording, compared, budget)
+    shares = {name: column.shares["gradient"] for name, column in compared.items()}
     return {
-        "trials_share": round(max(figures.values()), 4),
-        **{name: round(value, 4) for name, value in figures.items()},
+        "trials_share": round(max(shares.values()), 4),
+        **{f"trials_share_{name.replace(' ', '_')}": round(value, 4) for name, value in shares.items()},
         "round_robin_trials_per_task": budget,
         "tasks": len(recording.tasks),
+        "recordings_cut": sum("gradient" in column.cut for column in compared.values()),
     }
 
 
 if __name__ == "__main__":
-    sys.exit(main("task_scheduler", task_scheduler, __doc__ or ""))
+    sys.exit(main("task_scheduler", task_scheduler, __doc__ or "", add_arguments))

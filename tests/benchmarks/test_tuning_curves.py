@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -45,26 +46,37 @@ def test_a_recording_is_read_back(tmp_path):
         read_recording(tmp_path / "other.jsonl")
 
 
-def test_a_task_that_is_soon_exhausted_does_not_count():
+def test_a_task_that_is_used_up_does_not_count():
     short = replace(made_up().tasks[0], seconds=(1.0,) * 3)
-    assert Recording("", (short, *made_up().tasks)).common == 65
+    assert Recording("", (short, *made_up().tasks)).common == 3
+    assert Recording("", (replace(short, used_up=True), *made_up().tasks)).common == 65
+
+
+def test_a_replay_tells_which_recordings_are_too_short():
+    recording, short = made_up(), set[int]()
+    replay(recording, TotalLatency, ["squeezenet"], strategy="gradient", trials=80, unanswered=short)
+    assert short == set()
+    used_up = replace(recording.tasks[3], used_up=True)
+    recording = replace(recording, tasks=(*recording.tasks[:3], used_up, *recording.tasks[4:]))
+    replay(recording, TotalLatency, ["squeezenet"], strategy="gradient", trials=10**6, unanswered=short)
+    assert short and 3 not in short
 
 
 def test_too_short_a_recording_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(task_scheduler, "CURVES", tmp_path / "curves.jsonl")
     write_recording(task_scheduler.CURVES, made_up(programs=15))
     with pytest.raises(ValueError, match="15 programs of most tasks, too few to compare schedules"):
-        task_scheduler.task_scheduler(quick=True)
+        task_scheduler.task_scheduler(True, Namespace())
 
 
 def test_a_long_recording_gives_the_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(task_scheduler, "CURVES", tmp_path / "curves.jsonl")
     recording = made_up()
-    short = [replace(task, seconds=task.seconds[:48]) for task in recording.tasks[4:]]
+    short = [replace(task, seconds=task.seconds[:24]) for task in recording.tasks[4:]]
     write_recording(task_scheduler.CURVES, Recording("made up", (*recording.tasks[:4], *short)))
-    figures = task_scheduler.task_scheduler(quick=True)
+    figures = task_scheduler.task_scheduler(True, Namespace())
     parts = {name: value for name, value in figures.items() if name.startswith("trials_share_")}
-    assert len(parts) == 4 and figures["trials_share"] == max(parts.values())
+    assert figures["recordings_cut"] == 0 and len(parts) == 4 and figures["trials_share"] == max(parts.values())
     assert figures["round_robin_trials_per_task"] == 24 and "both networks" in capsys.readouterr().out
 
 
@@ -97,8 +109,9 @@ def test_round_robin_is_even_and_stops_at_its_trials():
 
 
 def test_the_gradient_saves_trials_where_few_tasks_take_the_time():
-    shares = {name: compare(*what, budget=24) for name, what in objectives(made_up()).items()}
-    assert set(shares) == {"squeezenet f1", "mobilenet_v2 f1", "both f1", "both f3"}
-    for column in shares.values():
-        assert set(column) == set(VARIANTS) and column["round-robin"] <= 1
-        assert column["gradient"] < column["round-robin"]
+    found = {name: compare(*what, budget=24) for name, what in objectives(made_up()).items()}
+    assert set(found) == {"squeezenet f1", "mobilenet_v2 f1", "both f1", "both f3"}
+    for column in found.values():
+        assert set(column.shares) == set(VARIANTS) and column.shares["round-robin"] <= 1
+        assert column.shares["gradient"] < column.shares["round-robin"]
+        assert "gradient" not in column.cut and "round-robin" not in column.cut

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,13 +22,17 @@ from ansor_mini.task_scheduler import Candidate, SchedulerOptions, Strategy, Tas
 
 @dataclass(frozen=True)
 class RecordedTask:
-    """One task: runs per inference of each network that has it, and its programs' seconds, None where one failed."""
+    """One task: runs per inference of each network that has it, and its programs' seconds, None where one failed.
+
+    used_up: the search finds no more programs than these.
+    """
 
     label: str
     flops: int
     groups: dict[str, str]
     weights: dict[str, int]
     seconds: tuple[float | None, ...]
+    used_up: bool = False
 
     def best_after(self, trials: int) -> float:
         """Its best latency after so many of its programs, seconds."""
@@ -52,9 +56,8 @@ class Recording:
 
     @property
     def common(self) -> int:
-        """Programs of the tasks with few, but for the tenth of them that have the fewest: small spaces are used up."""
-        lengths = sorted(len(task.seconds) for task in self.tasks)
-        return lengths[len(lengths) // 10]
+        """Programs that all tasks have, but for those that are used up."""
+        return min((len(task.seconds) for task in self.tasks if not task.used_up), default=0)
 
 
 def write_recording(path: Path, recording: Recording) -> None:
@@ -72,15 +75,17 @@ def read_recording(path: Path) -> Recording:
         raise ValueError(f"{path} holds no recorded tuning curves: {error}") from None
 
 
-def recording_of(tuner: NetworkTuner, names: Sequence[str], similarities: dict[str, Similarity]) -> Recording:
-    """What a tuner has measured; names: of its networks."""
+def recording_of(
+    tuner: NetworkTuner, names: Sequence[str], similarities: dict[str, Similarity], used_up: Collection[str] = ()
+) -> Recording:
+    """What a tuner has measured; names: of its networks; used_up: keys of the tasks without further programs."""
     tasks = []
-    for task, weights in zip(tuner.tasks.values(), tuner.weights.T.tolist(), strict=True):
+    for (key, task), weights in zip(tuner.tasks.items(), tuner.weights.T.tolist(), strict=True):
         dag, measured = task.tuner.task.dag, task.tuner.measured.values()
         seconds = tuple(round(value, 9) if math.isfinite(value) else None for value in measured)
         groups = {name: similar(dag) for name, similar in similarities.items()}
         runs = {name: weight for name, weight in zip(names, weights) if weight}
-        tasks.append(RecordedTask(task.label, dag.flops, groups, runs, seconds))
+        tasks.append(RecordedTask(task.label, dag.flops, groups, runs, seconds, key in used_up))
     machine, threads = task.tuner.machine.line, task.tuner.task.threads
     return Recording(f"{machine}; {threads} thread(s); rounds of {ROUND}", tuple(tasks))
 
@@ -96,10 +101,12 @@ def replay(
     options: SchedulerOptions | None = None,
     similarity: str = "structure",
     target: float = -math.inf,
+    unanswered: set[int] | None = None,
 ) -> list[tuple[int, float]]:
     """Let a scheduler choose among recorded tasks; (trials, objective) after each round.
 
-    It ends after so many trials or when the objective is at most `target`.
+    It ends after so many trials or when the objective is at most `target`. unanswered: gets the numbers of the tasks
+    that were to go on where their recordings end; they then count as used up, which they are not.
     """
     tasks = [Candidate(task.label, task.flops, task.groups.get(similarity, "")) for task in recording.tasks]
     made = objective(recording.weights(*networks))
@@ -112,6 +119,8 @@ def replay(
         task, candidate = recording.tasks[number], tasks[number]
         size = min(ROUND, trials - scheduler.trials)
         after = min(candidate.trials + size, len(task.seconds))
+        if unanswered is not None and after < candidate.trials + size and not task.used_up:
+            unanswered.add(number)
         scheduler.observe(number, task.best_after(after), after - candidate.trials)
         curve.append((scheduler.trials, scheduler.value))
     return curve
