@@ -26,28 +26,28 @@ from ansor_mini.network import assemble, default_network, nests_for, plain_nest,
 from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.partition import Subgraph, partition
 from ansor_mini.recorded_kernels import dags_of, nests_of_choice
-from ansor_mini.records import versions
 from runtime import executor
-from runtime.compile_c import cache_directory, find_compiler
+from runtime.compile_c import find_compiler
 from runtime.compiled_network import CompiledNetwork
 from runtime.graph import Graph
 from runtime.layout import to_channels_last
 from runtime.loop_nest import LoopNest
-from runtime.machine import Machine, detect
+from runtime.machine import Machine
 from runtime.memory_plan import plan
 from runtime.network import Network
 from runtime.onnx_peer import onnxruntime_program
 from runtime.staging import check_writable
 from runtime.timing import interleaved
-from taso_mini.ansor_backend import FUSED_SHARES, MeasuredKernels
+from taso_mini.ansor_backend import FUSED_SHARES
+from taso_mini.compile_job import Job, Log, measured_costs
 from taso_mini.compile_options import CompileOptions
-from taso_mini.costs import CostSource, FlopCost, MeasuredCost, Shares, Views
+from taso_mini.costs import CostSource, FlopCost, Shares, Views
 from taso_mini.derived_rules import completed
 from taso_mini.final_kernels import choose_kernels
 from taso_mini.graph_check import keep_faster, under_default_schedules
 from taso_mini.joint.compiling import compile_jointly
 from taso_mini.joint.definitions import tune_definitions
-from taso_mini.kernel_tuning import Log, Tuned, TunedTask
+from taso_mini.kernel_tuning import Tuned, TunedTask
 from taso_mini.layouts.joint import JOINT, LAYOUTS, optimize_jointly
 from taso_mini.load_model import load_model, sample_inputs
 from taso_mini.optimizer import Optimized, optimize
@@ -115,17 +115,17 @@ def compile_model(
         if directory is not None:
             check_writable(directory)
     find_compiler()
-    machine = detect()
-    threads = options.threads or machine.cores
+    job = Job.here(options, log)
+    machine, threads = job.machine, job.threads
     graph = load_model(model, seed=options.seed, shapes=options.shapes)
     log(f"{graph.name}: {len(graph.nodes)} operators, {graph.flops / 1e9:.3f} GFLOP")
     feeds = sample_inputs(graph, options.seed)
     reference = graph.evaluate(feeds)
 
-    optimized, tuned = choose(graph, machine, threads, options, log)
+    optimized, tuned = choose(graph, job)
     better = optimized.graph
     parts = partition(better)
-    choice = choose_kernels(better, parts, tuned, machine, threads, options, feeds, log)
+    choice = choose_kernels(better, parts, tuned, feeds, job)
     known = nests_of_choice(choice, dags_of(parts)) if choice is not None else tuned.nests
     nests = nests_for(parts, lambda part: known.get(part.key) or default_nest(part, machine, threads))
     assembled = assemble(better, parts, nests, threads=threads)
@@ -195,18 +195,17 @@ def _latency(
     return interleaved(programs | ({PEER: peer} if peer is not None else {}))
 
 
-def choose(graph: Graph, machine: Machine, threads: int, options: CompileOptions, log: Log) -> tuple[Optimized, Tuned]:
+def choose(graph: Graph, job: Job) -> tuple[Optimized, Tuned]:
     """The graph to compile, in its layouts, and its kernels as tuned: one after the other, or both at once."""
-    if options.joint:
-        prices = options.cost_file or _prices()
-        return compile_jointly(graph, machine, threads, options, prices, _price_list(machine, threads), log)
-    if options.cost == "flops":
+    if job.options.joint:
+        return compile_jointly(graph, job)
+    if job.options.cost == "flops":
         optimized = substitute(graph)
         optimized = replace(optimized, graph=to_channels_last(optimized.graph))
     else:
-        optimized = lay_out(graph, machine, threads, options, log)
-    log(f"{len(optimized.trace.steps)} substitutions, {optimized.trace.expanded} graphs looked at")
-    defined, tuned = tune_definitions(optimized.graph, machine, threads, options, log)
+        optimized = lay_out(graph, job)
+    job.log(f"{len(optimized.trace.steps)} substitutions, {optimized.trace.expanded} graphs looked at")
+    defined, tuned = tune_definitions(optimized.graph, job)
     return replace(optimized, graph=defined), tuned
 
 
@@ -215,7 +214,7 @@ def substitute(graph: Graph) -> Optimized:
     return optimize(graph, completed(load_rules()), Shares(FlopCost(), FUSED_SHARES))
 
 
-def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOptions, log: Log) -> Optimized:
+def lay_out(graph: Graph, job: Job) -> Optimized:
     """Search for a cheaper equal graph and its layouts with the shipped rules, prices measured under default schedules.
 
     The costs are those of the given graph in its best layouts, and of the result. When the given graph turns out to be
@@ -228,24 +227,13 @@ def lay_out(graph: Graph, machine: Machine, threads: int, options: CompileOption
         looked_at.append(found.trace.expanded)
         return found
 
-    with MeasuredKernels(machine, threads, channels_last=False) as measure:
-        prices = options.cost_file or _prices()
-        measured = MeasuredCost(measure, prices, _price_list(machine, threads), fresh=options.fresh_prices)
+    with measured_costs(job) as measured:
         costs = Views(Shares(measured, FUSED_SHARES))
         found = optimize_jointly(graph, completed(load_rules()), costs, search=search)
     trace = Trace(found.steps, sum(looked_at))
     chosen = Optimized(found.graph, found.costs[LAYOUTS], found.costs[JOINT], trace)
-    return keep_faster(graph, chosen, costs, under_default_schedules(machine, threads, options.seed), log)
-
-
-def _prices() -> Path:
-    """Where measured operator prices are kept unless a file is named."""
-    return cache_directory() / "layout-costs.jsonl"
-
-
-def _price_list(machine: Machine, threads: int) -> str:
-    """What a measured operator cost depends on besides the operator."""
-    return f"{machine.line}; {threads} threads; mini-compilers {versions()['ansor_mini']}"
+    timer = under_default_schedules(job.machine, job.threads, job.options.seed)
+    return keep_faster(graph, chosen, costs, timer, job.log)
 
 
 def _other_variants(graph: Graph, better: Graph, machine: Machine, threads: int) -> Iterator[tuple[str, Network]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,3 +68,10 @@ class CompileOptions:
             raise ValueError("winograd needs trials or records, and not joint: measured kernels choose the definition")
         if self.resume and self.out is None:
             raise ValueError("--resume needs --out DIR, where the records are")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The most programs and the most seconds, infinite where only the other one is given."""
+        seconds = DEFAULT_BUDGET_SECONDS if self.trials is None else math.inf
+        trials = math.inf if self.trials is None else self.trials
+        return trials, seconds if self.budget_seconds is None else self.budget_seconds

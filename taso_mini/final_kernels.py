@@ -10,26 +10,19 @@ from ansor_mini.partition import Subgraph
 from ansor_mini.recorded_kernels import choose_programs
 from ansor_mini.records import RecordFiles, read_choices
 from runtime.graph import Graph
-from runtime.machine import Machine
-from taso_mini.compile_options import CompileOptions
-from taso_mini.kernel_tuning import Log, Tuned, sinks
+from taso_mini.compile_job import Job
+from taso_mini.kernel_tuning import Tuned, sinks
 
 
 def choose_kernels(
-    graph: Graph,
-    parts: Sequence[Subgraph],
-    tuned: Tuned,
-    machine: Machine,
-    threads: int,
-    options: CompileOptions,
-    feeds: Mapping[str, Any],
-    log: Log,
+    graph: Graph, parts: Sequence[Subgraph], tuned: Tuned, feeds: Mapping[str, Any], job: Job
 ) -> NetworkChoice | None:
     """Choose the programs of a graph whose kernels are tuned, and keep the choice with the records.
 
     Without trials an earlier choice is taken up. None: the kernels stay as they are in `tuned`, each the fastest alone,
     because there is no choice or the search was interrupted.
     """
+    options, machine, threads = job.options, job.machine, job.threads
     if options.joint:
         return tuned.choice
     if options.trials == 0:
@@ -37,13 +30,13 @@ def choose_kernels(
         choices = read_choices(path) if path is not None and path.exists() else []
         choice = choice_for(choices, parts, threads, machine.line)
         if choice is not None:
-            log(f"kernels as they were chosen in the network: {choice}")
+            job.log(f"kernels as they were chosen in the network: {choice}")
         return choice
     if tuned.stopped == "interrupted":
         return None
-    log("choosing kernels by their time in the network")
+    job.log("choosing kernels by their time in the network")
     choice = choose_programs(graph, parts, tuned.records, machine=machine, threads=threads, feeds=feeds)
     with RecordFiles(sinks(options)) as files:
         files.append(choice)
-    log(f"kernels: {choice}")
+    job.log(f"kernels: {choice}")
     return choice

@@ -18,8 +18,8 @@ from runtime.graph import Graph
 from runtime.layout import to_channels_last
 from runtime.machine import Machine
 from runtime.timing import interleaved
+from taso_mini.compile_job import Log
 from taso_mini.costs import CostSource
-from taso_mini.kernel_tuning import Log
 from taso_mini.load_model import sample_inputs
 from taso_mini.optimizer import Optimized
 from taso_mini.tidy import tidy

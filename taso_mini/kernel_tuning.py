@@ -5,7 +5,6 @@ Paper: Ansor §6
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,13 +18,11 @@ from ansor_mini.partition import Subgraph
 from ansor_mini.recorded_kernels import recorded_best, recorded_nests
 from ansor_mini.records import Record, RecordFiles, read_records
 from runtime.loop_nest import LoopNest
-from runtime.machine import Machine
-from taso_mini.compile_options import DEFAULT_BUDGET_SECONDS, CompileOptions
+from taso_mini.compile_job import Job, Log
+from taso_mini.compile_options import CompileOptions
 
 PROGRESS_SECONDS = 5.0
 RECORDS = "records.jsonl"
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -58,29 +55,19 @@ class Tuned:
     choice: NetworkChoice | None = None
 
 
-def tune(
-    parts: Sequence[Subgraph],
-    weights: Collection[str],
-    machine: Machine,
-    threads: int,
-    options: CompileOptions,
-    log: Log,
-    *,
-    others: Sequence[Part] = (),
-) -> Tuned:
+def tune(parts: Sequence[Subgraph], weights: Collection[str], job: Job, *, others: Sequence[Part] = ()) -> Tuned:
     """Tune the kernels of a partitioned graph with these weights, within the options' trials and seconds.
 
     others: further graphs whose kernels share the budget, each its subgraphs and the names of its weights.
     """
+    options = job.options
     if options.trials == 0:
         every = [part for some in (parts, *(other for other, _ in others)) for part in some]
-        return _recorded(every, options.records, threads) if options.records else Tuned()
-    budget = options.budget_seconds
-    if budget is None:
-        budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
+        return _recorded(every, options.records, job.threads) if options.records else Tuned()
+    trials, budget_seconds = options.limits
     earlier = [record for path in sources(options) for record in read_records(path)]
     measured: list[Record] = []
-    progress = _progress(log)
+    progress = _progress(job.log)
 
     def observe(task: NetworkTask, record: Record) -> None:
         measured.append(record)
@@ -92,15 +79,15 @@ def tune(
             parts,
             weights=weights,
             others=others,
-            machine=machine,
-            threads=threads,
+            machine=job.machine,
+            threads=job.threads,
             seed=options.seed,
             records=sink,
             resume=earlier,
             observer=observe,
         )
         stack.enter_context(tuner)
-        stopped = tuner.run(trials=math.inf if options.trials is None else options.trials, budget_seconds=budget)
+        stopped = tuner.run(trials=trials, budget_seconds=budget_seconds)
         if stopped != "interrupted":
             tuner.confirm()
         tasks = tuple(_line(key, task) for key, task in tuner.tasks.items())

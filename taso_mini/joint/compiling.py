@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 from runtime.graph import Graph
-from runtime.machine import Machine
-from taso_mini.ansor_backend import MeasuredKernels
-from taso_mini.compile_options import DEFAULT_BUDGET_SECONDS, CompileOptions
-from taso_mini.costs import MeasuredCost
+from taso_mini.compile_job import Job, measured_costs
 from taso_mini.derived_rules import completed
 from taso_mini.joint.alternatives import Bill
 from taso_mini.joint.finals import Joined
-from taso_mini.joint.search import JointOptions, JointSearch, Log
+from taso_mini.joint.search import JointOptions, JointSearch
 from taso_mini.joint.store import Store
 from taso_mini.kernel_tuning import RECORDS, Tuned, TunedTask
 from taso_mini.optimizer import Optimized
@@ -21,43 +15,37 @@ from taso_mini.rules_text import load_rules
 from taso_mini.trace import Trace
 
 
-def compile_jointly(
-    graph: Graph, machine: Machine, threads: int, options: CompileOptions, prices: Path, price_list: str, log: Log
-) -> tuple[Optimized, Tuned]:
-    """Choose a graph in its layouts and tune its kernels, within the options' trials and seconds.
-
-    prices: the file of operator prices. price_list: the line in it that this machine's prices carry.
-    """
-    budget = options.budget_seconds
-    if budget is None:
-        budget = DEFAULT_BUDGET_SECONDS if options.trials is None else math.inf
+def compile_jointly(graph: Graph, job: Job) -> tuple[Optimized, Tuned]:
+    """Choose a graph in its layouts and tune its kernels, within the options' trials and seconds."""
+    options, machine = job.options, job.machine
+    trials, budget_seconds = options.limits
     path = options.out / RECORDS if options.out else None
     shared = options.records
     earlier = [shared] if shared is not None and shared.exists() else []
     also = shared if options.trials != 0 else None
     with (
-        MeasuredKernels(machine, threads, channels_last=False) as kernels,
-        Store(path, machine=machine, threads=threads, earlier=earlier, resume=options.resume, also=also) as store,
+        measured_costs(job) as defaults,
+        Store(path, machine=machine, threads=job.threads, earlier=earlier, resume=options.resume, also=also) as store,
     ):
         search = JointSearch(
             graph,
             completed(load_rules()),
             machine,
             store,
-            MeasuredCost(kernels, prices, price_list, fresh=options.fresh_prices),
+            defaults,
             JointOptions(
-                trials=math.inf if options.trials is None else options.trials,
-                budget_seconds=budget,
+                trials=trials,
+                budget_seconds=budget_seconds,
                 seed=options.seed,
                 # Without trials nothing can be learned between rounds.
                 rounds=1 if options.trials == 0 else JointOptions.rounds,
             ),
-            log,
+            job.log,
             trials=store.total if options.resume else 0,
         )
         found = search.run()
         for line in str(found).splitlines():
-            log(line)
+            job.log(line)
         return _optimized(found), _tuned(found, store)
 
 

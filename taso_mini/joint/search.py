@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ansor_mini.network_tuner import NetworkTuner, Scheduling
 from runtime.graph import Graph
 from runtime.machine import Machine
+from taso_mini.compile_job import Log
 from taso_mini.costs import MeasuredCost
 from taso_mini.joint.alternatives import Alternative, Bill, bill
 from taso_mini.joint.finals import Joined, Round, best_nests, choose_and_keep, network_of, time_networks
@@ -41,7 +42,6 @@ from taso_mini.load_model import sample_inputs
 from taso_mini.optimizer import optimize
 from taso_mini.terms import Substitution
 
-Log = Callable[[str], None]
 ALIVE = 0.05  # chance to win with which a graph stays for another round
 
 
