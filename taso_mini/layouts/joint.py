@@ -7,10 +7,10 @@ that is new to the search may so be priced in one order for its operator and in 
 the graph that comes out are then chosen anew, all at once and exactly (`assign`), and the search goes on around them
 until nothing gains.
 
-Where no layouts are known yet, every tensor may be stored as each operator likes it: a price that no assignment beats,
-as long as the second operand of a product of two matrices is a weight. A search under it finds the substitutions that
-pay with good layouts only. The other starting point is the search in plain layouts, as one would do the two jobs one
-after the other; `optimize_jointly` is never worse than that.
+Where no layouts are known yet, every tensor may be stored as each operator likes it: a price that no assignment of
+those orders (`local_orders`) beats, as long as the second operand of a product of two matrices is a weight. A search
+under it finds the substitutions that pay with good layouts only. The other starting point is the search in plain
+layouts, as one would do the two jobs one after the other; `optimize_jointly` is never worse than that.
 
 >>> from runtime.graph import GraphBuilder
 >>> from taso_mini.costs import FlopCost

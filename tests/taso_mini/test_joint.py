@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runtime.graph import Graph, GraphBuilder, Node, TensorType
 from taso_mini.costs import FlopCost, Shares, Views
 from taso_mini.layouts.assignment import Form, Prices, assign, constants
-from taso_mini.layouts.joint import JOINT, VARIANTS, LayoutCosts, optimize_jointly
+from taso_mini.layouts.joint import JOINT, VARIANTS, LayoutCosts, local_orders, optimize_jointly
 from taso_mini.layouts.orders import NHWC, plain
 from taso_mini.layouts.realize import realize
 from taso_mini.matching import Matcher, directed
@@ -42,7 +42,10 @@ def test_joint_is_at_least_as_good_as_every_other_way_and_all_are_equal(graph, s
 
 @given(graphs(operators=EXACT, max_nodes=6), st.integers(0, 99))
 def test_no_layouts_are_cheaper_than_the_price_with_every_layout_open(graph, seed):
-    """Where matrices are no weights a product may read both in any order; the price assumes the second is one."""
+    """As long as values are stored in orders that their operator alone may like: the price thinks of no others.
+
+    Where matrices are no weights a product may read both in any order; the price assumes the second is one.
+    """
     graph, costs = graph.prune(), Whims(seed)
     fixed = constants(graph)
     nodes = [n for n in graph.nodes if not fixed.issuperset(n.outputs) and n.operator != "matmul"]
@@ -50,6 +53,9 @@ def test_no_layouts_are_cheaper_than_the_price_with_every_layout_open(graph, see
     price, inside = LayoutCosts(costs), LayoutCosts(costs, known)
     for node in nodes:
         types = [graph.types[value] for value in node.inputs]
+        stored = {value: known[value].orders for value in (*node.inputs, *node.outputs) if value in known}
+        if any(set(orders) - set(local_orders(node.operator, graph.types[value])) for value, orders in stored.items()):
+            continue
         assert price.cost(node, types) <= inside.cost(node, types) + 1e-12
 
 
