@@ -31,9 +31,6 @@ ARITHMETIC = ("+", "-", "*", "/", "//", "%", "min", "max")
 INTRINSICS = {"exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "erf": 1, "sigmoid": 1}
 INTRINSICS |= {"abs": 1, "floor": 1, "ceil": 1, "pow": 2}
 
-_PRECEDENCE = {"or": 1, "and": 2, "<": 4, "<=": 4, ">": 4, ">=": 4, "==": 4, "!=": 4}
-_PRECEDENCE |= {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6}
-
 
 class Expr:
     """Base of all expressions; holds the operators that build new ones.
@@ -105,6 +102,8 @@ class Expr:
         raise TypeError(f"the truth of `{self}` is not known while a program is being built; use select or an If")
 
     def __str__(self) -> str:
+        from runtime.expr_text import show
+
         return show(self)
 
 
@@ -294,32 +293,3 @@ def call(name: str, *args: ExprLike) -> Expr:
         raise ValueError(f"`{name}` with {len(args)} arguments is not one of the intrinsics {INTRINSICS}")
     first = as_expr(args[0], None if isinstance(args[0], Expr) else "float32")
     return Call(name, (first, *(as_expr(arg, first.dtype) for arg in args[1:])))
-
-
-def show(expr: Expr, precedence: int = 0) -> str:
-    """Print as Python text, with only the brackets it needs.
-
-    Constants whose dtype the reader could not guess are printed with it: `int64(3)`, `float64(0.5)`.
-    """
-    if isinstance(expr, Var):
-        return expr.name
-    if isinstance(expr, Const):
-        text = repr(float(expr.value) if "float" in expr.dtype else expr.value)
-        if expr.dtype in ("int64", "float64", "float16", "bfloat16"):
-            return f"{expr.dtype}({text})"
-        return f"({text})" if precedence and text.startswith("-") else text
-    if isinstance(expr, Load):
-        return f"{expr.buffer.name}[{', '.join(show(index) for index in expr.indices) or '()'}]"
-    if isinstance(expr, Call):
-        return f"{expr.name}({', '.join(show(arg) for arg in expr.args)})"
-    if isinstance(expr, Cast):
-        return f"cast({expr.dtype}, {show(expr.value)})"
-    if isinstance(expr, Select):
-        return f"select({show(expr.condition)}, {show(expr.then)}, {show(expr.otherwise)})"
-    if isinstance(expr, Binary):
-        if expr.op in ("min", "max"):
-            return f"{expr.op}({show(expr.a)}, {show(expr.b)})"
-        level = _PRECEDENCE[expr.op]
-        text = f"{show(expr.a, level)} {expr.op} {show(expr.b, level + 1)}"
-        return f"({text})" if level < precedence or (level == 4 and precedence == 4) else text
-    raise TypeError(f"not an expression: {expr!r}")

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime.expr import Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var, show
+from runtime.expr import Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
+from runtime.expr_text import show
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
 from runtime.narrow_floats import from_bfloat16, storage, to_bfloat16
 

@@ -20,7 +20,8 @@ import math
 from collections.abc import Callable
 
 from runtime import expr as ex
-from runtime.expr import DTYPES, INTRINSICS, SCOPES, Binary, Buffer, Cast, Const, Expr, Select, Var, show
+from runtime.expr import DTYPES, INTRINSICS, SCOPES, Binary, Buffer, Cast, Const, Expr, Select, Var
+from runtime.expr_text import show
 from runtime.loop_nest import (
     GPU_KINDS,
     PARALLEL,

@@ -8,7 +8,8 @@ memory, the access is let through).
 
 from __future__ import annotations
 
-from runtime.expr import DTYPES, SCOPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var, show
+from runtime.expr import DTYPES, SCOPES, Binary, Buffer, Call, Cast, Expr, Load, Select, Var
+from runtime.expr_text import show
 from runtime.expr_tree import children, free_variables, loads
 from runtime.indices.index_forms import flat_index, interval
 from runtime.indices.index_grid import GRID_LIMIT, Grid

@@ -16,7 +16,8 @@ from ansor_mini.features import Nest
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, derive
 from ansor_mini.workloads import WORKLOADS
-from runtime.expr import Buffer, Expr, show
+from runtime.expr import Buffer, Expr
+from runtime.expr_text import show
 from runtime.expr_tree import loads
 from runtime.loop_nest import For, If, LoopNest, Stmt, Store, sub_stmts
 from tests.strategies.programs import SMALL_MACHINE

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from runtime.compile_c import run_nest
 from runtime.emit_c import EmitError, emit_kernel
-from runtime.expr import Buffer, Const, as_expr, cast, show
+from runtime.expr import Buffer, Const, as_expr, cast
+from runtime.expr_text import show
 from runtime.interpreter import interpret
 from runtime.loop_nest_text import parse
 from runtime.narrow_floats import from_bfloat16, pack, storage, to_bfloat16, to_tf32, unpack
