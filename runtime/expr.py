@@ -9,6 +9,7 @@ it takes, so a guarded load outside its buffer is legal when the guard is false.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
@@ -128,10 +129,7 @@ class Buffer:
     @property
     def size(self) -> int:
         """Number of elements."""
-        elements = 1
-        for extent in self.shape:
-            elements *= extent
-        return elements
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -40,10 +41,7 @@ class TensorType:
     @property
     def size(self) -> int:
         """Number of elements."""
-        elements = 1
-        for extent in self.shape:
-            elements *= extent
-        return elements
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
