@@ -30,7 +30,8 @@ from taso_mini.axioms import Axiom
 from taso_mini.conditions import holds
 from taso_mini.kinds import least_kinds
 from taso_mini.numbered_values import NumberedValues, SmallField
-from taso_mini.shape_search import Assignment, ShapeSearch, ShapeTable, leaf_name, leaves
+from taso_mini.shape_search import Assignment, ShapeSearch, leaf_name, leaves
+from taso_mini.shape_table import ShapeTable
 from taso_mini.shapes import Shape
 from taso_mini.terms import Term, bind_parameters, parameter_variables, rewrite, variable
 

@@ -39,7 +39,8 @@ from taso_mini.arithmetic import Arithmetic, FiniteField, Floats
 from taso_mini.conditions import holds
 from taso_mini.numbered_values import NumberedValues, SmallField
 from taso_mini.operator_set import evaluate
-from taso_mini.shape_search import ShapeSearch, ShapeTable, leaf_name, leaves
+from taso_mini.shape_search import ShapeSearch, leaf_name, leaves
+from taso_mini.shape_table import ShapeTable
 from taso_mini.shapes import Shape
 from taso_mini.terms import Term, bind_parameters, subterms, variables
 from taso_mini.testing import Sample, draw_inputs

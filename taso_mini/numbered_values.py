@@ -13,7 +13,8 @@ import numpy as np
 
 from taso_mini.arithmetic import Arithmetic, Array, FiniteField
 from taso_mini.operator_set import OPERATORS
-from taso_mini.shape_search import ShapeSearch, ShapeTable
+from taso_mini.shape_search import ShapeSearch
+from taso_mini.shape_table import ShapeTable
 from taso_mini.terms import Term, subterms
 
 _REMEMBERED = 8192  # results kept per operator, a few kilobytes each at most

@@ -20,7 +20,8 @@ import numpy as np
 
 from taso_mini import shapes
 from taso_mini.operator_set import CONVOLUTIONS
-from taso_mini.shape_search import Allowed, leaf_name, leaves
+from taso_mini.shape_search import leaf_name, leaves
+from taso_mini.shape_table import Allowed
 from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Term, parameter_variables, subterms
 

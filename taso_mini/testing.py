@@ -24,7 +24,8 @@ import numpy as np
 from taso_mini.arithmetic import Arithmetic, FiniteField
 from taso_mini.operator_set import CONVOLUTIONS, Plan, plan
 from taso_mini.shape_classes import GROUP_CLASSES, GroupClass, World, draw_parameters, restriction
-from taso_mini.shape_search import Assignment, ShapeSearch, ShapeTable, leaf_name, leaves
+from taso_mini.shape_search import Assignment, ShapeSearch, leaf_name, leaves
+from taso_mini.shape_table import ShapeTable
 from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Term, bind_parameters, parameter_variables, subterms, variables
 

@@ -11,7 +11,8 @@ from taso_mini.axioms import AXIOMS, LEMMAS, WRONG, Axiom
 from taso_mini.numbered_values import NumberedValues, SmallField
 from taso_mini.operator_set import evaluate
 from taso_mini.rules_text import parse_term
-from taso_mini.shape_search import ShapeSearch, ShapeTable, leaf_name
+from taso_mini.shape_search import ShapeSearch, leaf_name
+from taso_mini.shape_table import ShapeTable
 from taso_mini.shapes import Shape
 from taso_mini.testing import values_agree
 

@@ -11,7 +11,8 @@ from taso_mini import shape_search
 from taso_mini.operator_set import infer
 from taso_mini.rules_text import parse_term
 from taso_mini.shape_index import AGREEING, keys
-from taso_mini.shape_search import ShapeSearch, ShapeTable, assignments, leaf_name, leaves
+from taso_mini.shape_search import ShapeSearch, assignments, leaf_name, leaves
+from taso_mini.shape_table import ShapeTable
 from taso_mini.shapes import Shape, ShapeError
 from taso_mini.terms import Term
 
