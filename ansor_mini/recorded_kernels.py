@@ -10,13 +10,13 @@ from typing import Any
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.default_schedule import default_steps
 from ansor_mini.in_place import CANDIDATES, ENDS, FASTEST_ALONE, choose_in_place
+from ansor_mini.measured_programs import program_of
 from ansor_mini.network_choice import NetworkChoice, as_program, choice_for, kernel_key, kernels_key
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
 from ansor_mini.records import MEASURED, OK, Record, now, read_choices, read_records, versions
 from ansor_mini.sketch import Program, Sketch
 from ansor_mini.steps import Step
-from ansor_mini.task_tuner import program_of
 from runtime.graph import Graph
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine, detect

@@ -19,19 +19,18 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ansor_mini.ablations import Search, by_evolution
-from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cost_model import CostModel
 from ansor_mini.evolution import pick, spread
 from ansor_mini.feasibility import Feasibility
+from ansor_mini.measured_programs import program_of, record_of
 from ansor_mini.population import Population
 from ansor_mini.population_evolution import scores_of
 from ansor_mini.population_mutations import mutate_rows
 from ansor_mini.population_space import Space
-from ansor_mini.records import MEASURED, MODEL, OK, Record, now, versions
+from ansor_mini.records import MEASURED, MODEL, OK, Record
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.screening import screened
-from ansor_mini.sketch import Program, Sketch, derive
-from ansor_mini.steps import parse_step
+from ansor_mini.sketch import Program, derive
 from ansor_mini.target import Device, target_of
 from ansor_mini.task import Measurer, OnResult, RecordSink, SearchOptions, Task, TuneResult
 from runtime import debug
@@ -240,20 +239,7 @@ class TaskTuner:
 
     def _observe(self, program: Program, result: MeasureResult) -> None:
         """Keep a result: first on the disk, then in the search."""
-        record = Record(
-            task=self.task.key,
-            steps=program.sketch.key,
-            annotation=program.annotation,
-            kind=result.kind,
-            seconds=tuple(result.seconds),
-            reason=result.reason,
-            threads=self.task.threads,
-            machine=self.machine.line,
-            versions=versions(),
-            time=now(),
-            source=self.source,
-            facts=result.facts,
-        )
+        record = record_of(program, result, self.task.key, self.task.threads, self.machine.line, self.source)
         if self.records is not None:
             self.records.append(record)
         self._count(program, record)
@@ -305,15 +291,3 @@ class TaskTuner:
             rejections=self.rejections,
             stopped=stopped,
         )
-
-
-def program_of(record: Record, dag: ComputeDAG, known: dict[tuple[str, ...], Sketch] | None = None) -> Program:
-    """The program of a record: its sketch out of `known` if it is there, else rebuilt from the recorded steps.
-
-    Raises: ValueError: the steps are not steps, or the annotation does not fit them.
-    """
-    sketch = (known or {}).get(record.steps)
-    if sketch is None:
-        sketch = Sketch(dag, tuple(parse_step(text) for text in record.steps))
-        return Program(sketch, tuple(sorted(record.annotation.items())))
-    return sketch.program(record.annotation)

@@ -14,9 +14,10 @@ import numpy as np
 
 from ansor_mini.annotation import complete
 from ansor_mini.holes import PARALLEL
+from ansor_mini.measured_programs import program_of
 from ansor_mini.record import OK, Record
 from ansor_mini.sketch import Program
-from ansor_mini.task_tuner import TaskTuner, program_of
+from ansor_mini.task_tuner import TaskTuner
 
 SEEDS = 4  # programs that are measured first
 

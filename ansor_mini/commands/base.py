@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ansor_mini.compute_dag import ComputeDAG
+from ansor_mini.measured_programs import program_of
 from ansor_mini.record import MEASURED, SOURCES
 from ansor_mini.records import Record, read_records
 from ansor_mini.sketch import Program, Sketch, derive
-from ansor_mini.task_tuner import program_of
 from ansor_mini.workloads import ALIASES, WORKLOADS, parse_workload
 
 SCHEMA = 1

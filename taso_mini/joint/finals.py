@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ansor_mini.default_schedule import default_nest
+from ansor_mini.measured_programs import program_of
 from ansor_mini.network import assemble, nests_for
 from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.partition import Subgraph
 from ansor_mini.recorded_kernels import choose_programs, chosen_nests
-from ansor_mini.task_tuner import program_of
 from runtime import executor
 from runtime.loop_nest import LoopNest
 from runtime.machine import Machine

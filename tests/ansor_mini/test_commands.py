@@ -11,6 +11,7 @@ import pytest
 
 from ansor_mini.__main__ import main
 from ansor_mini.annotation import sample
+from ansor_mini.commands.base import Programs
 from ansor_mini.commands.explain import SECTIONS, feature_values
 from ansor_mini.curve import draw_curves, save_plot, value_at
 from ansor_mini.feature_names import FEATURE_NAMES
@@ -55,6 +56,16 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records[20] = recorded(programs(60)[20], 1e-6)
     write_records(path, [replace(record, workload=WORKLOAD) for record in records])
     return path
+
+
+def test_programs_of_sketches_that_the_rules_do_not_derive() -> None:
+    dag = parse_workload(WORKLOAD)
+    sketch = derive(dag, structure="SSRS")[0]
+    rng, found = np.random.default_rng(0), Programs()
+    drawn = [sample(sketch, rng, detect()) for _ in range(3)]
+    rebuilt = [found(replace(recorded(program, 1.0), workload=WORKLOAD)) for program in drawn]
+    assert [program.annotation for program in rebuilt] == [program.annotation for program in drawn]
+    assert all(program.sketch.key == sketch.key for program in rebuilt)
 
 
 def test_explain_shows_every_section(file: Path, capsys: Capture) -> None:

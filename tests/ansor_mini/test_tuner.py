@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.measured_programs import program_of
 from ansor_mini.records import RecordFile, best_of, read_records
 from ansor_mini.sketch import Sketch
-from ansor_mini.task_tuner import OnResult, SearchOptions, program_of
+from ansor_mini.task_tuner import OnResult, SearchOptions
 from ansor_mini.tuner import Task, TuneResult, tune
 from ansor_mini.workloads import WORKLOADS
 from runtime.loop_nest import LoopNest

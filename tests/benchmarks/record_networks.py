@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from ansor_mini.cost_model import CostModel
+from ansor_mini.measured_programs import program_of
 from ansor_mini.network_choice import NetworkChoice
 from ansor_mini.network_tuner import NetworkTask, NetworkTuner
 from ansor_mini.partition import partition
 from ansor_mini.record import Record
 from ansor_mini.recorded_kernels import dags_of, fastest_alone
 from ansor_mini.records import RecordFile, read_choices, read_records, write_records
-from ansor_mini.task_tuner import default_model, program_of
+from ansor_mini.task_tuner import default_model
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
 from runtime.graph import Graph

@@ -19,8 +19,8 @@ from ansor_mini.annotation import uniform_tiles
 from ansor_mini.cpu_rules.extended import extended_rules
 from ansor_mini.feasibility import Feasibility
 from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.measured_programs import record_of
 from ansor_mini.population_annotation import sample_populations
-from ansor_mini.record import Record, now, versions
 from ansor_mini.records import RecordFile, read_records, write_records
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, derive
@@ -68,19 +68,7 @@ def record(case: Case, count: int, sink: RecordFile, seed: int) -> None:
             pairs = draw(case, min(BATCH, count - start), rng)
             results = measurer([nest for _, nest in pairs], lambda number, result: None)
             for (program, _), result in zip(pairs, results):
-                sink.append(
-                    Record(
-                        task=case.text,
-                        steps=program.sketch.key,
-                        annotation=program.annotation,
-                        kind=result.kind,
-                        seconds=tuple(result.seconds),
-                        reason=result.reason,
-                        machine=detect().line,
-                        versions=versions(),
-                        time=now(),
-                    )
-                )
+                sink.append(record_of(program, result, case.text, threads=1, machine=detect().line))
 
 
 def record_all(each: int, working: Path, target: Path) -> None:

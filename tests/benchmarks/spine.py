@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.measured_programs import program_of
 from ansor_mini.records import Record, RecordFile, best_of, read_choices, read_records, write_records
-from ansor_mini.task_tuner import Task, program_of
+from ansor_mini.task import Task
 from ansor_mini.tuner import tune
 from ansor_mini.workloads import parse_workload
 from runtime.compile_c import build_library, load_kernel
