@@ -6,16 +6,30 @@
 The sum is a tree of four additions of whole vectors instead of a chain of sixteen scalar ones, so floating-point sums
 may differ in the last bits. Only elements of the thread's own buffers are joined so; arguments are reduced in
 the order that the loops say.
+
+Where neighbours in memory are joined so, four of them share a tree, and the shuffles in it, of which a vector by itself
+needs almost as many:
+
+    for c in range(4):
+        Y[c] = 0.0                            ->       Y[0:4] = 0.0 + addfour_f32x16(T[0], T[1], T[2], T[3]);
+        for lane in range(16):
+            Y[c] = Y[c] + T[c, lane]
 """
 
 from __future__ import annotations
 
-from runtime.expr import ITEM_SIZE, Binary, Load
-from runtime.expr_tree import free_variables
-from runtime.indices.index_forms import flat_step
-from runtime.loop_nest import SERIAL, UNROLL, For, Store
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
-NAMES = {"+": "addlanes", "max": "maxlanes", "min": "minlanes"}
+from runtime.c_text.expressions import SHORT, ScalarText, VectorText
+from runtime.c_text.lane_helpers import FOUR, NAMES, TOGETHER
+from runtime.expr import ITEM_SIZE, Binary, Const, Load
+from runtime.expr_tree import free_variables, substitute
+from runtime.indices.index_forms import flat_step, fold
+from runtime.loop_nest import SERIAL, UNROLL, Allocate, Block, For, Store
+
+_MOST = 64  # results written out for one nest of loops
 _WIDEST = 64  # bytes of a vector
 
 
@@ -49,35 +63,105 @@ def joined_vector(loop: For) -> tuple[Store, Load] | None:
     return store, load
 
 
-def lanes_helper(name: str, short: str, count: int, element: str) -> str | None:
-    """The C function that joins the lanes of a vector, half by half; None when the name is not one of `NAMES`.
+class JoinedRow(NamedTuple):
+    """Results that are neighbours in memory, each the lanes of one vector joined and put to a constant.
 
-    >>> print(lanes_helper("addlanes", "f32", 8, "float"))
-    static inline float addlanes_f32x8(f32x8 v)
-    {
-        f32x4 h4 = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
-        h4 = h4 + __builtin_shufflevector(h4, h4, 2, 3, 0, 1);
-        h4 = h4 + __builtin_shufflevector(h4, h4, 1, 2, 3, 0);
-        return h4[0];
-    }
+    places, vectors: of the results, in the order in which they lie.  lane: the loop over the lanes of a vector.
     """
-    op = next((op for op, helper in NAMES.items() if helper == name), None)
-    if op is None:
+
+    op: str
+    start: Const
+    lane: For
+    places: list[Load]
+    vectors: list[Load]
+
+
+def joined_row(loop: For) -> JoinedRow | None:
+    """The row of results that a nest of loops around the joining of lanes makes; None for other loops.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> from runtime.passes.register_tiles import promote_accumulators
+    >>> nest = promote_accumulators(parse('''
+    ... def f() -> (S: float32[8]):
+    ...     with local(float32[2, 3, 16]) as T:
+    ...         for w in range(2):
+    ...             for c in range(3):
+    ...                 S[w * 3 + c + 1] = 0.0
+    ...                 for i in range(16):
+    ...                     S[w * 3 + c + 1] = S[w * 3 + c + 1] + T[w, c, i]
+    ... '''))
+    >>> row = joined_row(nest.body.body)
+    >>> print(*row.places, *row.vectors[:2])
+    S[1] S[2] S[3] S[4] S[5] S[6] T[0, 0, i] T[0, 1, i]
+    """
+    loops, inner = [loop], loop.body
+    while isinstance(inner, For):
+        loops.append(inner)
+        inner = inner.body
+    if any(each.kind not in (SERIAL, UNROLL) for each in loops) or not isinstance(inner, Allocate):
         return None
-    kind, lines, vector = f"{short}x{count}", list[str](), "v"
+    parts = inner.body.stmts if isinstance(inner.body, Block) else ()
+    if len(parts) != 3 or not isinstance(parts[1], For):
+        return None
+    first, lane, last = parts[0], parts[1], parts[2]
+    found = joined_vector(lane)
+    if found is None or not isinstance(first, Store) or not isinstance(last, Store):
+        return None
+    total = Load(found[0].buffer, found[0].indices)
+    inside = total.buffer == inner.buffer == first.buffer and first.indices == total.indices and last.value == total
+    if not inside or not isinstance(first.value, Const) or not _neighbours(last, loops):
+        return None
+    points = itertools.product(*(range(each.extent) for each in loops))
+    at = [{each.var.name: Const(value) for each, value in zip(loops, point)} for point in points]
 
-    def joined(a: str, b: str, lanes: int) -> str:
-        return f"{a} + {b}" if op == "+" else f"{op}_{short}x{lanes}({a}, {b})"
+    def copies(load: Load) -> list[Load]:
+        return [Load(load.buffer, tuple(fold(substitute(i, values)) for i in load.indices)) for values in at]
 
-    def part(*lanes: int) -> str:
-        return f"__builtin_shufflevector({vector}, {vector}, {', '.join(map(str, lanes))})"
+    assert isinstance(found[0].value, Binary)
+    places = copies(Load(last.buffer, last.indices))
+    return JoinedRow(found[0].value.op, first.value, lane, places, copies(found[1]))
 
-    while count > 4:
-        count //= 2
-        half = joined(part(*range(count)), part(*range(count, 2 * count)), count)
-        lines.append(f"    {short}x{count} h{count} = {half};")
-        vector = f"h{count}"
-    for distance in (2, 1):
-        turned = part(*((lane + distance) % count for lane in range(count)))
-        lines.append(f"    {vector} = {joined(vector, turned, count)};")
-    return "\n".join((f"static inline {element} {name}_{kind}({kind} v)", "{", *lines, f"    return {vector}[0];", "}"))
+
+def _neighbours(store: Store, loops: list[For]) -> bool:
+    """Whether loops, outermost first, store to one place after the other, to four at least and not to many."""
+    reach = 1
+    for loop in reversed(loops):
+        if flat_step(store.indices, store.buffer.shape, loop.var.name, loop.extent) != reach:
+            return False
+        reach *= loop.extent
+    return FOUR <= reach <= _MOST and store.buffer.scope != "register"
+
+
+def joined_lines(loop: For, scalars: ScalarText, vectors: Callable[[For], VectorText]) -> list[str]:
+    """The C lines of a loop that joins lanes, of one vector or of neighbouring ones; none when it does something else.
+
+    vectors: makes the printer for a loop over lanes.
+    """
+    row, single = joined_row(loop), joined_vector(loop)
+    if row is not None:
+        return _lines_of_row(row, scalars, vectors(row.lane))
+    if single is None:
+        return []
+    store, load = single
+    assert isinstance(store.value, Binary)
+    text, target = vectors(loop), scalars.element(store.buffer, store.indices)
+    joined = f"{NAMES[store.value.op]}_{text.vector_type(load.dtype)}({text.load(load)})"
+    return [f"{target} = {_combined(store.value.op, target, joined, SHORT[load.dtype])};"]
+
+
+def _lines_of_row(row: JoinedRow, scalars: ScalarText, vectors: VectorText) -> list[str]:
+    short, start, lines = SHORT[row.start.dtype], scalars.text(row.start), list[str]()
+    kind, whole = vectors.vector_type(row.start.dtype), len(row.places) // FOUR * FOUR
+    targets = [scalars.element(place.buffer, place.indices) for place in row.places]
+    loaded = [vectors.load(vector) for vector in row.vectors]
+    for first in range(0, whole, FOUR):
+        joined = f"{TOGETHER[row.op]}_{kind}({', '.join(loaded[first : first + FOUR])})"
+        value = _combined(row.op, f"splat_{short}x{FOUR}({start})", joined, f"{short}x{FOUR}")
+        lines.append(f"*({short}x{FOUR}u *)&{targets[first]} = {value};")
+    for target, vector in zip(targets[whole:], loaded[whole:]):
+        lines.append(f"{target} = {_combined(row.op, start, f'{NAMES[row.op]}_{kind}({vector})', short)};")
+    return lines
+
+
+def _combined(op: str, a: str, b: str, kind: str) -> str:
+    return f"{a} + {b}" if op == "+" else f"{op}_{kind}({a}, {b})"

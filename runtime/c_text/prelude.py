@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from runtime.c_text.across_lanes import lanes_helper
+from runtime.c_text.lane_helpers import lanes_helper
 from runtime.c_text.polynomials import POLYNOMIALS, polynomial
 
 HEADERS = """#include <math.h>

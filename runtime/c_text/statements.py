@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from runtime.c_text.across_lanes import NAMES, joined_vector
+from runtime.c_text.across_lanes import joined_lines
 from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
 from runtime.c_text.places import fixed_parts, with_fixed_part
 from runtime.expr import ITEM_SIZE, Binary, Buffer, Expr, Load, Select, Var
@@ -149,18 +149,10 @@ class KernelText:
         self.line(depth, "}")
 
     def join_lanes(self, loop: For, depth: int) -> bool:
-        """Print a loop that joins the lanes of one vector as one call; False when it is no such loop."""
-        found = joined_vector(loop)
-        if found is None:
-            return False
-        store, load = found
-        assert isinstance(store.value, Binary)
-        vectors = VectorText(self.extents, self.lanes, loop)
-        op, target = store.value.op, self.scalars().element(store.buffer, store.indices)
-        joined = f"{NAMES[op]}_{vectors.vector_type(load.dtype)}({vectors.load(load)})"
-        value = f"{target} + {joined}" if op == "+" else f"{op}_{SHORT[load.dtype]}({target}, {joined})"
-        self.line(depth, f"{target} = {value};")
-        return True
+        """Print a loop that joins the lanes of vectors; False when it does something else."""
+        lines = joined_lines(loop, self.scalars(), lambda lane: VectorText(self.extents, self.lanes, lane))
+        self.lines += ["    " * depth + line for line in lines]
+        return bool(lines)
 
     def holds_vectors(self, stmt: Stmt) -> bool:
         """Whether a loop body would suffer from unrolling behind our back."""

@@ -8,6 +8,7 @@ import pytest
 from runtime.compile_c import run_nest
 from runtime.emit_c import emit_library
 from runtime.interpreter import interpret
+from runtime.loop_nest import LoopNest
 from runtime.loop_nest_text import parse
 
 TEXT = """
@@ -36,3 +37,47 @@ def test_joined_lanes_are_right_as_compiled_code(update: str, lanes: int) -> Non
 @pytest.mark.parametrize("update", ["Y[i] + T[1, j] * 2.0", "T[1, j] + Y[i]", "Y[i] + X[i, j]", "Y[i] + T[0, 0]"])
 def test_other_loops_stay_loops(update: str) -> None:
     assert "lanes_f" not in emit_library([parse(TEXT.format(dtype="float32", lanes=8, update=update))])
+
+
+NEIGHBOURS = """
+def f(X: float32[5, {rows}, 3, {lanes}]) -> (Y: float32[{size}]):
+    for n in range(5):
+        with local(float32[{rows}, 3, {lanes}]) as T:
+            for i in range({rows}):
+                for c in range(3):
+                    for j in vectorize({lanes}):
+                        T[i, c, j] = X[n, i, c, j] * 2.0
+            for i in range({rows}):
+                for c in range(3):
+                    Y[n * {most} + i * {stride} + c + 1] = {start}
+                    for j in range({lanes}):
+                        Y[n * {most} + i * {stride} + c + 1] = {update}
+"""
+
+
+def _neighbours(rows: int, lanes: int, update: str, stride: int = 3, start: str = "0.5") -> LoopNest:
+    most = rows * stride
+    filled = update.replace("Y[i]", f"Y[n * {most} + i * {stride} + c + 1]").replace("T[1, j]", "T[i, c, j]")
+    sizes = {"rows": rows, "lanes": lanes, "stride": stride, "most": most, "size": 5 * most + 1}
+    return parse(NEIGHBOURS.format(**sizes, start=start, update=filled))
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize(("rows", "lanes"), [(4, 16), (3, 8), (5, 4)])
+def test_four_neighbours_share_a_tree(rows: int, lanes: int, update: str) -> None:
+    nest = _neighbours(rows, lanes, update)
+    x = np.random.default_rng(0).integers(-9, 9, (5, rows, 3, lanes)).astype(np.float32)
+    text = emit_library([nest])
+    assert text.count(f"four_f32x{lanes}(") == 1 + rows * 3 // 4  # the function and its calls
+    assert text.count(f"lanes_f32x{lanes}(") == (1 + rows * 3 % 4 if rows * 3 % 4 else 0)
+    np.testing.assert_array_equal(run_nest(nest, x)[0][1:], interpret(nest, x)[0][1:])
+
+
+@pytest.mark.parametrize(
+    ("rows", "stride", "start"), [(1, 3, "0.5"), (4, 4, "0.5"), (40, 3, "0.5"), (4, 3, "X[n, i, c, 0]")]
+)
+def test_results_apart_too_few_or_too_many_are_joined_one_by_one(rows: int, stride: int, start: str) -> None:
+    text = emit_library([_neighbours(rows, 16, UPDATES[0], stride, start)])
+    assert "four_f" not in text
+    assert "lanes_f" in text
