@@ -1,36 +1,51 @@
-"""The forty cases of the paper's operator benchmark at batch 1, and how many of their operations need to be executed.
+"""The cases of the paper's operator and subgraph benchmarks, and how many of their operations need to be executed.
 
-Paper: Ansor §7.1
+Paper: Ansor §7.1, §7.2
+
+A suite is what is tuned, played off and compared together: the forty operator cases at batch 1, and the subgraphs
+ConvLayer and TBS in four shapes each at batch 1 and 16.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from ansor_mini.commands.base import workload_dag, workload_text
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.workloads import WORKLOADS
+from ansor_mini.record import OK, Record
+from ansor_mini.workloads import PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS
 from tests.benchmarks.command import RESULTS
-
-FAMILIES = ("C1D", "C2D", "C3D", "matmul", "GRP", "DIL", "DEP", "T2D", "CAP", "NRM")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One shape of one operator."""
+    """One shape of one operator or subgraph."""
 
     family: str
     numbers: tuple[int, ...]
+    batch: int = 1
 
     @property
     def text(self) -> str:
-        """As the command line names it."""
-        return f"{self.family}:{','.join(map(str, self.numbers))}"
+        """As the commands name it; its name in records.
+
+        >>> Case("TBS", (64, 12, 128), 16).text
+        'TBS:64,12,128 batch=16'
+        """
+        return workload_text(f"{self.family}:{','.join(map(str, self.numbers))}", self.batch)
+
+    @property
+    def dag(self) -> ComputeDAG:
+        """What it computes."""
+        return workload_dag(self.text)
 
     @property
     def constants(self) -> tuple[str, ...]:
         """The inputs that are weights."""
-        return () if self.family in ("matmul", "NRM") else ("W",)
+        return WORKLOADS[self.family].constants
 
     def executed(self, dag: ComputeDAG) -> float:
         """Operations besides those on padding: the share of taps inside the input, for each spatial axis."""
@@ -63,6 +78,40 @@ def _inside(kernel: int, outputs: int, size: int, stride: int, padding: int) -> 
     return hits / (outputs * kernel)
 
 
-RECORDS = RESULTS / "operators-records.jsonl.gz"  # all measured programs of all cases
-FINALS = RESULTS / "operators-finals.jsonl.gz"  # the fastest of each case, measured against one another
-CASES = tuple(Case(family, numbers) for family in FAMILIES for numbers in WORKLOADS[family].shapes)
+@dataclass(frozen=True)
+class Suite:
+    """Cases that are compared in one benchmark.
+
+    name: of the benchmark and of its files. evaluated: whether all answers are compared with the DAG's own evaluation
+    in NumPy, which takes minutes for some operators; otherwise with a library's.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    evaluated: bool = False
+
+    @property
+    def records(self) -> Path:
+        """All measured programs of all cases."""
+        return RESULTS / f"{self.name}-records.jsonl.gz"
+
+    @property
+    def finals(self) -> Path:
+        """The fastest programs of each case, measured against one another."""
+        return RESULTS / f"{self.name}-finals.jsonl.gz"
+
+    def recorded(self, records: Iterable[Record], threads: int) -> list[Case]:
+        """The cases that were tuned with so many threads and have a correct program."""
+        known = {record.task for record in records if record.threads == threads and record.kind == OK}
+        return [case for case in self.cases if case.text in known]
+
+
+def _cases(families: Iterable[str], batches: Iterable[int]) -> tuple[Case, ...]:
+    shapes = [(family, numbers) for family in families for numbers in WORKLOADS[family].shapes]
+    return tuple(Case(family, numbers, batch) for batch in batches for family, numbers in shapes)
+
+
+OPERATORS = Suite("operators", _cases(PAPER_OPERATORS, (1,)))
+SUBGRAPHS = Suite("subgraphs", _cases(PAPER_SUBGRAPHS, (1, 16)), evaluated=True)
+SUITES = {suite.name: suite for suite in (OPERATORS, SUBGRAPHS)}
+CASES, RECORDS = OPERATORS.cases, OPERATORS.records

@@ -1,9 +1,9 @@
-"""Measure the fastest recorded programs of each operator case against one another, and keep the winners.
+"""Measure the fastest recorded programs of each case of a suite against one another, and keep the winners.
 
 The least of hundreds of measurements is partly luck: of the moment, and of how the arrays lay in memory. The finalists
 run in turns, on arrays that lie to one another in several ways, and the slowest way counts. With several threads those
 tuned for fewer compete as well: a short kernel is not worth a team. The winners go to
-`results/operators-finals.jsonl.gz`.
+`results/SUITE-finals.jsonl.gz`; cases that were not tuned with so many threads are left out.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import build_library
 from runtime.emit_c import emit_library
 from runtime.machine import usable_cores
-from tests.benchmarks.operator_cases import CASES, FINALS, RECORDS, Case
-from tests.benchmarks.operator_worker import OURS, finalists, kernel_of
+from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite
+from tests.benchmarks.operator_worker import OURS, finalists, kernel_of, no_program
 from tests.benchmarks.operators import SPREAD, THREADS, Worker
 
 COUNT = 12  # finalists of a case
 PLACEMENTS, ROUNDS, TURN_SECONDS = 3, 3, 0.01
 
 
-def play(worker: Worker, records: Sequence[Record], number: int, threads: int) -> Record:
+def play(suite: Suite, worker: Worker, records: Sequence[Record], number: int, threads: int) -> Record:
     """The winner of one case: the least of the slowest medians over rounds in which all have their turn."""
-    case = CASES[number]
+    case = suite.cases[number]
     chosen = finalists(records, case, threads, COUNT)
     if not chosen:
-        raise ValueError(f"no correct program for {case.text}, {threads} threads; run tests.benchmarks.tune_operators")
+        raise ValueError(no_program(suite, case, threads))
     _build(chosen, case, threads)
     short = min(record.cost for record in chosen) < 0.01  # long kernels do not mind where their arrays are
     slowest: dict[str, float] = {}
@@ -64,29 +64,33 @@ def _build(chosen: Sequence[Record], case: Case, threads: int) -> None:
         list(pool.map(build, chosen))
 
 
-def play_all() -> None:
-    """The finals of all cases."""
-    records = read_records(RECORDS)
-    winners = []
-    for threads in THREADS:
-        with Worker(OURS, threads) as worker:
-            for number, case in enumerate(CASES):
-                winners.append(play(worker, records, number, threads))
+def play_all(suite: Suite, numbers_of_threads: Sequence[int] = THREADS) -> None:
+    """The finals of all recorded cases; winners with other numbers of threads are kept."""
+    records = read_records(suite.records)
+    earlier = read_records(suite.finals) if suite.finals.exists() else []
+    winners = [record for record in earlier if record.threads not in numbers_of_threads]
+    for threads in numbers_of_threads:
+        with Worker(OURS, threads, arguments=(suite.name,)) as worker:
+            for case in suite.recorded(records, threads):
+                winners.append(play(suite, worker, records, suite.cases.index(case), threads))
                 text = f"{case.text:34} {threads}t {winners[-1].cost * 1e6:9.1f} us"
                 print(text, file=sys.stderr, flush=True)
-    write_records(FINALS, winners)
+    write_records(suite.finals, winners)
 
 
 def main() -> int:
     """The command."""
-    Parser(
+    parser = Parser(
         prog="python -m tests.benchmarks.operator_finals",
         description=__doc__ or "",
-        example="python -m tests.benchmarks.operator_finals",
-    ).parse_args()
+        example="python -m tests.benchmarks.operator_finals --suite subgraphs --threads 1",
+    )
+    parser.add_argument("--suite", choices=SUITES, default=OPERATORS.name, help="which cases (default: operators)")
+    parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS), help="numbers of threads to play with")
+    options = parser.parse_args()
 
     def run() -> int:
-        play_all()
+        play_all(SUITES[options.suite], options.threads)
         return DONE
 
     return exit_status(run)

@@ -1,20 +1,24 @@
-"""What people would use instead of a tuned kernel: the paper's operators in NumPy, PyTorch and ONNX Runtime.
+"""What people would use instead of a tuned kernel: the paper's workloads in NumPy, PyTorch and ONNX Runtime.
 
 Each library's peers work on arrays that were laid out for them beforehand: both channel orders for PyTorch, channels
 first for ONNX Runtime (which has no other), weights as constants where the library can prepare constants. `result`
-brings a peer's answer back to the layout of the workload, to compare.
+brings a peer's answer back to the layout of the workload, to compare. What is several operators to a library is also
+tried as `torch.compile` fuses it, with frozen weights, where there is time for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
+from tests.benchmarks.peer_problems import PROBLEMS, Array, Convolution, Matmul, Norm, Problem, Scores
+
 LIBRARIES = ("numpy", "torch", "onnxruntime")
+RESULT = "Y"  # in ONNX
+Operator = tuple[str, list[str], str, dict[str, Any]]  # of ONNX: its name, what it reads and writes, attributes
 
 
 @dataclass(frozen=True)
@@ -26,49 +30,18 @@ class Peer:
     result: Callable[[], Array]
 
 
-@dataclass(frozen=True)
-class Matmul:
-    """C = a @ b."""
-
-    a: Array
-    b: Array
-
-
-@dataclass(frozen=True)
-class Norm:
-    """The Frobenius norm of x[1, rows, columns]."""
-
-    x: Array
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """x[n, ci, *spatial] with weight[co, ci / groups, *kernel]; transposed: weight[ci, co, *kernel].
-
-    back: from an answer [n, co, *spatial] to the layout of the workload.
-    """
-
-    x: Array
-    weight: Array
-    stride: int
-    padding: int
-    dilation: int = 1
-    groups: int = 1
-    transposed: bool = False
-    back: Callable[[Array], Array] = lambda answer: np.moveaxis(answer, 1, -1)
-
-    @property
-    def dimensions(self) -> int:
-        """Spatial axes."""
-        return self.x.ndim - 2
-
-
-Problem = Union[Matmul, Norm, Convolution]
-
-
-def peers_of(library: str, family: str, numbers: Sequence[int], arrays: Sequence[Array], threads: int) -> list[Peer]:
+def peers_of(
+    library: str,
+    family: str,
+    numbers: Sequence[int],
+    arrays: Sequence[Array],
+    threads: int,
+    *,
+    compiled: bool = False,
+) -> list[Peer]:
     """A library's peers of one case, on the workload's own input arrays; none where it has no such operator.
 
+    compiled: also what a library's compiler makes of several operators, which takes it many seconds.
     Raises: ValueError: a family or a library without peers; ImportError: the library is not installed.
     """
     if family not in PROBLEMS:
@@ -76,60 +49,12 @@ def peers_of(library: str, family: str, numbers: Sequence[int], arrays: Sequence
     if library not in LIBRARIES:
         raise ValueError(f"no library {library!r}; there are {', '.join(LIBRARIES)}")
     problem = PROBLEMS[family](numbers, arrays)
-    return {"numpy": _in_numpy, "torch": _in_torch, "onnxruntime": _in_onnxruntime}[library](problem, threads)
+    if library == "numpy":
+        return _in_numpy(problem)
+    return _in_torch(problem, threads, compiled) if library == "torch" else _in_onnxruntime(problem, threads)
 
 
-def _convolution(numbers: Sequence[int], arrays: Sequence[Array], *, dilation: int = 1, groups: int = 1) -> Convolution:
-    """X[n, *spatial, ci] with W[*kernel, ci / groups, co]."""
-    weight = np.moveaxis(arrays[1], (-1, -2), (0, 1))
-    return Convolution(_first(arrays[0]), np.ascontiguousarray(weight), *numbers[-2:], dilation, groups)
-
-
-def _depthwise(numbers: Sequence[int], arrays: Sequence[Array]) -> Convolution:
-    """X[n, h, w, c] with W[kh, kw, c]."""
-    weight = np.ascontiguousarray(np.moveaxis(arrays[1], -1, 0)[:, None])
-    return Convolution(_first(arrays[0]), weight, *numbers[-2:], groups=arrays[0].shape[-1])
-
-
-def _transposed(numbers: Sequence[int], arrays: Sequence[Array]) -> Convolution:
-    """X[n, h, w, ci] with W[kh, kw, ci, co]."""
-    weight = np.ascontiguousarray(np.moveaxis(arrays[1], (2, 3), (0, 1)))
-    return Convolution(_first(arrays[0]), weight, *numbers[-2:], transposed=True)
-
-
-def _capsule(numbers: Sequence[int], arrays: Sequence[Array]) -> Convolution:
-    """Capsule convolution as the ordinary one it is: rows of the left matrices are images, columns are channels."""
-    source, kernel = arrays  # [n, h, w, a, k, ci], [kh, kw, k, b, ci, co]
-    n, h, w, _, _, ci = source.shape
-    kh, kw, _, _, _, co = kernel.shape
-    x = source.transpose(0, 3, 4, 5, 1, 2).reshape(n * 4, 4 * ci, h, w)
-    weight = kernel.transpose(3, 5, 2, 4, 0, 1).reshape(4 * co, 4 * ci, kh, kw)
-
-    def back(answer: Array) -> Array:
-        return answer.reshape(n, 4, 4, co, *answer.shape[2:]).transpose(0, 4, 5, 1, 2, 3)
-
-    return Convolution(np.ascontiguousarray(x), np.ascontiguousarray(weight), *numbers[-2:], back=back)
-
-
-def _first(x: Array) -> Array:
-    return np.ascontiguousarray(np.moveaxis(x, -1, 1))
-
-
-PROBLEMS: dict[str, Callable[[Sequence[int], Sequence[Array]], Problem]] = {
-    "matmul": lambda numbers, arrays: Matmul(*arrays),
-    "C1D": _convolution,
-    "C2D": _convolution,
-    "C3D": _convolution,
-    "GRP": lambda numbers, arrays: _convolution(numbers, arrays, groups=4),
-    "DIL": lambda numbers, arrays: _convolution(numbers, arrays, dilation=2),
-    "DEP": _depthwise,
-    "T2D": _transposed,
-    "CAP": _capsule,
-    "NRM": lambda numbers, arrays: Norm(arrays[0]),
-}
-
-
-def _in_numpy(problem: Problem, threads: int) -> list[Peer]:
+def _in_numpy(problem: Problem) -> list[Peer]:
     """NumPy takes its threads from the environment."""
     if isinstance(problem, Matmul):
         out = np.empty((problem.a.shape[0], problem.b.shape[1]), np.float32)
@@ -144,10 +69,28 @@ def _in_numpy(problem: Problem, threads: int) -> list[Peer]:
             return np.asarray([np.linalg.norm(problem.x[0])], np.float32)
 
         return [Peer("numpy", norm, norm)]
+    if isinstance(problem, Scores):
+        attention = _numpy_scores(problem)
+        return [Peer("numpy", attention, attention)]
     return []
 
 
-def _in_torch(problem: Problem, threads: int) -> list[Peer]:
+def _numpy_scores(problem: Scores) -> Callable[[], Array]:
+    """Every step into arrays that are there already; a matrix product takes the turned arrays as they lie."""
+    left, right = problem.query.transpose(0, 2, 1, 3), problem.key.transpose(0, 2, 3, 1)
+    scores = np.empty((*left.shape[:3], right.shape[-1]), np.float32)
+    row = np.empty((*left.shape[:3], 1), np.float32)
+
+    def run() -> Array:
+        np.matmul(left, right, out=scores)
+        np.subtract(scores, np.max(scores, axis=-1, keepdims=True, out=row), out=scores)
+        np.exp(scores, out=scores)
+        return np.divide(scores, np.sum(scores, axis=-1, keepdims=True, out=row), out=scores)
+
+    return run
+
+
+def _in_torch(problem: Problem, threads: int, compiled: bool) -> list[Peer]:
     import torch
 
     torch.set_num_threads(threads)
@@ -166,31 +109,55 @@ def _in_torch(problem: Problem, threads: int) -> list[Peer]:
     if isinstance(problem, Norm):
         x = torch.from_numpy(problem.x)
         return [peer("torch", lambda: torch.linalg.vector_norm(x, dim=(1, 2)))]
-    last, back = _with_channels_last(problem)
-    return [
-        peer("torch", _torch_convolution(problem, *map(torch.from_numpy, (problem.x, problem.weight))), problem.back),
-        peer("torch channels last", last, back),
+    if isinstance(problem, Scores):
+        pair = torch.from_numpy(problem.query), torch.from_numpy(problem.key)
+        peers = [peer("torch", lambda: _torch_scores(*pair))]
+        return peers + ([peer("torch.compile", _frozen(_torch_scores, pair))] if compiled else [])
+    first, constants = _torch_convolution(problem), [torch.from_numpy(problem.weight), _torch_bias(problem)]
+    source = torch.from_numpy(problem.x)
+    last, image, ordered, back = _with_channels_last(problem)
+    peers = [
+        peer("torch", lambda: first(source, *constants), problem.back),
+        peer("torch channels last", lambda: last(image, *ordered), back),
     ]
+    return peers + ([peer("torch.compile", _frozen(last, [image], ordered), back)] if compiled and problem.relu else [])
 
 
-def _torch_convolution(problem: Convolution, x: Any, weight: Any, extra: int = 0) -> Callable[[], Any]:
-    """The call of PyTorch's function; `extra` spatial axes of length 1 stand in front of the others."""
+def _torch_scores(query: Any, key: Any) -> Any:
+    import torch
+
+    return torch.softmax(torch.matmul(query.transpose(1, 2), key.permute(0, 2, 3, 1)), dim=-1)
+
+
+def _torch_bias(problem: Convolution) -> Any:
+    import torch
+
+    return None if problem.bias is None else torch.from_numpy(problem.bias)
+
+
+def _torch_convolution(problem: Convolution, extra: int = 0) -> Callable[[Any, Any, Any], Any]:
+    """PyTorch's function of input, weight and bias; `extra` spatial axes of length 1 stand in front of the others."""
     import torch
 
     functions = torch.nn.functional
     dimensions = problem.dimensions + extra
-    stride = (*(1,) * extra, *(problem.stride,) * problem.dimensions)
-    padding = (*(0,) * extra, *(problem.padding,) * problem.dimensions)
+    options: dict[str, Any] = {
+        "stride": (*(1,) * extra, *(problem.stride,) * problem.dimensions),
+        "padding": (*(0,) * extra, *(problem.padding,) * problem.dimensions),
+    }
     if problem.transposed:
-        transpose = getattr(functions, f"conv_transpose{dimensions}d")
-        return lambda: transpose(x, weight, stride=stride, padding=padding)
-    convolve = getattr(functions, f"conv{dimensions}d")
-    dilation = (*(1,) * extra, *(problem.dilation,) * problem.dimensions)
-    return lambda: convolve(x, weight, stride=stride, padding=padding, dilation=dilation, groups=problem.groups)
+        convolve = getattr(functions, f"conv_transpose{dimensions}d")
+    else:
+        convolve = getattr(functions, f"conv{dimensions}d")
+        dilation = (*(1,) * extra, *(problem.dilation,) * problem.dimensions)
+        options |= {"dilation": dilation, "groups": problem.groups}
+    if problem.relu:
+        return lambda x, weight, bias: torch.relu_(convolve(x, weight, bias, **options))
+    return lambda x, weight, bias: convolve(x, weight, bias, **options)
 
 
-def _with_channels_last(problem: Convolution) -> tuple[Callable[[], Any], Callable[[Array], Array]]:
-    """The call on tensors with channels last, and the way back from its answer.
+def _with_channels_last(problem: Convolution) -> tuple[Callable[..., Any], Any, list[Any], Callable[[Array], Array]]:
+    """The function, its input with channels last, the weight likewise and the bias, and the way back from its answer.
 
     PyTorch has such tensors for 2 and 3 spatial axes only, so one more of length 1 is added to a single one.
     """
@@ -200,39 +167,68 @@ def _with_channels_last(problem: Convolution) -> tuple[Callable[[], Any], Callab
     order = torch.channels_last_3d if problem.dimensions == 3 else torch.channels_last
     arrays = (problem.x[:, :, None], problem.weight[:, :, None]) if extra else (problem.x, problem.weight)
     x, weight = (torch.from_numpy(array).contiguous(memory_format=order) for array in arrays)
-    program = _torch_convolution(problem, x, weight, extra)
-    return program, lambda answer: problem.back(answer[:, :, 0] if extra else answer)
+    program = _torch_convolution(problem, extra)
+    return program, x, [weight, _torch_bias(problem)], lambda y: problem.back(y[:, :, 0] if extra else y)
+
+
+def _frozen(function: Callable[..., Any], inputs: Sequence[Any], constants: Sequence[Any] = ()) -> Callable[[], Any]:
+    """The call `function(*inputs, *constants)` as PyTorch compiles it when the constants may be prepared."""
+    import torch
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.held = torch.nn.ParameterList(torch.nn.Parameter(value, requires_grad=False) for value in constants)
+
+        def forward(self, *values: Any) -> Any:
+            return function(*values, *self.held)
+
+    torch._inductor.config.freezing = True
+    module = torch.compile(Module().eval())
+    return lambda: module(*inputs)
 
 
 def _in_onnxruntime(problem: Problem, threads: int) -> list[Peer]:
     if isinstance(problem, Matmul):
-        session = _session("MatMul", {"A": problem.a, "B": problem.b}, {}, {}, threads)
+        session = _session([("MatMul", ["A", "B"], RESULT, {})], {"A": problem.a, "B": problem.b}, {}, threads)
         return [Peer("onnxruntime", session, lambda: session()[0])]
     if isinstance(problem, Norm):
-        session = _session("ReduceL2", {"X": problem.x}, {}, {"axes": [1, 2], "keepdims": 0}, threads)
+        norm: Operator = ("ReduceL2", ["X"], RESULT, {"axes": [1, 2], "keepdims": 0})
+        session = _session([norm], {"X": problem.x}, {}, threads)
+        return [Peer("onnxruntime", session, lambda: session()[0])]
+    if isinstance(problem, Scores):
+        nodes: list[Operator] = [
+            ("Transpose", ["Q"], "left", {"perm": [0, 2, 1, 3]}),
+            ("Transpose", ["K"], "right", {"perm": [0, 2, 3, 1]}),
+            ("MatMul", ["left", "right"], "scores", {}),
+            ("Softmax", ["scores"], RESULT, {"axis": -1}),
+        ]
+        session = _session(nodes, {"Q": problem.query, "K": problem.key}, {}, threads)
         return [Peer("onnxruntime", session, lambda: session()[0])]
     many = problem.dimensions
     attributes: dict[str, Any] = {"strides": [problem.stride] * many, "pads": [problem.padding] * 2 * many}
     if not problem.transposed:
         attributes |= {"dilations": [problem.dilation] * many, "group": problem.groups}
-    operator = "ConvTranspose" if problem.transposed else "Conv"
-    session = _session(operator, {"X": problem.x}, {"W": problem.weight}, attributes, threads)
+    constants = {"W": problem.weight} | ({} if problem.bias is None else {"B": problem.bias})
+    result = "sums" if problem.relu else RESULT
+    nodes = [("ConvTranspose" if problem.transposed else "Conv", ["X", *constants], result, attributes)]
+    nodes += [("Relu", [result], RESULT, {})] if problem.relu else []
+    session = _session(nodes, {"X": problem.x}, constants, threads)
     return [Peer("onnxruntime", session, lambda: problem.back(session()[0]))]
 
 
 def _session(
-    operator: str, inputs: dict[str, Array], constants: dict[str, Array], attributes: dict[str, Any], threads: int
+    operators: Sequence[Operator], inputs: dict[str, Array], constants: dict[str, Array], threads: int
 ) -> Callable[[], list[Array]]:
-    """One operator in ONNX Runtime."""
+    """Some operators in ONNX Runtime, of which the last gives the result."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    node = helper.make_node(operator, [*inputs, *constants], ["Y"], **attributes)
     graph = helper.make_graph(
-        [node],
-        operator,
+        [helper.make_node(name, read, [written], **attributes) for name, read, written, attributes in operators],
+        "peer",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in inputs.items()],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(RESULT, TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

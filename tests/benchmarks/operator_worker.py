@@ -1,10 +1,10 @@
-"""A process that holds one library's programs for an operator case and runs them when it is told.
+"""A process that holds one library's programs for a case of a suite and runs them when it is told.
 
 Thread pools of several libraries in one process disturb one another: a worker that still spins after its own turn sends
 the next program's workers to the core of its main thread, and a 512³ product then takes twice as long in one round and
 five times in another. So every library has a process, all of them alive together, and `operators` gives them turns.
 
-    {"load": CASE} → {"programs": [NAME, ...]}
+    {"load": CASE, "compiled": BOOL} → {"programs": [NAME, ...]}, with what takes a library long to compile, or without
     {"load": CASE, "finalists": N, "placement": P} → the same of our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,11 @@ from ansor_mini.layout_rewrite import pack_case
 from ansor_mini.record import OK, Record
 from ansor_mini.records import best_of, read_records
 from ansor_mini.task_tuner import program_of
-from ansor_mini.workloads import parse_workload
 from runtime.compile_c import aligned_empty, build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.loop_nest import LoopNest
 from runtime.measure_case import MeasureCase
-from tests.benchmarks.operator_cases import CASES, FINALS, Case
+from tests.benchmarks.operator_cases import SUITES, Case, Suite
 from tests.benchmarks.operator_peers import Peer, peers_of
 
 OURS = "ours"
@@ -55,13 +53,19 @@ def inputs_of(dag: ComputeDAG) -> list[np.ndarray]:
     return [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in dag.inputs]
 
 
-def best_kernel(case: Case, records: Sequence[Record], threads: int) -> Kernel:
+def best_kernel(suite: Suite, case: Case, records: Sequence[Record], threads: int) -> Kernel:
     """The winner of a case's finals, or without finals its fastest record.  Raises: ValueError: there is none."""
-    best = best_of(read_records(FINALS) if FINALS.exists() else [], case.text, threads)
+    best = best_of(read_records(suite.finals) if suite.finals.exists() else [], case.text, threads)
     best = best or best_of(records, case.text, threads)
     if best is None:
-        raise ValueError(f"no correct program for {case.text}, {threads} threads; run tests.benchmarks.tune_operators")
+        raise ValueError(no_program(suite, case, threads))
     return kernel_of(best, case)
+
+
+def no_program(suite: Suite, case: Case, threads: int) -> str:
+    """What is missing, and what makes it."""
+    command = f"python -m tests.benchmarks.tune_operators --suite {suite.name}"
+    return f"no correct program for {case.text}, {threads} threads; run {command}"
 
 
 def finalists(records: Iterable[Record], case: Case, threads: int, count: int) -> list[Record]:
@@ -78,7 +82,7 @@ def finalists(records: Iterable[Record], case: Case, threads: int, count: int) -
 
 def kernel_of(best: Record, case: Case) -> Kernel:
     """The program of a record."""
-    dag = parse_workload(case.text)
+    dag = case.dag
     empty = [np.empty(tensor.shape, tensor.dtype) for tensor in dag.outputs]
     nest, packed = pack_case(program_of(best, dag).lower(), MeasureCase(inputs_of(dag), empty), case.constants)
     return Kernel(nest, list(packed.inputs))
@@ -127,24 +131,24 @@ def turn(program: Callable[[], Any], seconds: float, warm: float, calls: int) ->
     return (time.perf_counter() - start) / calls
 
 
-def serve(library: str, threads: int, records_file: Path) -> None:
+def serve(library: str, threads: int, suite: Suite) -> None:
     """Answer requests until the input ends."""
-    records = read_records(records_file) if library == OURS else []
+    records = read_records(suite.records) if library == OURS else []
     programs: dict[str, Peer] = {}
     for line in sys.stdin:
         request = json.loads(line)
         answer: dict[str, Any] = {}
         if "load" in request:
-            case = CASES[request["load"]]
+            case = suite.cases[request["load"]]
             if "finalists" in request:
                 chosen = finalists(records, case, threads, request["finalists"])
                 made = (our_program(kernel_of(r, case), threads, request["placement"]) for r in chosen)
                 found = [replace(peer, name=str(number)) for number, peer in enumerate(made)]
             elif library == OURS:
-                found = [our_program(best_kernel(case, records, threads), threads)]
+                found = [our_program(best_kernel(suite, case, records, threads), threads)]
             else:
-                inputs = inputs_of(parse_workload(case.text))
-                found = peers_of(library, case.family, case.numbers, inputs, threads)
+                compiled = request.get("compiled", False)
+                found = peers_of(library, case.family, case.numbers, inputs_of(case.dag), threads, compiled=compiled)
             programs = {peer.name: peer for peer in found}
             answer["programs"] = list(programs)
         elif "turn" in request:
@@ -157,4 +161,4 @@ def serve(library: str, threads: int, records_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    serve(sys.argv[1], int(sys.argv[2]), SUITES[sys.argv[3]])

@@ -9,7 +9,8 @@ memory's bytes; and the ratio that a kernel at that limit would have, since no s
 it already.
 
 `--quick` takes the programs in `results/operators-records.jsonl.gz`; a full run tunes every case first
-(`python -m tests.benchmarks.tune_operators` does that alone, and goes on where it stopped).
+(`python -m tests.benchmarks.tune_operators` does that alone, and goes on where it stopped). `--recorded` takes the
+recorded programs too, but measures at length.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -32,15 +34,15 @@ import numpy as np
 
 from ansor_mini.record import Record
 from ansor_mini.records import read_records
-from ansor_mini.workloads import parse_workload
+from runtime.command_line import Parser
 from runtime.compile_c import build_library
 from runtime.emit_c import emit_library
 from runtime.machine import usable_cores
 from tests.benchmarks.command import main
 from tests.benchmarks.limits import Limits
-from tests.benchmarks.operator_cases import CASES, RECORDS, Case
+from tests.benchmarks.operator_cases import OPERATORS, Case, Suite
 from tests.benchmarks.operator_peers import LIBRARIES
-from tests.benchmarks.operator_worker import OURS, best_kernel
+from tests.benchmarks.operator_worker import OURS, best_kernel, inputs_of
 
 THREADS = (1, 2)
 LARGE = 2e9  # operations beyond which a case gets fewer rounds
@@ -54,13 +56,14 @@ BINDING = {"OMP_PROC_BIND": "true"}
 # before a time is taken, until threads are awake.
 SETTLE = {OURS: 0.02, "numpy": 0.02, "torch": 0.02, "onnxruntime": 0.06}
 SPREAD = 0.01
+WRONG = 1e-3  # a larger relative error is another result
 
 
 class Worker:
     """A library's process."""
 
     def __init__(
-        self, library: str, threads: int, module: str = "operator_worker", arguments: Sequence[str] = (str(RECORDS),)
+        self, library: str, threads: int, module: str = "operator_worker", arguments: Sequence[str] = (OPERATORS.name,)
     ) -> None:
         """Start it: a module of this folder that is given the library, the threads and what else it wants."""
         environment = {name: value for name, value in os.environ.items() if name not in HINDRANCES}
@@ -92,10 +95,14 @@ class Worker:
         self.process.wait()
 
 
-def compare(workers: Sequence[Worker], number: int, threads: int, quick: bool) -> tuple[dict[str, float], float]:
-    """Seconds of all programs of a case, medians over rounds, and the relative error of ours."""
-    programs = {name: worker for worker in workers for name in worker.ask(load=number)["programs"]}
-    large = parse_workload(CASES[number].text).flops > LARGE
+def compare(
+    workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of all programs of a case, medians over rounds, and their relative errors."""
+    case = suite.cases[number]
+    asked = {"load": number, "compiled": not quick}
+    programs = {name: worker for worker in workers for name in worker.ask(**asked)["programs"]}
+    large = case.dag.flops > LARGE
     rounds = (2 if large else 3) if quick else (5 if large else 9)
     length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
     turns: dict[str, list[float]] = {name: [] for name in programs}
@@ -104,29 +111,38 @@ def compare(workers: Sequence[Worker], number: int, threads: int, quick: bool) -
         for name in names[start % len(names) :] + names[: start % len(names)]:
             turns[name].append(programs[name].ask(turn=name, **length)["seconds"])
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
-    return {name: statistics.median(times) for name, times in turns.items()}, _error(programs)
+    expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
+    return {name: statistics.median(times) for name, times in turns.items()}, _errors(programs, expected)
 
 
-def _error(programs: Mapping[str, Worker]) -> float:
-    """Of our answer against NumPy's where it has one, else the last peer's."""
-    reference = "numpy" if "numpy" in programs else list(programs)[-1]
+def _errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
+    """Of all answers against what is expected; without that against NumPy's where it has one, else the last peer's.
+
+    Raises: ValueError: an answer is wrong.
+    """
+    answers = {}
     with tempfile.TemporaryDirectory() as folder:
-        answers = []
-        for name in (OURS, reference):
-            file = Path(folder) / f"{len(answers)}.npy"
-            programs[name].ask(answer=name, file=str(file))
-            answers.append(np.load(file))
-    return float(np.max(np.abs(answers[0] - answers[1])) / np.max(np.abs(answers[1])))
+        for number, (name, worker) in enumerate(programs.items()):
+            file = Path(folder) / f"{number}.npy"
+            worker.ask(answer=name, file=str(file))
+            answers[name] = np.load(file)
+    if expected is None:
+        expected = answers["numpy" if "numpy" in answers else list(answers)[-1]]
+    least = float(np.max(np.abs(expected)))
+    errors = {name: float(np.max(np.abs(answer - expected))) / least for name, answer in answers.items()}
+    for name, error in errors.items():
+        if not error < WRONG:
+            raise ValueError(f"{name} computes something else: relative error {error:.2g}")
+    return errors
 
 
-def least_seconds(limits: Limits) -> dict[str, dict[str, float]]:
+def least_seconds(limits: Limits, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
     """The time of each case at the machine's limits: its multiply-adds, and its bytes where those may take longer."""
     least: dict[str, dict[str, float]] = {}
-    for case in CASES:
-        dag = parse_workload(case.text)
-        least[case.text] = {"multiply_adds": case.executed(dag) / 1e9 / limits.gflops}
+    for case in cases:
+        least[case.text] = {"multiply_adds": case.executed(case.dag) / 1e9 / limits.gflops}
         if case.family in MEMORY_BOUND:
-            size = 4 * sum(int(np.prod(tensor.shape)) for tensor in (*dag.inputs, *dag.outputs))
+            size = 4 * sum(int(np.prod(tensor.shape)) for tensor in (*case.dag.inputs, *case.dag.outputs))
             least[case.text]["bandwidth"] = size / 1e9 / limits.gigabytes(size)
     return least
 
@@ -139,79 +155,110 @@ def row_of(case: Case, seconds: Mapping[str, float], least: Mapping[str, float])
         "ratio": round(seconds[peer] / ours, 3),
         "peer": peer,
         "microseconds": round(ours * 1e6, 2),
-        "gflops": round(parse_workload(case.text).flops / ours / 1e9, 1),
+        "gflops": round(case.dag.flops / ours / 1e9, 1),
         "ratio_at_the_limit": round(seconds[peer] / max(least.values()), 3),
     }
     return row | {f"share_of_{name}": round(value / ours, 3) for name, value in least.items()}
 
 
-def measure_all(threads: int, quick: bool, records: Sequence[Record]) -> tuple[float, dict[str, dict[str, Any]]]:
-    """All cases with one number of threads: the multiply-add limit, and a row for each case."""
+def measure_all(
+    suite: Suite, cases: Sequence[Case], threads: int, quick: bool, records: Sequence[Record]
+) -> tuple[float, dict[str, dict[str, Any]]]:
+    """Some cases with one number of threads: the multiply-add limit, and a row for each case."""
     limits = Limits(threads)
-    least = least_seconds(limits)  # before the others start: it has threads of its own
+    least = least_seconds(limits, cases)  # before the others start: it has threads of its own
     print(f"\n{threads} thread{'s' if threads > 1 else ''}, multiply-add limit {limits.gflops:.1f} GFLOP/s")
-    print(f"{'case':30} {'us':>9} {'GFLOP/s':>8} {'of limit':>8} {'best peer':>20}", end="")
+    print(f"{'case':36} {'us':>9} {'GFLOP/s':>8} {'of limit':>8} {'best peer':>20}", end="")
     print(f" {'ratio':>6} {'at most':>7} {'trials':>6}")
     rows: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         libraries = [OURS, *(name for name in LIBRARIES if find_spec(name) is not None)]
-        workers = [stack.enter_context(Worker(library, threads)) for library in libraries]
-        for number, case in enumerate(CASES):
-            seconds, error = compare(workers, number, threads, quick)
+        workers = [stack.enter_context(Worker(library, threads, arguments=(suite.name,))) for library in libraries]
+        for case in cases:
+            seconds, errors = compare(workers, suite, suite.cases.index(case), threads, quick)
             row = rows[case.text] = row_of(case, seconds, least[case.text])
             own = [record for record in records if record.task == case.text and record.threads == threads]
-            row |= {"trials": len({(r.steps, tuple(sorted(r.annotation.items()))) for r in own}), "error": error}
+            row["trials"] = len({(r.steps, tuple(sorted(r.annotation.items()))) for r in own})
+            row |= {"error": errors.pop(OURS), "error_of_peers": max(errors.values())}
             share = f"{row['share_of_multiply_adds']:.2f}  "
             if "share_of_bandwidth" in row:
                 share = f"{row['share_of_bandwidth']:.2f} B"
             print(
-                f"{case.text:30} {row['microseconds']:9.1f} {row['gflops']:8.1f} {share:>8} {row['peer']:>20}"
+                f"{case.text:36} {row['microseconds']:9.1f} {row['gflops']:8.1f} {share:>8} {row['peer']:>20}"
                 f" {row['ratio']:6.2f} {row['ratio_at_the_limit']:7.2f} {row['trials']:6d}",
                 flush=True,
             )
     return limits.gflops, rows
 
 
-def build_all(records: Sequence[Record]) -> None:
-    """Compile the best kernels of all cases side by side; the workers find them built."""
+def build_all(suite: Suite, chosen: Mapping[int, Sequence[Case]], records: Sequence[Record]) -> None:
+    """Compile the best kernels of cases by number of threads, side by side; the workers find them built."""
 
     def build(case: Case, threads: int) -> None:
-        build_library(emit_library([best_kernel(case, list(records), threads).nest], threads=threads))
+        kernel = best_kernel(suite, case, records, threads)
+        build_library(emit_library([kernel.nest], threads=threads))
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        jobs = [pool.submit(build, case, threads) for threads in THREADS for case in CASES]
+        jobs = [pool.submit(build, case, threads) for threads, cases in chosen.items() for case in cases]
         for job in jobs:
             job.result()
 
 
-def operators(quick: bool) -> dict[str, Any]:
-    """Tune (unless quick), compare, and sum up."""
-    if not quick:
+def compare_suite(suite: Suite, quick: bool, recorded: bool) -> dict[str, Any]:
+    """Tune (unless quick, or to take what is recorded), compare, and sum up.
+
+    Cases that were not tuned with a number of threads are left out there, and named.
+    Raises: ValueError: nothing was.
+    """
+    if not (quick or recorded):
         from tests.benchmarks.operator_finals import play_all
         from tests.benchmarks.tune_operators import TRIALS, tune_all
 
-        tune_all(TRIALS, RECORDS)
-        play_all()
-    records = read_records(RECORDS)
-    build_all(records)
+        tune_all(suite, TRIALS)
+        play_all(suite)
+    records = read_records(suite.records)
+    chosen = {threads: suite.recorded(records, threads) for threads in THREADS}
+    build_all(suite, chosen, records)
     figures: dict[str, Any] = {}
     cases: dict[str, Any] = {}
-    for threads in THREADS:
-        limit, rows = measure_all(threads, quick, records)
-        ratios = [row["ratio"] for row in rows.values()]
-        bound = statistics.geometric_mean(row["ratio_at_the_limit"] for row in rows.values())
-        figures[f"geomean_{threads}t"] = round(statistics.geometric_mean(ratios), 3)
-        figures[f"min_{threads}t"] = min(ratios)
-        figures[f"geomean_at_the_limit_{threads}t"] = round(bound, 3)
+    for threads, ready in chosen.items():
+        missing = [case.text for case in suite.cases if case not in ready]
+        if missing:
+            figures[f"not_recorded_{threads}t"] = missing
+            print(f"\nnot recorded with {threads} threads: {', '.join(missing)}")
+        if not ready:
+            continue
+        limit, rows = measure_all(suite, ready, threads, quick, records)
+        figures |= {f"{name}_{threads}t": value for name, value in summary(rows).items()}
         figures[f"limit_gflops_{threads}t"] = round(limit, 1)
         for name, row in rows.items():
             cases.setdefault(name, {})[f"{threads}t"] = row
-        print(f"geometric mean {figures[f'geomean_{threads}t']} (at the limit {bound:.3f}), least {min(ratios)}")
+    if not cases:
+        raise ValueError(f"{suite.records} has no correct program; run python -m tests.benchmarks.tune_operators")
     every = [row for case in cases.values() for row in case.values()]
     figures["trials"] = max(row["trials"] for row in every)
     figures["largest_error"] = max(row["error"] for row in every)
     return {**figures, "cases": cases}
 
 
+def summary(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Of the ratios of some rows."""
+    ratios = [row["ratio"] for row in rows.values()]
+    figures = {"geomean": round(statistics.geometric_mean(ratios), 3), "min": min(ratios)}
+    bound = statistics.geometric_mean(row["ratio_at_the_limit"] for row in rows.values())
+    print(f"geometric mean {figures['geomean']} (at the limit {bound:.3f}), least {figures['min']}")
+    return figures | {"geomean_at_the_limit": round(bound, 3)}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare what `compare_suite` may be told."""
+    parser.add_argument("--recorded", action="store_true", help="take the recorded programs, and measure at length")
+
+
+def operators(quick: bool, options: Namespace) -> dict[str, Any]:
+    """The forty operator cases."""
+    return compare_suite(OPERATORS, quick, options.recorded)
+
+
 if __name__ == "__main__":
-    sys.exit(main("operators", operators, __doc__ or ""))
+    sys.exit(main("operators", operators, __doc__ or "", add_arguments))

@@ -1,4 +1,4 @@
-"""The operator benchmark: its cases, the operations that count, and peers that compute the same."""
+"""The operator and subgraph benchmarks: cases, the operations that count, and peers that compute the same."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from ansor_mini.record import OK, Record
-from ansor_mini.workloads import WORKLOADS
-from tests.benchmarks.operator_cases import CASES, FAMILIES, Case
-from tests.benchmarks.operator_peers import LIBRARIES, PROBLEMS, peers_of
-from tests.benchmarks.operator_worker import finalists
+from ansor_mini.workloads import PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS
+from tests.benchmarks.operator_cases import CASES, OPERATORS, SUBGRAPHS, Case
+from tests.benchmarks.operator_peers import LIBRARIES, peers_of
+from tests.benchmarks.operator_worker import finalists, inputs_of
+from tests.benchmarks.operators import summary
+from tests.benchmarks.peer_problems import PROBLEMS
+from tests.benchmarks.tune_operators import chosen
 
 SMALL = {
     "matmul": (5, 7, 6),
@@ -24,15 +27,54 @@ SMALL = {
     "T2D": (4, 5, 6, 3, 4, 2, 1),
     "CAP": (6, 5, 3, 2, 3, 2, 1),
     "NRM": (9, 7),
+    "ConvLayer": (7, 9, 3, 4, 3, 2, 1),
+    "TBS": (5, 3, 4),
 }
 
 
 def test_ten_operators_with_four_shapes():
-    assert len(CASES) == 40 and set(FAMILIES) == set(PROBLEMS) == set(SMALL)
+    assert len(CASES) == 40 and {case.family for case in CASES} == set(PAPER_OPERATORS)
+    assert set(PROBLEMS) == set(SMALL) == {*PAPER_OPERATORS, *PAPER_SUBGRAPHS}
     assert all(case.text.startswith(case.family) for case in CASES)
 
 
-@pytest.mark.parametrize("family", [family for family in SMALL if "kernel" in WORKLOADS[family].fields])
+def test_two_subgraphs_with_four_shapes_and_two_batches():
+    assert len({case.text for case in SUBGRAPHS.cases}) == 16
+    for case in SUBGRAPHS.cases:
+        data = [tensor for tensor in case.dag.inputs if tensor.name not in case.constants]
+        assert {tensor.shape[0] for tensor in data} == {case.batch}
+
+
+def test_cases_are_chosen_by_name_and_batch():
+    assert chosen(OPERATORS, [], []) == list(CASES)
+    assert [case.text for case in chosen(SUBGRAPHS, ["TBS:64", "ConvLayer:7"], [16])] == [
+        "ConvLayer:7,7,512,512,3,1,1 batch=16",
+        "TBS:64,12,128 batch=16",
+    ]
+    with pytest.raises(ValueError, match="no case of subgraphs starts with C2D"):
+        chosen(SUBGRAPHS, ["C2D"], [])
+
+
+def test_only_cases_that_were_tuned_with_as_many_threads_are_recorded():
+    first, second, *_ = SUBGRAPHS.cases
+    records = [
+        Record(first.text, (), {}, OK, (1.0,), threads=1),
+        Record(second.text, (), {}, "wrong_answer", threads=1),
+        Record(second.text, (), {}, OK, (1.0,), threads=2),
+    ]
+    assert SUBGRAPHS.recorded(records, 1) == [first] and SUBGRAPHS.recorded(records, 2) == [second]
+
+
+def test_a_summary_says_the_mean_and_the_least(capsys):
+    rows = {"a": {"ratio": 1.0, "ratio_at_the_limit": 2.0}, "b": {"ratio": 4.0, "ratio_at_the_limit": 8.0}}
+    assert summary(rows) == {"geomean": 2.0, "min": 1.0, "geomean_at_the_limit": 4.0}
+    assert "geometric mean 2.0" in capsys.readouterr().out
+
+
+PADDED = [family for family in SMALL if "kernel" in WORKLOADS[family].fields and family != "ConvLayer"]
+
+
+@pytest.mark.parametrize("family", PADDED)
 def test_operations_on_padding_do_not_count(family):
     case = Case(family, SMALL[family])
     dag = WORKLOADS[family].dag(*case.numbers)
@@ -44,10 +86,10 @@ def test_operations_on_padding_do_not_count(family):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("family", SMALL)
-def test_peers_compute_the_workload(family, library):
+@pytest.mark.parametrize("family, batch", [*((family, 1) for family in SMALL), ("ConvLayer", 2), ("TBS", 2)])
+def test_peers_compute_the_workload(family, batch, library):
     pytest.importorskip(library)
-    dag = WORKLOADS[family].dag(*SMALL[family])
+    dag = Case(family, SMALL[family], batch).dag
     rng = np.random.default_rng(0)
     arrays = [rng.integers(-3, 4, tensor.shape).astype(np.float32) for tensor in dag.inputs]
     (expected,) = dag.evaluate(*arrays)
@@ -55,7 +97,19 @@ def test_peers_compute_the_workload(family, library):
     assert peers or library == "numpy"
     for peer in peers:
         peer.run()
-        np.testing.assert_allclose(peer.result(), expected, rtol=1e-5, err_msg=peer.name)
+        np.testing.assert_allclose(peer.result(), expected, rtol=1e-5, atol=1e-6, err_msg=peer.name)
+
+
+@pytest.mark.slow
+@pytest.mark.cc
+@pytest.mark.parametrize("family", PAPER_SUBGRAPHS)
+def test_what_pytorch_compiles_computes_the_workload(family):
+    pytest.importorskip("torch")
+    dag = Case(family, SMALL[family]).dag
+    arrays = inputs_of(dag)
+    peers = {peer.name: peer for peer in peers_of("torch", family, SMALL[family], arrays, 1, compiled=True)}
+    answer = peers["torch.compile"].result()
+    np.testing.assert_allclose(answer, dag.evaluate(*arrays)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_family_without_peers():

@@ -1,8 +1,8 @@
-"""Tune the forty operator cases and keep every measured program.
+"""Tune the cases of a suite, the forty operators or the subgraphs, and keep every measured program.
 
 Each case is tuned with one thread first; with more threads the best programs of one thread are measured first, since
 what fits the registers and caches of one core fits those of the next. Stopping at any moment keeps what was measured;
-starting again goes on. When all cases are done, the records go to `results/operators-records.jsonl.gz`.
+starting again goes on. When all cases are done, the records go to `results/SUITE-records.jsonl.gz`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from ansor_mini.sketch import Program, derive
 from ansor_mini.task import SearchOptions, Task
 from ansor_mini.task_tuner import program_of
 from ansor_mini.tuner import tune
-from ansor_mini.workloads import parse_workload
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
 from runtime.machine import detect
-from tests.benchmarks.operator_cases import CASES, RECORDS, Case
+from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite
 
 TRIALS = {1: 128, 2: 64}  # measured programs per case, by number of threads
 FINALISTS = 12  # programs of fewer threads that are measured first with more
@@ -36,7 +35,7 @@ FINALISTS = 12  # programs of fewer threads that are measured first with more
 
 def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: Sequence[Record], seed: int = 0) -> str:
     """Tune one case to `trials` measured programs, those in `earlier` included; what was found, for people."""
-    dag = parse_workload(case.text)
+    dag = case.dag
     task = Task(case.text, dag, threads=threads, constants=case.constants)
     seeds = [] if threads == 1 else _seeds(case, threads, earlier)
     start = time.monotonic()
@@ -61,8 +60,7 @@ def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: 
 
 def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]:
     """The best programs of one thread, with their outer loops fused for more."""
-    dag = parse_workload(case.text)
-    machine = detect()
+    dag, machine = case.dag, detect()
     known = {sketch.key: sketch for sketch in derive(dag, extended_rules(case.constants), machine)}
     good = [r for r in earlier if r.task == case.text and r.threads == 1 and r.kind == OK and r.steps in known]
     seeds = []
@@ -75,21 +73,37 @@ def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]
 
 
 def tune_all(
-    trials: Mapping[int, int], target: Path, *, only: Collection[str] = (), working: Path | None = None
+    suite: Suite,
+    trials: Mapping[int, int],
+    *,
+    target: Path | None = None,
+    only: Collection[str] = (),
+    batches: Collection[int] = (),
+    working: Path | None = None,
 ) -> None:
-    """Tune every case (or those whose text starts with one of `only`) with each number of threads in `trials`."""
-    working = working or cache_directory() / "operators-records.jsonl"
+    """Tune every case with each number of threads in `trials`, or those that `chosen` says."""
+    working = working or cache_directory() / f"{suite.name}-records.jsonl"
     for threads, wanted in trials.items():
-        for case in CASES:
-            if only and not case.text.startswith(tuple(only)):
-                continue
+        for case in chosen(suite, only, batches):
             earlier = read_records(working) if working.exists() else []
             done = [record for record in earlier if record.task == case.text and record.threads == threads]
             if len(done) >= wanted:
                 continue
             with RecordFile(working) as sink:
                 print(tune_case(case, threads, wanted, sink, earlier), file=sys.stderr, flush=True)
-    write_records(target, read_records(working))
+    write_records(target or suite.records, read_records(working))
+
+
+def chosen(suite: Suite, only: Collection[str], batches: Collection[int]) -> list[Case]:
+    """The cases whose names start with one of `only` and whose batch is one of `batches`; nothing given excludes none.
+
+    Raises: ValueError: there are none.
+    """
+    cases = [case for case in suite.cases if not only or case.text.startswith(tuple(only))]
+    cases = [case for case in cases if not batches or case.batch in batches]
+    if not cases:
+        raise ValueError(f"no case of {suite.name} starts with {' or '.join(only) or 'anything'} and has that batch")
+    return cases
 
 
 def main() -> int:
@@ -97,18 +111,27 @@ def main() -> int:
     parser = Parser(
         prog="python -m tests.benchmarks.tune_operators",
         description=__doc__ or "",
-        example="python -m tests.benchmarks.tune_operators --threads 1 --trials 200",
+        example="python -m tests.benchmarks.tune_operators --suite subgraphs --threads 1 --trials 96",
     )
+    parser.add_argument("--suite", choices=SUITES, default=OPERATORS.name, help="which cases (default: operators)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads to tune for")
     parser.add_argument("--trials", type=int, help=f"measured programs per case (default, by threads: {TRIALS})")
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="beginnings of case names, e.g. C2D")
+    parser.add_argument("--batch", type=int, nargs="+", default=[], help="only cases of these batches")
     parser.add_argument("--records", type=Path, help="working file (default: in the cache directory)")
-    parser.add_argument("--target", type=Path, default=RECORDS, help="where all records go in the end")
+    parser.add_argument("--target", type=Path, help="where all records go in the end (default: in results/)")
     options = parser.parse_args()
 
     def run() -> int:
         trials = {threads: options.trials or TRIALS.get(threads, 64) for threads in options.threads}
-        tune_all(trials, options.target, only=options.only, working=options.records)
+        tune_all(
+            SUITES[options.suite],
+            trials,
+            target=options.target,
+            only=options.only,
+            batches=options.batch,
+            working=options.records,
+        )
         return DONE
 
     return exit_status(run)
