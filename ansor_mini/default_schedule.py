@@ -170,17 +170,17 @@ def _tiled(
     counts = [-(-own.extent // tile.rows) if own.name == tile.row_axis else own.extent for own in op.axes[:-1]]
     longest = max(counts, default=0)
     shared = counts.index(longest) if by_rows and 1 < threads <= longest and work >= PARALLEL_WORK else None
-    shares: list[str] = []
-    row_tiles: list[str] = []
-    loops, rows = [f"{column}.0"], list[str]()
+    # Levels of loops, outer to inner, and the length of each that an axis is split by.
+    shares, loops, row_tiles, rows = list[str](), [f"{column}.0"], list[str](), list[str]()
     for number, (name, own) in enumerate(zip(axes, op.axes[:-1], strict=True)):
-        is_tiled = own.name == tile.row_axis
-        share = -(-counts[number] // threads) if number == shared else 0
-        split = _split_axis(outer, name, share, tile.rows if is_tiled else 0)
-        steps += split.steps
-        shares += split.shares
-        rows += split.rows
-        (row_tiles if is_tiled else loops).append(split.loop)
+        levels, lengths = [loops], list[int]()
+        if own.name == tile.row_axis:
+            levels, lengths = [row_tiles, rows], [tile.rows]
+        if number == shared:
+            levels, lengths = [shares, *levels], [-(-counts[number] // threads), *lengths]
+        steps += [Split(outer, name, tuple(lengths))] if lengths else []
+        for part, level in enumerate(levels):
+            level.append(f"{name}.{part}" if lengths else name)
     # The row tiles are the innermost of the outer loops: there the tile is computed.
     loops += row_tiles
     steps += [Reorder(outer, (*shares, *loops, *rows, f"{column}.1")), Vectorize(outer, f"{column}.1")]
@@ -190,26 +190,6 @@ def _tiled(
     order = (*around, *(axis.name for axis in op.reduce_axes), *own_rows, op.axes[-1].name)
     steps += [Reorder(inner, order), Vectorize(inner, op.axes[-1].name)]
     return steps + _parallel(outer, shares or (loops[:-1] if len(loops) > 1 else loops), work, threads)
-
-
-@dataclass(frozen=True)
-class AxisLoops:
-    """What an axis becomes: a loop over the threads' shares, one over what is in a share, one over a tile's rows."""
-
-    shares: tuple[str, ...]
-    loop: str
-    rows: tuple[str, ...]
-    steps: tuple[Step, ...]
-
-
-def _split_axis(stage: str, axis: str, share: int, rows: int) -> AxisLoops:
-    """Split an axis into shares of so many tiles, of so many rows each; 0: no such loop."""
-    lengths = tuple(length for length in (share, rows) if length)
-    if not lengths:
-        return AxisLoops((), axis, (), ())
-    names = tuple(f"{axis}.{part}" for part in range(1 + len(lengths)))
-    first = 1 if share else 0
-    return AxisLoops(names[:first], names[first], names[first + 1 :], (Split(stage, axis, lengths),))
 
 
 def _transformed(
