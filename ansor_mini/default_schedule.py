@@ -170,7 +170,7 @@ def _tiled(
     counts = [-(-own.extent // tile.rows) if own.name == tile.row_axis else own.extent for own in op.axes[:-1]]
     longest = max(counts, default=0)
     shared = counts.index(longest) if by_rows and 1 < threads <= longest and work >= PARALLEL_WORK else None
-    # Levels of loops, outer to inner, and the length of each that an axis is split by.
+    # Levels of loops, outer to inner; an axis is split into a loop for each of its levels, the inner ones so long.
     shares, loops, row_tiles, rows = list[str](), [f"{column}.0"], list[str](), list[str]()
     for number, (name, own) in enumerate(zip(axes, op.axes[:-1], strict=True)):
         levels, lengths = [loops], list[int]()

@@ -51,11 +51,11 @@ class Scheduling:
     """How trials are shared out; each may be replaced.
 
     objective: makes the objective from the weights [networks, tasks]. strategy: a name in `STRATEGIES` or a function.
-    similarity: a task's group, from its computation. default_first: measure each task's default schedule before its
-    search begins, so that no kernel ends up slower than that, and then the best programs that are known for fewer
-    threads; the paper searches from nothing. share_model: one cost
-    model learns from all tasks, as in the paper; else each has its own, and its search is the same whenever its turns
-    come.
+    options: the strategy's numbers. similarity: a task's group, from its computation. round_size: programs measured
+    before the next task is chosen. default_first: measure each task's default schedule before its search begins, so
+    that no kernel ends up slower than that, and then the best programs that are known for fewer threads; the paper
+    searches from nothing. share_model: one cost model learns from all tasks, as in the paper; else each has its own,
+    and its search is the same whenever its turns come.
     """
 
     objective: Make = TotalLatency

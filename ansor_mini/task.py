@@ -51,8 +51,10 @@ class Task:
 class SearchOptions:
     """The policies of a search; each may be replaced.
 
-    rules: derive the sketches; None for the target's (`cpu_rules.extended_rules`, of which the paper's are
-    `sketch_rules.CPU_RULES`; `gpu_rules.GPU_RULES`).
+    rules: derive the sketches; None for the target's, which are the paper's and those beyond it: for a CPU
+    `cpu_rules.extended`, with the paper's in `sketch_rules.CPU_RULES`; for a GPU `EXTENDED_GPU_RULES` and `GPU_RULES`
+    in `gpu_rules.rules`. structure: levels of the tiled loops, as in `sketch.derive`. tiles, mutations, evolution: how
+    programs are drawn, changed and evolved.
     strategy: how programs are proposed, and in which part of the space (`ablations.STRATEGIES`). round_size: programs
     measured between two proposals. local: share of a round spent on mutations of the best measured programs, which
     matters while the cost model has seen little. screen: for each program that is measured, how many are lowered and

@@ -51,8 +51,8 @@ class Plan:
 class Part:
     """Some terms of the largest size: what is applied to what, and the values' fingerprints.
 
-    `others` are the fingerprints of second outputs, for the nodes that have two, in their order. `reductions` has the
-    rows (template, arguments, output, equal tensor) of `growth.Reduction`.
+    `others` are the fingerprints of second outputs, for the nodes that have two, in their order. `reductions` are
+    those of `growth.Terms`.
     """
 
     template: Array
