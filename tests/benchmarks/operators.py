@@ -112,10 +112,10 @@ def compare(
             turns[name].append(programs[name].ask(turn=name, **length)["seconds"])
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
-    return {name: statistics.median(times) for name, times in turns.items()}, _errors(programs, expected)
+    return {name: statistics.median(times) for name, times in turns.items()}, relative_errors(programs, expected)
 
 
-def _errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
+def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
     """Of all answers against what is expected; without that against NumPy's where it has one, else the last peer's.
 
     Raises: ValueError: an answer is wrong.
@@ -128,8 +128,8 @@ def _errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict
             answers[name] = np.load(file)
     if expected is None:
         expected = answers["numpy" if "numpy" in answers else list(answers)[-1]]
-    least = float(np.max(np.abs(expected)))
-    errors = {name: float(np.max(np.abs(answer - expected))) / least for name, answer in answers.items()}
+    largest = float(np.max(np.abs(expected)))
+    errors = {name: float(np.max(np.abs(answer - expected))) / largest for name, answer in answers.items()}
     for name, error in errors.items():
         if not error < WRONG:
             raise ValueError(f"{name} computes something else: relative error {error:.2g}")
