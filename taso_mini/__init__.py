@@ -6,6 +6,18 @@ network = compile("model.onnx", trials=200)   # or a runtime.graph.Graph, or the
 y = network(x)                                # arrays of NumPy, PyTorch, …
 network.save("compiled")
 network = load("compiled")
+
+Where to read, by the paper's sections:
+
+- 2: `operator_set`, `terms`, `shapes`. 2.2: `algorithm1` as written, `generator` over terms, `enumeration` as arrays;
+  `fingerprint`, `testing`.
+- 3: `axioms`; `verifier` proves in the paper's way, `proving` in ours; `identity_testing` asks no axiom. 4: `pruning`,
+  `common_subgraphs`, `derivation`. What comes out is in `rules`, written by `rules_text`.
+- 5: `matching`, `substitution`; `plain_search` is Algorithm 2 as written, `optimizer` the one that is used; `layouts`.
+- 6: `costs`, `models`.
+
+Where this meets Ansor: `ansor_backend` prices operators, `compile_model` does the whole job, `joint` searches for graph
+and loops together.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 
 import pytest
@@ -47,6 +48,13 @@ def test_taso_imports_ansor_where_the_two_are_joined_only():
 def test_every_module_says_what_it_is(path):
     docstring = ast.get_docstring(parsed(path)) or ""
     assert docstring.strip(), f"{name(path)} has no module docstring"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_where_to_read(package):
+    named = re.findall(r"`(\w+)`", ast.get_docstring(parsed(ROOT / package / "__init__.py")) or "")
+    there = {path.stem for path in (ROOT / package).iterdir()}
+    assert named and not set(named) - there
 
 
 @pytest.mark.parametrize("path", modules(), ids=name)
