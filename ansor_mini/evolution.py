@@ -10,7 +10,7 @@ come out, those already measured excepted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +86,15 @@ def mutate_location(program: Program, rng: np.random.Generator, threads: int) ->
     changed = {
         hole.node for hole in moved.sketch.holes if hole.kind == LOCATION and before[hole.name] != after[hole.name]
     }
+    return redraw_loops(moved, changed, rng, threads)
+
+
+def redraw_loops(program: Program, nodes: Collection[str], rng: np.random.Generator, threads: int) -> Program:
+    """The program with the parallel and vector loops of some stages drawn again, to go with their locations."""
     redrawn = (PARALLEL, VECTORIZE)
-    dropped = {hole.name for hole in moved.sketch.holes if hole.node in changed and hole.kind in redrawn}
-    kept = {name: value for name, value in after.items() if name not in dropped}
-    return moved.sketch.program(complete(moved.sketch, kept, rng, threads=threads))
+    dropped = {hole.name for hole in program.sketch.holes if hole.node in nodes and hole.kind in redrawn}
+    kept = {name: value for name, value in program.annotation.items() if name not in dropped}
+    return program.sketch.program(complete(program.sketch, kept, rng, threads=threads))
 
 
 # Name, weight and function; an extension is one more row.

@@ -33,6 +33,7 @@ from ansor_mini.screening import screened
 from ansor_mini.sketch import Program, derive
 from ansor_mini.target import Device, target_of
 from ansor_mini.task import Measurer, OnResult, RecordSink, SearchOptions, Task, TuneResult
+from ansor_mini.twins import twins
 from runtime import debug
 from runtime.loop_nest import LoopNest
 from runtime.machine import detect
@@ -96,6 +97,7 @@ class TaskTuner:
         self.target = target_of(self.machine, task.threads)
         self.options = options or self.target.options
         strategy = self.options.strategy
+        self._looks_around = bool(self.options.local) and strategy.propose is by_evolution
         self.model = strategy.model(model or self.target.model(rng), rng)
         structure = strategy.structure or self.options.structure
         rules = self.target.rules(task.constants) if self.options.rules is None else self.options.rules
@@ -148,6 +150,8 @@ class TaskTuner:
         chosen: dict[Program, LoopNest] = {}
         self._admit(self.seeds, count, chosen)
         self.seeds = [seed for seed in self.seeds if seed not in self._seen]
+        if self.best is not None and self._looks_around:
+            self._admit(twins(self.best, self.rng, self.task.threads), count, chosen)
         if len(chosen) < count and self.sketches:
             # A model's own predictions are not screened by it: they are what is asked for.
             estimate = self.target.estimate if self.source != MODEL else None
@@ -195,7 +199,7 @@ class TaskTuner:
 
     def _neighbours(self, count: int) -> list[Program]:
         """Unmeasured mutations, one or two steps away, of the few best measured programs; the model's order."""
-        elite = self._elite(ANCESTORS) if self.options.local and self.options.strategy.propose is by_evolution else []
+        elite = self._elite(ANCESTORS) if self._looks_around else []
         children: dict[Program, float] = {}
         for sketch in self.sketches:
             parents = Population.of(sketch, elite, skip=True)

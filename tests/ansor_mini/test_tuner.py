@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ansor_mini.evolution import EvolutionOptions
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.measured_programs import program_of
 from ansor_mini.records import RecordFile, best_of, read_records
 from ansor_mini.sketch import Sketch
-from ansor_mini.task_tuner import OnResult, SearchOptions
+from ansor_mini.task_tuner import OnResult, SearchOptions, TaskTuner
 from ansor_mini.tuner import Task, TuneResult, tune
+from ansor_mini.twins import twins
 from ansor_mini.workloads import WORKLOADS
 from runtime.loop_nest import LoopNest
 from runtime.measure import KernelSource, measure_sources
@@ -70,6 +72,30 @@ def test_same_seed_gives_same_search() -> None:
     _tune(second)
     _tune(other, seed=1)
     assert first.texts == second.texts != other.texts
+
+
+class PaddedFirst(FakeMeasurer):
+    """Says that programs which copy their padded input are the fastest."""
+
+    def __call__(self, nests: Sequence[LoopNest], on_result: OnResult) -> None:
+        for number, nest in enumerate(nests):
+            self.texts.append(str(nest))
+            seconds = 1e-6 * (len(self.texts) + 1000 * (") as pad:" not in str(nest)))
+            on_result(number, MeasureResult("ok", (seconds,), ""))
+
+
+def test_the_twin_of_the_best_program_is_measured_next() -> None:
+    options = SearchOptions(round_size=8, evolution=EvolutionOptions(population=64))
+    measurer, rng = PaddedFirst(), np.random.default_rng(0)
+    tuner = TaskTuner(
+        Task("conv", WORKLOADS["C2D"].dag(8, 8, 4, 8, 3, 1, 1)), rng=rng, measurer=measurer, options=options
+    )
+    tuner.round(8)
+    assert tuner.best is not None and ") as pad:" in str(tuner.best.lower())
+    (twin,) = twins(tuner.best, np.random.default_rng(0))
+    assert str(twin.lower()) not in measurer.texts
+    tuner.round(8)
+    assert str(twin.lower()) == measurer.texts[8]
 
 
 def test_failures_are_records_and_tuning_goes_on(tmp_path: Path) -> None:
