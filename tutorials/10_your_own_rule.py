@@ -145,5 +145,5 @@ assert all(value > 0 for value in best.values())
 # %% [markdown]
 # Question: with i1 × j1 = 16 × 16, how many cache lines does a tile touch, and why does 1024 need tiles more than 1000?
 #
-# A rule that helps many computations belongs in the list that `derive` uses by default; `ansor_mini/cpu_rules/` holds
-# those that go beyond the paper, each with an example of the loops before and after.
+# A rule that helps many computations belongs in the list that a search uses unless told otherwise, `extended_rules` in
+# `ansor_mini/cpu_rules/`. Beside it are the rules beyond the paper, each with an example of the loops before and after.

@@ -103,7 +103,7 @@ assert set(bill(given, prices).by_source) <= {"tuned", "default", "copied"}
 # ## 3. The choice as an objective
 # Tuning both graphs to the end is a waste: only one will run. Tuning the better one is no better: a graph that is
 # dearer at first never gets the trials that would show it to be cheaper. Here are two made-up graphs of one kernel
-# each; the second begins 20 % slower and ends twice as fast.
+# each; the second begins 20 % slower and ends nearly twice as fast.
 
 # %%
 from ansor_mini.objectives import TotalLatency

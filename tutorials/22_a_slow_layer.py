@@ -10,7 +10,8 @@ search). Needs a C compiler. Read before: 02_loop_nests, 09_generated_c.
 
 # %% [markdown]
 # ## 1. A network with a slow layer
-# Three layers of about the same work. One of them got a schedule that somebody wrote by hand, and the network is slow.
+# Three layers, the one in the middle with the least to do. It got a schedule that somebody wrote by hand, and the
+# network is slow.
 
 # %%
 import os
@@ -93,7 +94,7 @@ for name, part, seconds, rate in zip(("wide", "narrow", "last"), parts, times, r
     print(f"{name:7} {part.fragment.flops / 1e6:6.1f} MFLOP {seconds * 1e6:9.1f} us {rate:7.2f} GFLOP/s")
 slow = int(np.argmin(rates))
 assert max(laps, key=lambda lap: lap.seconds).text.startswith("narrow"), "in place it is the slowest too"
-assert slow == 1, "the narrow layer has a ninth of the work of its neighbours, and takes longer than they do"
+assert slow == 1, "the narrow layer has less than a quarter of its neighbours' work, and takes longer than they do"
 
 # %% [markdown]
 # Rates are compared, not times: a layer with much to do may take long. What rate could it have? A multiply-add unit
