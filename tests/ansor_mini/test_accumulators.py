@@ -9,16 +9,13 @@ from ansor_mini.annotation import sample
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cpu_rules.accumulators import ACCUMULATORS
 from ansor_mini.local_measurer import case_of
-from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import derive
 from ansor_mini.sketch_rules import CPU_RULES
 from ansor_mini.tensor_expression import compute, placeholder, reduce_axis, reduce_max, reduce_sum
 from ansor_mini.workloads import WORKLOADS
 from runtime.emit_c import prepare
-from runtime.interpreter import interpret
 from runtime.loop_nest import VECTORIZE, Allocate, For, walk_stmts
-from runtime.verify_nest import verify
-from tests.strategies.programs import SMALL_MACHINE
+from tests.strategies.programs import SMALL_MACHINE, check_nest, random_nests
 
 
 def matrix_sum(rows: int, columns: int) -> ComputeDAG:
@@ -33,22 +30,14 @@ def row_max(rows: int, columns: int) -> ComputeDAG:
 
 @pytest.mark.parametrize("dag", [matrix_sum(8, 64), matrix_sum(3, 18), row_max(3, 16), row_max(5, 37), row_max(2, 64)])
 def test_every_sketch_computes_the_reduction(dag: ComputeDAG) -> None:
-    rng, case = np.random.default_rng(0), case_of(dag, np.random.default_rng(0))
+    case = case_of(dag, np.random.default_rng(0))
     found = derive(dag, (ACCUMULATORS, *CPU_RULES), SMALL_MACHINE)
     assert all(any(rule.startswith("accumulators") for rule in sketch.rules) for sketch in found)
-    tried = 0
-    for sketch in found:
-        for _ in range(4):
-            try:
-                nest = sample(sketch, rng, SMALL_MACHINE, threads=2).lower()
-            except ScheduleError:
-                continue
-            tried += 1
-            for form in (nest, prepare(nest, vector_bytes=16)):
-                verify(form)
-                for actual, expected in zip(interpret(form, *case.inputs), case.expected):
-                    np.testing.assert_array_equal(actual, expected)
-    assert tried
+    nests = list(random_nests(found, 4, threads=2))
+    assert nests
+    for nest in nests:
+        check_nest(nest, case)
+        check_nest(prepare(nest, vector_bytes=16), case)
 
 
 def test_accumulators_are_vectors_in_registers() -> None:

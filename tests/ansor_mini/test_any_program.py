@@ -32,12 +32,10 @@ from ansor_mini.sketch_rules import CPU_RULES, PAPER_RULES
 from ansor_mini.tensor_expression import Tensor
 from runtime.compile_c import build_library, load_kernel
 from runtime.emit_c import emit_library
-from runtime.interpreter import interpret
 from runtime.loop_nest import LoopNest
 from runtime.measure_case import MeasureCase
-from runtime.verify_nest import verify
 from tests.strategies.dags import dags, small_inputs
-from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS
+from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, check_nest
 
 RULES: dict[str, tuple[Rule, ...]] = {"extended": extended_rules(), "published": CPU_RULES, "paper": PAPER_RULES}
 THREADS = (1, 2)
@@ -131,9 +129,7 @@ def check(origin: Origin, programs: Iterable[Program]) -> None:
     """Each program that can be replayed is legal, and gives what NumPy gives."""
     for nest, case in nests_of(origin, programs):
         note(str(nest))
-        verify(nest)
-        for actual, expected in zip(interpret(nest, *case.inputs), case.expected, strict=True):
-            np.testing.assert_array_equal(actual, expected)
+        check_nest(nest, case)
 
 
 def annotations(origin: Origin) -> list[Program]:

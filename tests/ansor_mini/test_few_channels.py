@@ -5,20 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ansor_mini.annotation import sample
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cpu_rules.few_channels import LANES_OVER_REDUCTION
 from ansor_mini.cpu_rules.parity import RESIDUE_CLASSES
 from ansor_mini.local_measurer import case_of
-from ansor_mini.schedule import ScheduleError
 from ansor_mini.schedule_examples import matmul
 from ansor_mini.sketch import derive
 from ansor_mini.sketch_rules import CPU_RULES
 from ansor_mini.workloads import WORKLOADS
 from runtime.emit_c import prepare
-from runtime.interpreter import interpret
-from runtime.verify_nest import verify
-from tests.strategies.programs import SMALL_MACHINE
+from tests.strategies.programs import SMALL_MACHINE, check_nest, random_nests
 
 RULES = (RESIDUE_CLASSES, LANES_OVER_REDUCTION, *CPU_RULES)
 DAGS = [
@@ -31,22 +27,12 @@ DAGS = [
 
 @pytest.mark.parametrize("dag", DAGS)
 def test_every_sketch_computes_what_was_declared(dag: ComputeDAG) -> None:
-    rng, case = np.random.default_rng(0), case_of(dag, np.random.default_rng(0))
+    case = case_of(dag, np.random.default_rng(0))
     found = [s for s in derive(dag, RULES, SMALL_MACHINE) if any(r.startswith("lanes-over") for r in s.rules)]
-    assert found
-    tried = 0
-    for sketch in found:
-        for _ in range(2):
-            try:
-                nest = sample(sketch, rng, SMALL_MACHINE).lower()
-            except ScheduleError:
-                continue
-            tried += 1
-            form = prepare(nest, vector_bytes=16)
-            verify(form)
-            for actual, expected in zip(interpret(form, *case.inputs), case.expected):
-                np.testing.assert_array_equal(actual, expected)
-    assert tried
+    nests = list(random_nests(found, 2))
+    assert found and nests
+    for nest in nests:
+        check_nest(prepare(nest, vector_bytes=16), case)
 
 
 def test_only_few_channels_and_long_reductions_qualify() -> None:

@@ -17,10 +17,8 @@ from ansor_mini.sketch import derive
 from ansor_mini.sketch_rules import CPU_RULES
 from ansor_mini.workloads import WORKLOADS, parse_workload
 from runtime.emit_c import prepare
-from runtime.interpreter import interpret
 from runtime.loop_nest import Allocate, walk_stmts
-from runtime.verify_nest import verify
-from tests.strategies.programs import SMALL_MACHINE
+from tests.strategies.programs import SMALL_MACHINE, check_nest
 
 RULES = (pack_image(row_bytes=32), UNROLLED_WINDOWS, READ_THROUGH_PADDING, *CPU_RULES)
 SMALL = parse_workload("DEP:5,5,8,3,2,1")
@@ -60,5 +58,4 @@ def test_programs_with_a_panel_compute_the_same(seed: int, sketch) -> None:
     except ScheduleError:
         reject()
     for form in (nest, prepare(nest, vector_bytes=32)):
-        verify(form)
-        np.testing.assert_array_equal(interpret(form, *case.inputs)[0], case.expected[0])
+        check_nest(form, case)

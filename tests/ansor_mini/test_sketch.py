@@ -18,11 +18,9 @@ from ansor_mini.sketch import Program, derive
 from ansor_mini.sketch_rules import CPU_RULES, MULTI_LEVEL_TILING, PAPER_RULES, SKIP_STAGE
 from ansor_mini.steps import holes
 from ansor_mini.workloads import WORKLOADS
-from runtime.interpreter import interpret
-from runtime.verify_nest import verify
 from tests.benchmarks.sketch_counts import CASES, sketches
 from tests.strategies.dags import dags
-from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, programs
+from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, check_nest, programs
 
 
 @pytest.mark.parametrize(("name", "workload", "expected"), [case[:3] for case in CASES], ids=[c[0] for c in CASES])
@@ -76,10 +74,7 @@ def _computes_what_was_declared(program: Program) -> None:
         note(error.reason)
         assume(False)
     note(str(nest))
-    verify(nest)
-    case = case_of(program.sketch.dag, np.random.default_rng(0))
-    for actual, expected in zip(interpret(nest, *case.inputs), case.expected):
-        np.testing.assert_array_equal(actual, expected)
+    check_nest(nest, case_of(program.sketch.dag, np.random.default_rng(0)))
 
 
 @given(programs())

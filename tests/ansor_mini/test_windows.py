@@ -5,21 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ansor_mini.annotation import sample
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.cpu_rules.padding import READ_THROUGH_PADDING, skips_padding, surrounds
 from ansor_mini.cpu_rules.windows import UNROLLED_WINDOWS
 from ansor_mini.local_measurer import case_of
-from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Sketch, derive
 from ansor_mini.sketch_rules import CPU_RULES
 from ansor_mini.tensor_expression import compute, placeholder, reduce_axis, reduce_sum
 from ansor_mini.workloads import WORKLOADS
 from runtime.emit_c import prepare
 from runtime.expr import select
-from runtime.interpreter import interpret
-from runtime.verify_nest import verify
-from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS
+from tests.strategies.programs import SMALL_MACHINE, SMALL_WORKLOADS, check_nest, random_nests
 
 RULES = (READ_THROUGH_PADDING, UNROLLED_WINDOWS, *CPU_RULES)
 
@@ -32,19 +28,11 @@ def padded_sum(*, added: float = 0.0, squared: bool = False) -> ComputeDAG:
 
 
 def check(sketch: Sketch, programs: int) -> int:
-    rng, case = np.random.default_rng(0), case_of(sketch.dag, np.random.default_rng(0))
-    tried = 0
-    for _ in range(programs):
-        try:
-            nest = sample(sketch, rng, SMALL_MACHINE).lower()
-        except ScheduleError:
-            continue
-        tried += 1
-        form = prepare(nest, vector_bytes=16)
-        verify(form)
-        for actual, expected in zip(interpret(form, *case.inputs), case.expected):
-            np.testing.assert_array_equal(actual, expected)
-    return tried
+    """Programs of a sketch compute what was declared; how many of those that were drawn are feasible."""
+    case, nests = case_of(sketch.dag, np.random.default_rng(0)), list(random_nests([sketch], programs))
+    for nest in nests:
+        check_nest(prepare(nest, vector_bytes=16), case)
+    return len(nests)
 
 
 @pytest.mark.parametrize("name", ["depthwise convolution", "convolution", "max pool", "capsule convolution"])

@@ -1,18 +1,23 @@
-"""Random programs: a workload, one of its sketches, and a random annotation."""
+"""Random programs: a workload, one of its sketches, and a random annotation; and whether a program is right."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from hypothesis import strategies as st
 
 from ansor_mini.annotation import register_tiles, sample, uniform_tiles
 from ansor_mini.compute_dag import ComputeDAG
-from ansor_mini.sketch import Program, derive
+from ansor_mini.schedule import ScheduleError
+from ansor_mini.sketch import Program, Sketch, derive
 from ansor_mini.sketch_rules import CPU_RULES, PAPER_RULES
 from ansor_mini.workloads import WORKLOADS
+from runtime.interpreter import interpret
+from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
+from runtime.measure_case import MeasureCase
+from runtime.verify_nest import verify
 
 # A machine with short vectors, so that tiny shapes have register tiles too.
 SMALL_MACHINE = Machine("test", 4, 16, 32 << 10, 512 << 10, 8 << 20, 64)
@@ -52,3 +57,21 @@ def programs(draw: st.DrawFn, names: tuple[str, ...] = tuple(SMALL_WORKLOADS)) -
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tiles = draw(st.sampled_from((uniform_tiles, register_tiles)))
     return sample(sketch, rng, SMALL_MACHINE, threads=draw(st.sampled_from((1, 2))), tiles=tiles)
+
+
+def random_nests(sketches: Iterable[Sketch], draws: int, *, threads: int = 1) -> Iterator[LoopNest]:
+    """The loops of so many random programs of each sketch; infeasible ones are left out."""
+    rng = np.random.default_rng(0)
+    for sketch in sketches:
+        for _ in range(draws):
+            try:
+                yield sample(sketch, rng, SMALL_MACHINE, threads=threads).lower()
+            except ScheduleError:
+                continue
+
+
+def check_nest(nest: LoopNest, case: MeasureCase) -> None:
+    """A nest is legal and gives the very bits that a case expects."""
+    verify(nest)
+    for actual, expected in zip(interpret(nest, *case.inputs), case.expected, strict=True):
+        np.testing.assert_array_equal(actual, expected)
