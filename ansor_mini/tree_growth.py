@@ -152,7 +152,8 @@ def split_scores(
 ) -> np.ndarray:
     """G_l² / (H_l + l2) + G_r² / (H_r + l2) of each node and test [nodes, candidates]; -inf for too light a child.
 
-    below: sums of the integer gradients on the left side [nodes, candidates]; total: of the whole node [nodes, 1].
+    below_g, below_h: sums of the integer gradients and hessians on the left side [nodes, candidates]. total_g, total_h:
+    of the whole node [nodes, 1].
     """
     # In units of the hessian everywhere: one multiplication per node at the end instead of four per test.
     l2 = max(options.l2, 1e-12) / gradients.units[1]
