@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ COMMANDS = (tune.COMMAND, sketches.COMMAND, explain.COMMAND, train.COMMAND, repl
 MISTAKES = (ValueError, OSError, ImportError, CompilerNotFound)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(
         prog="python -m ansor_mini",
@@ -23,11 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Search for a fast program for one computation, and see what the search found.",
         epilog="workloads: " + ", ".join(f"{name}:{','.join(w.fields)}" for name, w in WORKLOADS.items()),
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        sub = commands.add_parser(command.name, help=command.help, description=command.help, example=command.example)
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+    parser.add_commands(COMMANDS)
     return parser
 
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from runtime import run_command
-from runtime.command_line import DONE, NOTHING_FOUND, Parser, exit_status
-from runtime.cuda_on_cpu import check_command
+from runtime.command_line import DONE, NOTHING_FOUND, Command, Parser, exit_status
+from runtime.cuda_on_cpu.check_command import CUDA_CHECK
 from runtime.doctor import examine, show
+from runtime.run_command import RUN
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -26,30 +26,24 @@ def doctor(options: argparse.Namespace) -> int:
     return DONE if all(finding.good for finding in findings) else NOTHING_FOUND
 
 
+def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `doctor`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+DOCTOR = Command(
+    "doctor",
+    "say which compiler, flags and threads will be used",
+    "python -m runtime doctor",
+    add_doctor_arguments,
+    doctor,
+)
+
+
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(prog="python -m runtime", description=__doc__, example="python -m runtime doctor")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser(
-        "doctor",
-        help="say which compiler, flags and threads will be used",
-        example="python -m runtime doctor",
-    )
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command.set_defaults(run=doctor)
-    command = commands.add_parser(
-        "run", help="run a compiled network on .npy files", example=run_command.EXAMPLE, description=run_command.__doc__
-    )
-    run_command.add_arguments(command)
-    command.set_defaults(run=run_command.run)
-    command = commands.add_parser(
-        "cuda-check",
-        help="run a CUDA kernel on the CPU and report races, bad accesses and broken barriers",
-        example=check_command.EXAMPLE,
-        description=check_command.__doc__,
-    )
-    check_command.add_arguments(command)
-    command.set_defaults(run=check_command.run)
+    parser = Parser(prog="python -m runtime", description=__doc__, example=DOCTOR.example)
+    parser.add_commands((DOCTOR, RUN, CUDA_CHECK))
     return parser
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -24,13 +24,17 @@ DONE, NOTHING_FOUND, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its help, what declares its arguments, and what runs it and gives the exit status."""
+    """One subcommand: its help, what declares its arguments, and what runs it and gives the exit status.
+
+    description: what its own help says; by default `help`, its line in the list of commands.
+    """
 
     name: str
     help: str
     example: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    description: str = ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +55,15 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The example, then what argparse says."""
         return f"example: {self.example}\n\n{super().format_help()}"
+
+    def add_commands(self, commands: Iterable[Command]) -> None:
+        """Make each a subcommand; the options that are parsed have its `run`."""
+        added = self.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        for command in commands:
+            description = command.description or command.help
+            parser = added.add_parser(command.name, help=command.help, description=description, example=command.example)
+            command.add_arguments(parser)
+            parser.set_defaults(run=command.run)
 
 
 def exit_status(command: Callable[[], int], mistakes: tuple[type[Exception], ...] = (ValueError, OSError)) -> int:

@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.command_line import DONE
+from runtime.command_line import DONE, Command
 from runtime.executor import CompiledNetwork
 from runtime.staging import OutputError
-
-EXAMPLE = "python -m runtime run DIR --input x.npy --output y.npy"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,3 +121,13 @@ def _save(arrays: dict[Path, np.ndarray]) -> None:
     finally:
         for name, _ in finished:
             Path(name).unlink(missing_ok=True)
+
+
+RUN = Command(
+    "run",
+    "run a compiled network on .npy files",
+    "python -m runtime run DIR --input x.npy --output y.npy",
+    add_arguments,
+    run,
+    description=__doc__,
+)

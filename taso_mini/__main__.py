@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from runtime.command_line import Parser, exit_status
 from runtime.compile_c import CompilerNotFound
-from taso_mini import compile_command
 from taso_mini.commands import COMMANDS
+from taso_mini.compile_command import COMPILE
 from taso_mini.optimize_command import OPTIMIZE
 from taso_mini.pictures.command import DRAW
 
 MISTAKES = (ValueError, OSError, ImportError, CompilerNotFound)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The commands and their options."""
-    parser = Parser(prog="python -m taso_mini", description=__doc__, example=compile_command.EXAMPLE)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    compile_parser = commands.add_parser(
-        "compile",
-        help="make a model faster, check it, and write it as C",
-        description="Import, substitute, partition, tune, compile, run, check and time a model.",
-        example=compile_command.EXAMPLE,
-    )
-    compile_command.add_arguments(compile_parser)
-    compile_parser.set_defaults(run=compile_command.run)
-    for command in (OPTIMIZE, *COMMANDS, DRAW):
-        sub = commands.add_parser(command.name, help=command.help, description=command.help, example=command.example)
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+    parser = Parser(prog="python -m taso_mini", description=__doc__, example=COMPILE.example)
+    parser.add_commands((COMPILE, OPTIMIZE, *COMMANDS, DRAW))
     return parser
 
 

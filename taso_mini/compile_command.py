@@ -8,15 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from runtime.command_line import DONE, INTERRUPTED
+from runtime.command_line import DONE, INTERRUPTED, Command
 from runtime.staging import staged
 from taso_mini.compile_model import Compiled, compile_model
 from taso_mini.compile_options import CompileOptions
 from taso_mini.load_model import parse_shapes
 from taso_mini.models import MODELS
 from taso_mini.report import as_json, as_markdown, as_text
-
-EXAMPLE = "python -m taso_mini compile squeezenet --out squeezenet-compiled"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,3 +79,13 @@ def write_report(compiled: Compiled) -> None:
     with staged(compiled.network.directory) as folder:
         (folder / "report.md").write_text(as_markdown(compiled), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps(as_json(compiled), indent=2) + "\n", encoding="utf-8")
+
+
+COMPILE = Command(
+    "compile",
+    "make a model faster, check it, and write it as C",
+    "python -m taso_mini compile squeezenet --out squeezenet-compiled",
+    add_arguments,
+    run,
+    description="Import, substitute, partition, tune, compile, run, check and time a model.",
+)

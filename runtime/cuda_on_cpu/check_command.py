@@ -18,14 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from runtime.command_line import BAD_INPUT, DONE, NOTHING_FOUND
+from runtime.command_line import BAD_INPUT, DONE, NOTHING_FOUND, Command
 from runtime.compile_c import CompileError, CompilerNotFound
 from runtime.cuda_on_cpu import argument_flags
 from runtime.cuda_on_cpu.argument_flags import GivenArgument, example_words, read_argument
 from runtime.cuda_on_cpu.kernels import CpuKernels, compile_on_cpu, unwritten
 from runtime.cuda_on_cpu.reports import Report
-
-EXAMPLE = "python -m runtime cuda-check kernel.cu --grid 4 --block 256 --arg float:1024 --arg float:1024 --arg int=1024"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,3 +158,13 @@ def _as_json(
     ]
     launch = {"schema": 1, "file": str(options.file), "kernel": kernel, "grid": options.grid, "block": options.block}
     return json.dumps({**launch, "reports": found})
+
+
+CUDA_CHECK = Command(
+    "cuda-check",
+    "run a CUDA kernel on the CPU and report races, bad accesses and broken barriers",
+    "python -m runtime cuda-check kernel.cu --grid 4 --block 256 --arg float:1024 --arg float:1024 --arg int=1024",
+    add_arguments,
+    run,
+    description=__doc__,
+)
