@@ -58,6 +58,16 @@ class _Writer:
         self.emit("Transpose", [value], [name], perm=[0, rank - 1, *range(1, rank - 1)])
         return name
 
+    def operands(self, node: Node, suffix: str, perm: Sequence[int]) -> list[str]:
+        """Image as NCHW, kernel (moved by `perm` where images are channels last) and bias of a convolution."""
+        x, kernel, *bias = node.inputs
+        image = self.channels_first(node, x)
+        if node["layout"] == "NHWC":
+            moved = self.fresh(f"{kernel}_{suffix}")
+            self.emit("Transpose", [kernel], [moved], perm=perm)
+            kernel = moved
+        return [image, kernel, *bias]
+
     def windowed(
         self, operator: str, node: Node, inputs: Sequence[str], activation: str = "", **attributes: Any
     ) -> None:
@@ -76,24 +86,16 @@ class _Writer:
 
 
 def _conv(w: _Writer, node: Node) -> None:
-    x, kernel, *bias = node.inputs
-    rank = w.graph.types[x].rank
-    inputs = [w.channels_first(node, x), kernel, *bias]
-    if node["layout"] == "NHWC":
-        inputs[1] = w.fresh(f"{kernel}_oihw")
-        w.emit("Transpose", [kernel], [inputs[1]], perm=[rank - 1, rank - 2, *range(rank - 2)])
+    rank = w.graph.types[node.inputs[0]].rank
+    inputs = w.operands(node, "oihw", [rank - 1, rank - 2, *range(rank - 2)])
     params = {"strides": node["strides"], "pads": node["padding"], "dilations": node["dilations"]}
     activation = "Relu" if node["activation"] == "relu" else ""
     w.windowed("Conv", node, inputs, activation, group=node["groups"], **params)
 
 
 def _conv_transpose(w: _Writer, node: Node) -> None:
-    x, kernel, *bias = node.inputs
-    rank = w.graph.types[x].rank
-    inputs = [w.channels_first(node, x), kernel, *bias]
-    if node["layout"] == "NHWC":
-        inputs[1] = w.fresh(f"{kernel}_iohw")
-        w.emit("Transpose", [kernel], [inputs[1]], perm=[rank - 2, rank - 1, *range(rank - 2)])
+    rank = w.graph.types[node.inputs[0]].rank
+    inputs = w.operands(node, "iohw", [rank - 2, rank - 1, *range(rank - 2)])
     params = {"strides": node["strides"], "pads": node["padding"], "output_padding": node["output_padding"]}
     w.windowed("ConvTranspose", node, inputs, **params)
 
