@@ -65,26 +65,13 @@ def winograd(batch: int, h: int, w: int, ci: int, co: int, padding: int, tile: i
         "input_tile",
         axes=("e", "v", "p", "c"),
     )
-    products = _products(_transformed_input(input_tile, tile), co)
-    back = _inverse(products, tile)
+    data = _both_sides(MATRICES[tile][0], "B", input_tile, "data_pack", ("e", "v"))  # V = Bᵀ d B
+    back = _both_sides(MATRICES[tile][1], "A", _products(data, co), "inverse", ("i", "j"))  # Aᵀ M A
     return compute(
         (batch, rows, columns, co),
         lambda n, i, j, c: back[i % tile, j % tile, (n * tiles_h + i // tile) * tiles_w + j // tile, c],
         "conv",
         axes=("n", "h", "w", "c"),
-    )
-
-
-def _transformed_input(d: Tensor, tile: int) -> Tensor:
-    """V[e, v, p, c] = Σ_ab Bᵀ[e, a] · d[a, b, p, c] · Bᵀ[v, b]."""
-    b = constant(MATRICES[tile][0], "B")
-    ra, rb = reduce_axis(d.shape[0], "ra"), reduce_axis(d.shape[1], "rb")
-    return compute(
-        d.shape,
-        lambda e, v, p, c: reduce_sum(d[ra, rb, p, c] * b[e, ra] * b[v, rb], (ra, rb)),
-        "data_pack",
-        axes=("e", "v", "p", "c"),
-        attributes={SIMPLIFY_CONST_INDICES: ("e", "v", "ra", "rb")},
     )
 
 
@@ -100,14 +87,14 @@ def _products(v: Tensor, co: int) -> Tensor:
     )
 
 
-def _inverse(m: Tensor, tile: int) -> Tensor:
-    """Y[i, j, p, c] = Σ_ab Aᵀ[i, a] · M[a, b, p, c] · Aᵀ[j, b]."""
-    a = constant(MATRICES[tile][1], "A")
-    ra, rb = reduce_axis(m.shape[0], "ra"), reduce_axis(m.shape[1], "rb")
+def _both_sides(matrix: Matrix, name: str, x: Tensor, result: str, axes: tuple[str, str]) -> Tensor:
+    """Y[i, j, p, c] = Σ_ab M[i, a] · X[a, b, p, c] · M[j, b], that is M · X · Mᵀ of every tile and channel."""
+    m = constant(matrix, name)
+    ra, rb = reduce_axis(x.shape[0], "ra"), reduce_axis(x.shape[1], "rb")
     return compute(
-        (tile, tile, *m.shape[2:]),
-        lambda i, j, p, c: reduce_sum(m[ra, rb, p, c] * a[i, ra] * a[j, rb], (ra, rb)),
-        "inverse",
-        axes=("i", "j", "p", "c"),
-        attributes={SIMPLIFY_CONST_INDICES: ("i", "j", "ra", "rb")},
+        (len(matrix), len(matrix), *x.shape[2:]),
+        lambda i, j, p, c: reduce_sum(x[ra, rb, p, c] * m[i, ra] * m[j, rb], (ra, rb)),
+        result,
+        axes=(*axes, "p", "c"),
+        attributes={SIMPLIFY_CONST_INDICES: (*axes, "ra", "rb")},
     )
