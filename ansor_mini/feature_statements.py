@@ -23,7 +23,7 @@ from ansor_mini.regions import Extent, IteratorKey, Start
 from ansor_mini.schedule import REDUCE, At, FuseRelation, SplitRelation, Stage, State
 from ansor_mini.tensor_expression import MEMORY
 from runtime.expr import ITEM_SIZE, Expr, Load, Var
-from runtime.expr_tree import free_variables, loads
+from runtime.expr_tree import loads
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import BLOCK, GPU_KINDS, THREAD, VTHREAD
 
@@ -238,17 +238,3 @@ def own_forms(bounds: StageBounds) -> dict[str, Start]:
             for name in relation.iterators:
                 forms[name] = Start(0, dict.fromkeys(forms[relation.fused].terms, 1))
     return forms
-
-
-def atom_variables(statement: Statement, dimension: Dimension) -> set[IteratorKey]:
-    """The loops that the atoms of an index depend on."""
-    names = {name for _, atom in dimension.atoms for name in free_variables(atom)}
-    return {key for name in names for key in statement.axes[name].terms}
-
-
-def loops_by_leaf(loops: Sequence[Loop]) -> list[tuple[Loop, ...]]:
-    """The loops of the schedule, each as the parts that it is made of."""
-    found: dict[tuple[str, str], list[Loop]] = {}
-    for loop in loops:
-        found.setdefault((loop.key[0], loop.leaf), []).append(loop)
-    return [tuple(parts) for parts in found.values()]

@@ -20,9 +20,9 @@ from typing import Any, Union
 
 import numpy as np
 
-from ansor_mini.feature_symbols import Operation, Symbol, where
+from ansor_mini.feature_symbols import Operation, Symbol
 
-__all__ = ["Symbol", "Tape", "TapeProgram", "where"]
+__all__ = ["Tape", "TapeProgram"]
 
 Scalar = Union[int, float, bool]
 

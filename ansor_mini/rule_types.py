@@ -59,11 +59,6 @@ class Context:
         """Parts that a spatial axis is split into."""
         return self.structure.count("S")
 
-    @property
-    def reduce_levels(self) -> int:
-        """Parts that a reduction axis is split into."""
-        return self.structure.count("R")
-
 
 Next = Sequence[tuple[Derivation, int]]
 Condition = Callable[[Context, Derivation, int], Verdict]

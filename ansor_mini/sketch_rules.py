@@ -31,7 +31,6 @@ from ansor_mini.schedule import REDUCE, SPATIAL
 from ansor_mini.sketch import Derivation
 from ansor_mini.steps import ComputeInline, Fuse, Hole, Reorder, Rfactor, Split, Step, Unroll
 from ansor_mini.tiling_rules import (
-    FUSION_LEVELS,
     add_cache,
     apply_fusion,
     apply_tiling,
@@ -39,15 +38,11 @@ from ansor_mini.tiling_rules import (
     fusible_consumer,
     fusion_condition,
     needs_tiling,
-    tile,
     tiling_condition,
     wants_cache,
 )
 
-__all__ = [
-    "APPLY", "APPLY_AND_SKIP_REST", "CPU_RULES", "CPU_RULES_WITH_RFACTOR", "FUSION_LEVELS", "PAPER_RULES", "RULE_SETS",
-    "SKIP", "Context", "Next", "Rule", "Verdict", "tile",
-]  # fmt: skip
+__all__ = ["CPU_RULES", "CPU_RULES_WITH_RFACTOR", "PAPER_RULES", "RULE_SETS", "Context", "Rule", "Verdict"]
 
 
 # Rule 1: skip

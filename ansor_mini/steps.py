@@ -33,7 +33,7 @@ from ansor_mini.location_steps import (
 )
 from ansor_mini.loop_steps import FollowSplit, Fuse, Hole, Reorder, Split
 from ansor_mini.residue_steps import ResidueClasses
-from ansor_mini.schedule import ScheduleError, Step
+from ansor_mini.schedule import Step
 from ansor_mini.stage_steps import CacheWrite, Rfactor
 from ansor_mini.tensor_steps import Tensorize
 
@@ -46,7 +46,7 @@ STEPS: dict[str, type[Step]] = {
     )
 }  # fmt: skip
 
-__all__ = [*STEPS, "Hole", "ScheduleError", "Step", "candidate_locations", "fill", "holes", "parse_step"]
+__all__ = [*STEPS, "Hole", "Step", "candidate_locations", "fill", "holes", "parse_step"]
 
 
 def fill(step: Step, annotation: Mapping[str, Any]) -> Step:
