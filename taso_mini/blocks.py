@@ -20,8 +20,8 @@ from runtime.graph import Graph, Node
 from taso_mini.descent import Candidate
 from taso_mini.low_capacity import low_capacity
 from taso_mini.matching import Match, Matcher
-from taso_mini.partition import Partition, circles
 from taso_mini.search_graph import SearchGraph
+from taso_mini.union_find import UnionFind, circles
 from taso_mini.values import Operation
 
 Group = list[Operation]
@@ -55,7 +55,7 @@ def by_matches(graph: SearchGraph, matcher: Matcher) -> Sequence[Group]:
     way down counts as well.
     """
     together = _matched_values(graph, matcher)
-    parts = Partition[Operation]()
+    parts = UnionFind[Operation]()
     first: dict[str, Operation] = {}  # of each group of values
     for operation in graph.operations:
         known = [value for value in operation.outputs if value in together]
@@ -73,9 +73,9 @@ def by_matches(graph: SearchGraph, matcher: Matcher) -> Sequence[Group]:
     return parts.groups()
 
 
-def _matched_values(graph: SearchGraph, matcher: Matcher) -> Partition[str]:
+def _matched_values(graph: SearchGraph, matcher: Matcher) -> UnionFind[str]:
     """Put the values together that operations of one match compute."""
-    together = Partition[str]()
+    together = UnionFind[str]()
     rejected = Counter[str]()
     here = Candidate(graph)
     here.expand(matcher, rejected)
@@ -111,7 +111,7 @@ def blocks(graph: SearchGraph, groups: Sequence[Group], context: Context | None 
 
 def separate(graph: SearchGraph, groups: Sequence[Group]) -> Sequence[Group]:
     """Join groups, and what lies between them, until no two need each other's values."""
-    parts = Partition[Operation]()
+    parts = UnionFind[Operation]()
     for group in (*groups, *([operation] for operation in graph.operations)):
         parts.join(group)
     members = {parts.find(group[0]): group for group in parts.groups()}

@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 
-class Partition(Generic[T]):
-    """A partition of the things it has been told of.
+class UnionFind(Generic[T]):
+    """Groups of the things it has been told of.
 
-    >>> parts = Partition[str]()
+    >>> parts = UnionFind[str]()
     >>> parts.join("ab"), parts.join("cd"), parts.join("bd"), parts.join("e")
     (None, None, None, None)
     >>> parts.groups()
