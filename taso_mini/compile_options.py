@@ -26,8 +26,8 @@ class CompileOptions:
     out: directory for the compiled network, the records and the report; without it the network is temporary.
     resume: go on from the records in `out`. emit_c: directory for a stand-alone C program.
     records: a store of records that models and numbers of threads share: what it holds is not measured again, counts as
-        trials, and new records are added to it. With no trials, the best programs in it are used as they are, and it
-        may be compressed.
+        trials, and new records are added to it. With no trials, the programs in it that were chosen in this network,
+        or else the fastest alone, are used as they are, and it may be compressed.
     compare: also build and time the plain, default and substituted variants and ONNX Runtime.
     """
 
