@@ -1,7 +1,8 @@
 """Loop nests as C for gcc and clang, written so that the compiler cannot spoil what the nest decided.
 
-A nest is first cut at its borders and brought to registers (`borders`, `vector_loops`, `register_tiles`,
-`guard_loops`, `window_loads`, `bounded_unrolling`, `operand_rows`), then printed as directly as that form allows:
+A nest is first freed of copies (`direct_stores`), cut at its borders and brought to registers (`borders`,
+`vector_loops`, `register_tiles`, `guard_loops`, `window_loads`, `bounded_unrolling`, `operand_rows`), then printed as
+directly as that form allows:
 
 - `vectorize` loops are vector types; one value per lane, loads and stores at any alignment.
 - register buffers are arrays of vectors whose indices are constants once the loops around are unrolled by pragma.
@@ -21,6 +22,7 @@ from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, expressi
 from runtime.passes.borders import split_borders
 from runtime.passes.bounded_unrolling import bound_unrolling
 from runtime.passes.constant_tables import fold_tables
+from runtime.passes.direct_stores import store_directly
 from runtime.passes.few_cases import write_out_cases
 from runtime.passes.gpu_as_serial import as_serial
 from runtime.passes.guard_loops import clear_guards
@@ -62,7 +64,7 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
 
     It means the same.
     """
-    whole = split_borders(fold_tables(as_serial(nest)))
+    whole = split_borders(fold_tables(store_directly(as_serial(nest))))
     tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
     return share_rows(bound_unrolling(share_windows(clear_guards(write_out_cases(tiled)))))
 

@@ -7,8 +7,8 @@ The sum is a tree of four additions of whole vectors instead of a chain of sixte
 may differ in the last bits. Only elements of the thread's own buffers are joined so; arguments are reduced in
 the order that the loops say.
 
-Where neighbours in memory are joined so, four of them share a tree, and the shuffles in it, of which a vector by itself
-needs almost as many:
+Where several vectors are joined, four of them share a tree, and the shuffles in it, of which a vector by itself needs
+almost as many; results that are not neighbours in memory are stored one by one:
 
     for c in range(4):
         Y[c] = 0.0                            ->       Y[0:4] = 0.0 + addfour_f32x16(T[0], T[1], T[2], T[3]);
@@ -19,6 +19,7 @@ needs almost as many:
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -64,15 +65,16 @@ def joined_vector(loop: For) -> tuple[Store, Load] | None:
 
 
 class JoinedRow(NamedTuple):
-    """Results that are neighbours in memory, each the lanes of one vector joined and put to a constant.
+    """Several results, each the lanes of one vector joined and put to a constant.
 
-    places, vectors: of the results, in the order in which they lie.  lane: the loop over the lanes of a vector.
+    places, vectors: of the results.  offsets: in memory, from the first.  lane: the loop over the lanes of a vector.
     """
 
     op: str
     start: Const
     lane: For
     places: list[Load]
+    offsets: list[int]
     vectors: list[Load]
 
 
@@ -109,9 +111,12 @@ def joined_row(loop: For) -> JoinedRow | None:
         return None
     total = Load(found[0].buffer, found[0].indices)
     inside = total.buffer == inner.buffer == first.buffer and first.indices == total.indices and last.value == total
-    if not inside or not isinstance(first.value, Const) or not _neighbours(last, loops):
+    steps = [flat_step(last.indices, last.buffer.shape, each.var.name, each.extent) for each in loops]
+    few = FOUR <= math.prod(each.extent for each in loops) <= _MOST
+    if not inside or not few or not isinstance(first.value, Const) or last.buffer.scope == "register" or None in steps:
         return None
-    points = itertools.product(*(range(each.extent) for each in loops))
+    points = list(itertools.product(*(range(each.extent) for each in loops)))
+    offsets = [sum(value * (step or 0) for value, step in zip(point, steps)) for point in points]
     at = [{each.var.name: Const(value) for each, value in zip(loops, point)} for point in points]
 
     def copies(load: Load) -> list[Load]:
@@ -119,17 +124,7 @@ def joined_row(loop: For) -> JoinedRow | None:
 
     assert isinstance(found[0].value, Binary)
     places = copies(Load(last.buffer, last.indices))
-    return JoinedRow(found[0].value.op, first.value, lane, places, copies(found[1]))
-
-
-def _neighbours(store: Store, loops: list[For]) -> bool:
-    """Whether loops, outermost first, store to one place after the other, to four at least and not to many."""
-    reach = 1
-    for loop in reversed(loops):
-        if flat_step(store.indices, store.buffer.shape, loop.var.name, loop.extent) != reach:
-            return False
-        reach *= loop.extent
-    return FOUR <= reach <= _MOST and store.buffer.scope != "register"
+    return JoinedRow(found[0].value.op, first.value, lane, places, offsets, copies(found[1]))
 
 
 def joined_lines(loop: For, scalars: ScalarText, vectors: Callable[[For], VectorText]) -> list[str]:
@@ -157,7 +152,11 @@ def _lines_of_row(row: JoinedRow, scalars: ScalarText, vectors: VectorText) -> l
     for first in range(0, whole, FOUR):
         joined = f"{TOGETHER[row.op]}_{kind}({', '.join(loaded[first : first + FOUR])})"
         value = _combined(row.op, f"splat_{short}x{FOUR}({start})", joined, f"{short}x{FOUR}")
-        lines.append(f"*({short}x{FOUR}u *)&{targets[first]} = {value};")
+        if [offset - row.offsets[first] for offset in row.offsets[first : first + FOUR]] == list(range(FOUR)):
+            lines.append(f"*({short}x{FOUR}u *)&{targets[first]} = {value};")
+        else:
+            apart = (f"{targets[first + i]} = four[{i}];" for i in range(FOUR))
+            lines.append(f"{{ const {short}x{FOUR} four = {value}; {' '.join(apart)} }}")
     for target, vector in zip(targets[whole:], loaded[whole:]):
         lines.append(f"{target} = {_combined(row.op, start, f'{NAMES[row.op]}_{kind}({vector})', short)};")
     return lines

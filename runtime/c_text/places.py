@@ -10,14 +10,15 @@ gcc does not know where it comes from:
     ... conv_tile[w] += X[at + ((w + kw) * 64 + ci)] * ...
 
 Where outer loops fix nothing the integer is 0. Otherwise gcc would load what does not change between tiles, such as the
-bias of an epilogue, before all loops, into registers that the tile then lacks.
+bias of an epilogue, before all loops, into registers that the tile then lacks. Only a thread's own buffers then keep
+their constant places: what a tile leaves there for the next statement can stay in registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from runtime.expr import Const, Expr, Var
+from runtime.expr import Buffer, Const, Expr, Var
 from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import flat_index
@@ -55,18 +56,21 @@ def fixed_parts(tile: Stmt, outer: Set[str], names: Names) -> dict[Expr, Var]:
     if not outer or SERIAL not in kinds or PARALLEL in kinds:
         return {}
     in_memory = [access for access in accesses(tile) if access.buffer.scope != "register"]
-    places = [place_form(each.indices, each.buffer.shape) for each in in_memory if each.buffer.size < INT32_LIMIT]
-    parts = [_split(place, outer)[0].to_expr() for place in places]
-    return {fixed: names.variable("at") for fixed in dict.fromkeys(parts)}
+    small = [access for access in in_memory if access.buffer.size < INT32_LIMIT]
+    parts = [_split(place_form(each.indices, each.buffer.shape), outer)[0] for each in small]
+    hidden = [part.to_expr() for part, access in zip(parts, small) if _is_hidden(part, access.buffer)]
+    return {fixed: names.variable("at") for fixed in dict.fromkeys(hidden)}
 
 
-def with_fixed_part(
-    indices: tuple[Expr, ...], shape: tuple[int, ...], outer: Set[str], known: Mapping[Expr, Var]
-) -> Expr:
+def _is_hidden(fixed: Affine, buffer: Buffer) -> bool:
+    return bool(fixed.terms) or buffer.scope != "local"
+
+
+def with_fixed_part(buffer: Buffer, indices: tuple[Expr, ...], outer: Set[str], known: Mapping[Expr, Var]) -> Expr:
     """The place of an element, written with the variable of its fixed part where that has one."""
-    fixed, moving = _split(place_form(indices, shape), outer)
-    variable = known.get(fixed.to_expr())
+    fixed, moving = _split(place_form(indices, buffer.shape), outer)
+    variable = known.get(fixed.to_expr()) if _is_hidden(fixed, buffer) else None
     if variable is None:
-        return flat_index(indices, shape)
+        return flat_index(indices, buffer.shape)
     rest = moving.to_expr()
     return variable if rest == Const(0) else variable + rest

@@ -98,7 +98,7 @@ class KernelText:
         """The position of an element in memory, written with what was computed before the register tile."""
         if not self.fixed:
             return flat_index(indices, buffer.shape)
-        return with_fixed_part(indices, buffer.shape, self.outer, self.fixed)
+        return with_fixed_part(buffer, indices, self.outer, self.fixed)
 
     def stmt(self, stmt: Stmt, depth: int, workspace: int, stack: int) -> None:
         """Print a statement; `workspace` and `stack` are the bytes in use around it."""

@@ -36,6 +36,27 @@ def test_a_loop_of_two_around_others_has_an_end_that_gcc_does_not_know() -> None
     assert "for (int32_t j = 0, j_i2 = opaque_i32(2); j < j_i2; j++) {" in emit_kernel(TILED, vector_bytes=64)
 
 
+def test_what_a_tile_leaves_in_a_thread_s_own_buffer_has_a_constant_place() -> None:
+    left = parse("""def f(A: float32[4, 8], B: float32[8, 32]) -> (C: float32[4, 2]):
+    for i in range(4):
+        with local(float32[2, 16]) as T:
+            for j in range(2):
+                for c in vectorize(16):
+                    T[j, c] = 0.0
+            for k in range(8):
+                for j in range(2):
+                    for c in vectorize(16):
+                        T[j, c] = T[j, c] + A[i, k] * B[k, j * 16 + c]
+            for j in range(2):
+                C[i, j] = 0.0
+                for c in range(16):
+                    C[i, j] = C[i, j] + T[j, c]""")
+    text = emit_kernel(left, vector_bytes=64)
+    assert "&T[j_copy * 16]" in text
+    assert "B[at" in text
+    assert_same([left])
+
+
 def test_copies_without_a_reduction_are_left_alone() -> None:
     copy = parse("def f(A: float32[8, 16]) -> (B: float32[8, 16]):\n  for i in range(8):\n    for j in vectorize(16):\n"
                  "      B[i, j] = A[i, j]")  # fmt: skip

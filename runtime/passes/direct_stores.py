@@ -1,0 +1,153 @@
+"""Store where a copy would put it: LoopNest -> LoopNest.
+
+Where all of a workspace is only copied on, element for element, in another order, each element is stored at its last
+place at once, and neither copy nor workspace is left. A strided transposed convolution, computed class by class of its
+residues, is such a case; with several threads the copy would also fetch what another core has computed.
+
+    with workspace(float32[2, 4]) as T:               for q in range(2):
+        for q in range(2):                                for i in range(4):
+            for i in range(4):                                C[i * 2 + q] = X[i]
+                T[q, i] = X[i]                   ->
+        for j in range(8):
+            C[j] = T[j % 2, j // 2]
+
+It is done where an index of the workspace is one of the target's, or two of them its quotient and its remainder. Where
+threads share the work, what lies together must fill a cache line, for they would write to one line in turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from runtime.expr import ITEM_SIZE, Buffer, Const, Expr, Load
+from runtime.indices.index_forms import fold
+from runtime.indices.simplify import Simplifier
+from runtime.loop_nest import PARALLEL, Allocate, Block, For, LoopNest, Stmt, Store, block, transform_stmts
+from runtime.passes.replace_buffers import map_accesses
+from runtime.passes.visits import Access, accesses
+
+LINE_BYTES = 64
+
+# The target's indices for indices of the workspace.
+Place = Callable[[tuple[Expr, ...]], tuple[Expr, ...]]
+
+
+def store_directly(nest: LoopNest) -> LoopNest:
+    """Drop the workspaces that are only copied on, see the module.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> print(store_directly(parse('''
+    ... def f(X: float32[4]) -> (C: float32[8]):
+    ...     with workspace(float32[2, 4]) as T:
+    ...         for q in range(2):
+    ...             for i in range(4):
+    ...                 T[q, i] = X[i]
+    ...         for j in range(8):
+    ...             C[j] = T[j % 2, j // 2]
+    ... ''')))
+    def f(X: float32[4]) -> (C: float32[8]):
+        for q in range(2):
+            for i in range(4):
+                C[i * 2 + q] = X[i]
+    """
+    return LoopNest(nest.name, nest.inputs, nest.outputs, transform_stmts(nest.body, _without_workspace))
+
+
+def _without_workspace(stmt: Stmt) -> Stmt | None:
+    if not isinstance(stmt, Allocate) or stmt.buffer.scope != "global" or not isinstance(stmt.body, Block):
+        return None
+    *before, last = stmt.body.stmts
+    copy, extents = last, dict[str, int]()
+    while isinstance(copy, For):
+        extents[copy.var.name] = copy.extent
+        copy = copy.body
+    if not isinstance(copy, Store) or not isinstance(copy.value, Load) or copy.value.buffer != stmt.buffer:
+        return None
+    target, touched = copy.buffer, accesses(block(*before))
+    whole = prod(extents.values()) == target.size == stmt.buffer.size and target.dtype == stmt.buffer.dtype
+    if not whole or target.scope != "global" or any(access.buffer.name == target.name for access in touched):
+        return None
+    place = _inverse(copy.indices, target, copy.value.indices, stmt.buffer, extents)
+    if place is None or (
+        _is_shared(touched, stmt.buffer) and _run(copy, stmt.buffer) * ITEM_SIZE[target.dtype] < LINE_BYTES
+    ):
+        return None
+
+    def load(node: Load) -> Expr | None:
+        return Load(target, place(node.indices)) if node.buffer == stmt.buffer else None
+
+    def store(node: Store) -> Store:
+        return Store(target, place(node.indices), node.value) if node.buffer == stmt.buffer else node
+
+    return map_accesses(block(*before), load, store)
+
+
+def _inverse(
+    there: tuple[Expr, ...], target: Buffer, here: tuple[Expr, ...], workspace: Buffer, extents: dict[str, int]
+) -> Place | None:
+    """Where the copy `target[there] = workspace[here]` puts an element; None where that is not clear."""
+    simplify = Simplifier({name: (0, extent - 1) for name, extent in extents.items()}).value
+    read = {axis: simplify(index) for axis, index in enumerate(here) if workspace.shape[axis] > 1}
+
+    def axis_of(index: Expr, extent: int) -> int | None:
+        """The axis of the workspace that has this index and extent; each is taken once."""
+        wanted = simplify(index)
+        found = next((axis for axis in read if read[axis] == wanted and workspace.shape[axis] == extent), None)
+        return None if found is None or read.pop(found) is None else found
+
+    parts: list[tuple[int, int, int | None] | None] = []  # of each index: quotient's axis, divisor, remainder's axis
+    for index, extent in zip(there, target.shape):
+        found: tuple[int, int, int | None] | None = None
+        whole = axis_of(index, extent) if extent > 1 else None
+        if whole is not None:
+            found = (whole, 1, None)
+        elif extent > 1:
+            found = _quotient_and_remainder(index, extent, workspace.shape, axis_of)
+            if found is None:
+                return None
+        parts.append(found)
+    if read:
+        return None
+
+    def place(indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        return tuple(_joined(part, indices) for part in parts)
+
+    return place
+
+
+def _quotient_and_remainder(
+    index: Expr, extent: int, shape: tuple[int, ...], axis_of: Callable[[Expr, int], int | None]
+) -> tuple[int, int, int | None] | None:
+    for divisor in sorted({size for size in shape if 1 < size < extent and extent % size == 0}):
+        remainder = axis_of(index % divisor, divisor)
+        if remainder is not None:
+            quotient = axis_of(index // divisor, extent // divisor)
+            return None if quotient is None else (quotient, divisor, remainder)
+    return None
+
+
+def _joined(part: tuple[int, int, int | None] | None, indices: tuple[Expr, ...]) -> Expr:
+    if part is None:
+        return Const(0)
+    quotient, divisor, remainder = part
+    return fold(indices[quotient] if remainder is None else indices[quotient] * divisor + indices[remainder])
+
+
+def _is_shared(touched: list[Access], workspace: Buffer) -> bool:
+    """Whether several threads store to the workspace."""
+    own = [access for access in touched if access.buffer.name == workspace.name and access.is_store]
+    return any(loop.kind == PARALLEL for access in own for loop in access.loops)
+
+
+def _run(copy: Store, workspace: Buffer) -> int:
+    """How many neighbours in the target are neighbours in the workspace, too."""
+    assert isinstance(copy.value, Load)
+    run = 1
+    for index, other, extent, size in zip(
+        reversed(copy.indices), reversed(copy.value.indices), reversed(copy.buffer.shape), reversed(workspace.shape)
+    ):
+        if index != other or extent != size:
+            break
+        run *= extent
+    return run
