@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,7 @@ def compile_model(
     assembled = assemble(better, parts, nests, threads=threads)
     log(f"memory: {plan(assembled)}")
     network = executor.build(assembled, options.out, threads=threads)
-    variants = {TUNED: network}
-    if options.compare:
-        for name, other in _other_variants(graph, better, machine, threads):
-            log(f"building the variant for comparison: {name}")
-            variants[name] = executor.build(other, threads=1 if name == PLAIN else threads)
+    variants = {TUNED: network, **(_other_variants(graph, better, job) if options.compare else {})}
     errors = _checked(graph.name, variants, feeds, reference)
     latency: dict[str, float] = {}
     if options.compare:
@@ -236,11 +232,19 @@ def lay_out(graph: Graph, job: Job) -> Optimized:
     return keep_faster(graph, chosen, costs, timer, job.log)
 
 
-def _other_variants(graph: Graph, better: Graph, machine: Machine, threads: int) -> Iterator[tuple[str, Network]]:
-    """What the result is compared with, each made when it is asked for."""
-    yield PLAIN, plain_network(graph)
-    yield DEFAULT, default_network(to_channels_last(graph), machine, threads)
-    yield TASO, default_network(better, machine, threads)
+def _other_variants(graph: Graph, better: Graph, job: Job) -> dict[str, CompiledNetwork]:
+    """What the result is compared with, built one after the other."""
+    makers: dict[str, Callable[[], Network]] = {
+        PLAIN: lambda: plain_network(graph),
+        DEFAULT: lambda: default_network(to_channels_last(graph), job.machine, job.threads),
+        TASO: lambda: default_network(better, job.machine, job.threads),
+    }
+    built = {}
+    for name, make in makers.items():
+        network = make()
+        job.log(f"building the variant for comparison: {name}")
+        built[name] = executor.build(network, threads=1 if name == PLAIN else job.threads)
+    return built
 
 
 def _hottest(parts: Sequence[Subgraph], tasks: Sequence[TunedTask]) -> Subgraph | None:
