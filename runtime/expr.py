@@ -1,7 +1,7 @@
 """Scalar expressions: what one element of a buffer is computed from.
 
-An expression is an immutable tree. Python's operators build it (`A[i, k] * B[k, j] + 1`), `str` prints it as the
-Python text that would build it again, and `==` compares structure (write `equal(a, b)` for the expression a == b).
+An expression is an immutable tree. Python's operators build it (`A[i, k] * B[k, j] + 1`), `str` prints it as the Python
+text that would build it again (`expr_text`), and `==` compares structure; the expression a == b is `equal(a, b)`.
 
 Index arithmetic is int32, `//` and `%` round towards minus infinity as in Python. `Select` evaluates only the branch
 it takes, so a guarded load outside its buffer is legal when the guard is false.
