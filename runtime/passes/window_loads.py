@@ -8,8 +8,8 @@ the window in registers and spills. Vector by vector, it is loaded once, and gon
         for w in unroll(2):                    ->     X_use = X[1];  T[1] += X_use * W[0];  T[0] += X_use * W[1]
             T[w] = T[w] + X[w + k] * W[k]             X_use = X[2];  T[1] += X_use * W[1]
 
-Only the innermost loop over taps that shares vectors is written out, for whole windows need more registers than there
-are, and only where a quarter of the loads is saved. Every element of the tile meets its taps in the order in which it
+Only the innermost loop over taps is written out, for whole windows need more registers than there are, and only where
+a quarter of the loads is saved. Every element of the tile meets its taps in the order in which it
 met them before, so results keep their bits. Loops whose guards depend on more than what is unrolled, as at some
 borders of an image, stay as they are.
 """
@@ -37,6 +37,7 @@ from runtime.loop_nest import (
     block,
     change_parts,
     stores,
+    walk_stmts,
 )
 from runtime.names import Names
 from runtime.passes.bounded_unrolling import unrolled_size
@@ -91,14 +92,13 @@ def _below(stmt: Stmt, names: Names) -> Stmt:
 
 
 def _is_tap(loop: For) -> bool:
-    """Whether a loop moves something that is read below it, and no register: what decides most loops at once."""
+    """Whether a loop alone moves something that is read below it, and no register: what decides most loops at once."""
     written = stores(loop)
-    here = any(loop.var.name in free_variables(load) for store in written for load in loads(store.value))
-    return here and all(store.buffer.scope == "register" for store in written) and not _indexes(loop, written)
-
-
-def _indexes(loop: For, written: Sequence[Store]) -> bool:
-    return any(loop.var.name in free_variables(index) for store in written for index in store.indices)
+    if any(store.buffer.scope != "register" for store in written):
+        return False
+    inner = (node.var.name for node in walk_stmts(loop) if isinstance(node, For) and node.kind == UNROLL)
+    taps = [name for name in inner if not any(name in free_variables(Load(s.buffer, s.indices)) for s in written)]
+    return taps == [loop.var.name] and any(taps[0] in free_variables(store.value) for store in written)
 
 
 def _copies(stmt: Stmt, values: Mapping[str, int]) -> list[Copy] | None:
