@@ -11,6 +11,9 @@ several positions times all channels keeps them, and one sum across the lanes is
                                                            for w1, c, l:
                                                                C[w0 * 8 + w1, c] += T[w1, c, l]
 
+Loops over residue classes go inside those over rows: the classes of a row lie side by side, and two threads that had a
+class each would write to the same cache lines.
+
 >>> from ansor_mini.sketch import derive
 >>> from ansor_mini.cpu_rules.parity import RESIDUE_CLASSES
 >>> from ansor_mini.sketch_rules import CPU_RULES
@@ -25,6 +28,7 @@ residue-classes lanes-over-reduction-4
 
 from __future__ import annotations
 
+from ansor_mini import sketch_hints as hints
 from ansor_mini.rule_types import APPLY, Context, Next, Rule, index_of, stage_at, when
 from ansor_mini.schedule import REDUCE, SPATIAL, Stage
 from ansor_mini.sketch import Derivation
@@ -86,7 +90,9 @@ def over_reduction(stage: Stage, height: int, lanes: int) -> tuple[Step, ...]:
                     C += ...
     """
     name, spatial, reduce = stage.name, stage.names(SPATIAL), stage.names(REDUCE)
-    *outer, rows, channels = spatial
+    *before, rows, channels = spatial
+    classes = hints.names(stage.tensor, hints.NO_SPLIT_AT_OUTER)
+    outer = (*(axis for axis in before if axis not in classes), *(axis for axis in before if axis in classes))
     last = reduce[-1]
     lane, partial = f"{last}.1", f"{name}.rf"
     return (

@@ -12,7 +12,8 @@ residues, is such a case; with several threads the copy would also fetch what an
             C[j] = T[j % 2, j // 2]
 
 It is done where an index of the workspace is one of the target's, or two of them its quotient and its remainder. Where
-threads share the work, what lies together must fill a cache line, for they would write to one line in turns.
+threads share the work, either what lies together fills a cache line, or each thread has blocks of the target of its
+own; they would write to one line in turns otherwise.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from runtime.expr import ITEM_SIZE, Buffer, Const, Expr, Load
-from runtime.indices.index_forms import fold
+from runtime.expr import ITEM_SIZE, Binary, Buffer, Const, Expr, Load
+from runtime.indices.affine import Affine, affine_bounds
+from runtime.indices.index_forms import flat_index, fold
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import PARALLEL, Allocate, Block, For, LoopNest, Stmt, Store, block, transform_stmts
 from runtime.passes.replace_buffers import map_accesses
@@ -69,9 +71,11 @@ def _without_workspace(stmt: Stmt) -> Stmt | None:
     if not whole or target.scope != "global" or any(access.buffer.name == target.name for access in touched):
         return None
     place = _inverse(copy.indices, target, copy.value.indices, stmt.buffer, extents)
-    if place is None or (
-        _is_shared(touched, stmt.buffer) and _run(copy, stmt.buffer) * ITEM_SIZE[target.dtype] < LINE_BYTES
-    ):
+    if place is None:
+        return None
+    stores = [access for access in touched if access.buffer == stmt.buffer and access.is_store]
+    short = _run(copy, stmt.buffer) * ITEM_SIZE[target.dtype] < LINE_BYTES
+    if short and not all(_in_blocks(access, place, target) for access in stores):
         return None
 
     def load(node: Load) -> Expr | None:
@@ -134,10 +138,26 @@ def _joined(part: tuple[int, int, int | None] | None, indices: tuple[Expr, ...])
     return fold(indices[quotient] if remainder is None else indices[quotient] * divisor + indices[remainder])
 
 
-def _is_shared(touched: list[Access], workspace: Buffer) -> bool:
-    """Whether several threads store to the workspace."""
-    own = [access for access in touched if access.buffer.name == workspace.name and access.is_store]
-    return any(loop.kind == PARALLEL for access in own for loop in access.loops)
+def _in_blocks(store: Access, place: Place, target: Buffer) -> bool:
+    """Whether the iterations of the parallel loops around a store, or so many in a row, fill blocks of lines."""
+    ranges = {loop.var.name: (0, loop.extent - 1) for loop in store.loops}
+    for loop in store.loops:
+        if loop.kind != PARALLEL:
+            continue
+        form = Simplifier(ranges).affine(flat_index(place(store.indices), target.shape))
+        leading = max(form.terms, key=lambda atom: form.terms[atom], default=None)
+        if leading is None or not _counts(leading, loop):
+            return False
+        block_size = form.terms[leading]
+        low, high = affine_bounds(form.plus(Affine(0, {leading: block_size}), -1), ranges)
+        if low < 0 or high >= block_size or block_size * ITEM_SIZE[target.dtype] < LINE_BYTES:
+            return False
+    return True
+
+
+def _counts(atom: Expr, loop: For) -> bool:
+    """Whether an atom is the loop's variable or a quotient of it."""
+    return atom == loop.var or (isinstance(atom, Binary) and atom.op == "//" and atom.a == loop.var)
 
 
 def _run(copy: Store, workspace: Buffer) -> int:

@@ -60,6 +60,23 @@ def test_threads_share_no_cache_line(run: int, kept: bool) -> None:
     assert ("workspace" in _copy(kind="parallel", run=run)) == kept
 
 
+@pytest.mark.parametrize(("rows", "kept"), [("i", False), ("q", True)])
+def test_threads_that_have_blocks_of_the_target_may_store_in_short_runs(rows: str, kept: bool) -> None:
+    text = """
+def f(X: float32[2, 5, 24]) -> (C: float32[10, 24]):
+    with workspace(float32[2, 5, 24]) as T:
+        for i in range(5):
+            for q in range(2):
+                for c in range(24):
+                    T[q, i, c] = X[q, i, c]
+        for j in range(10):
+            for c in range(24):
+                C[j, c] = T[j % 2, j // 2, c]
+"""
+    text = text.replace("24", "3" if kept else "12").replace(f"for {rows} in range", f"for {rows} in parallel")
+    assert ("workspace" in str(store_directly(parse(text)))) == kept
+
+
 @pytest.mark.cc
 @pytest.mark.parametrize("text", ["T2D:3,3,2,16,4,2,1", "T2D:2,4,2,3,4,2,1", "T2D:3,3,2,4,3,2,1"])
 def test_transposed_convolutions_need_no_copy(text: str) -> None:
