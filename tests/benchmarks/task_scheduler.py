@@ -56,8 +56,9 @@ from tests.benchmarks.tuning_curves import (
 
 NETWORKS = ("squeezenet", "mobilenet_v2")
 CURVES = RESULTS / "task-scheduler-curves.jsonl"
-EACH, MORE = 64, 32  # programs that round robin measures of every task; by how many a recording grows when asked for
-MINUTES, SEEDS = 20.0, 10
+EACH, MORE = 128, 64  # programs that round robin measures of every task; by how many a recording grows when asked for
+SHORTER = (16, 32, 64)  # for a look at smaller budgets
+MINUTES, SEEDS = 20.0, 5
 WARM_UP = 2 * ROUND  # programs of a task before its model says anything
 
 
@@ -116,9 +117,7 @@ def record_networks(minutes: float = MINUTES) -> Recording:
             grow(tuner, wanted, used_up, deadline)
             recording = recording_of(tuner, NETWORKS, dict(SIMILARITIES), used_up)
             write_recording(CURVES, recording)
-            asked: set[int] = set()
-            if time.monotonic() < deadline:
-                asked = asked.union(*(compare(*what, EACH).unanswered for what in objectives(recording).values()))
+            asked = unanswered(recording) if time.monotonic() < deadline else set()
             wanted = {key: len(recording.tasks[n].seconds) + MORE for n, key in enumerate(tuner.tasks) if n in asked}
             print(f"{tuner.trials} programs; {len(wanted)} tasks are asked for more", flush=True)
     return recording
@@ -158,8 +157,10 @@ class Compared:
     unanswered: Collection[int]
 
 
-def compare(recording: Recording, networks: Sequence[str], make: Make, budget: int) -> Compared:
-    """Replay every variant; round robin has so many programs of every task."""
+def compare(
+    recording: Recording, networks: Sequence[str], make: Make, budget: int, variants: Collection[str] = tuple(VARIANTS)
+) -> Compared:
+    """Replay variants; round robin has so many programs of every task."""
 
     def run(
         variant: Variant, seed: int, ends: set[int], *, trials: int, target: float = -math.inf
@@ -174,8 +175,8 @@ def compare(recording: Recording, networks: Sequence[str], make: Make, budget: i
     trials, target = reference[-1]  # fewer trials than asked for where tasks are used up
     everything = sum(len(task.seconds) for task in recording.tasks)
     shares, unanswered, cut = dict[str, float](), set[int](), set[str]()
-    for name, variant in VARIANTS.items():
-        ends = set[int]()
+    for name in variants:
+        variant, ends = VARIANTS[name], set[int]()
         seeds = range(SEEDS if variant.epsilon or variant.strategy == "uniform" else 1)
         curves = [run(variant, seed, ends, trials=everything, target=target) for seed in seeds]
         shares[name] = float(np.mean([trials_to_reach(curve, target) for curve in curves])) / trials
@@ -184,6 +185,15 @@ def compare(recording: Recording, networks: Sequence[str], make: Make, budget: i
         if variant.strategy != "uniform":
             unanswered |= ends
     return Compared(shares, cut, unanswered)
+
+
+def unanswered(recording: Recording) -> set[int]:
+    """Numbers of the tasks of which the strategies want more programs than are recorded."""
+    short: set[int] = set()
+    for part, networks, make in objectives(recording).values():
+        found = compare(part, networks, make, EACH).unanswered
+        short |= {recording.tasks.index(part.tasks[number]) for number in found}
+    return short
 
 
 def show(recording: Recording, found: Mapping[str, Compared], budget: int) -> None:
@@ -195,6 +205,9 @@ def show(recording: Recording, found: Mapping[str, Compared], budget: int) -> No
     for variant in VARIANTS:
         cells = (f"{column.shares[variant]:16.3f}{'*' if variant in column.cut else ' '}" for column in found.values())
         print(f"{variant:30}" + "".join(cells))
+    for shorter in (number for number in SHORTER if number < budget):
+        short = [compare(*what, shorter, ["gradient"]).shares["gradient"] for what in objectives(recording).values()]
+        print(f"{f'gradient, {shorter} per task':30}" + "".join(f"{share:16.3f} " for share in short))
     if any(column.cut for column in found.values()):
         print("* a task was to go on where its recording ends, and counted as exhausted")
     most = budget * len(recording.tasks)
