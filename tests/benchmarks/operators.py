@@ -231,6 +231,11 @@ def compare_suite(suite: Suite, quick: bool, recorded: bool) -> dict[str, Any]:
         limit, rows = measure_all(suite, ready, threads, quick, records)
         figures |= {f"{name}_{threads}t": value for name, value in summary(rows).items()}
         figures[f"limit_gflops_{threads}t"] = round(limit, 1)
+        batches = {case.batch for case in ready}
+        for batch in sorted(batches) if len(batches) > 1 else ():
+            print(f"batch {batch}: ", end="")
+            own = {case.text: rows[case.text] for case in ready if case.batch == batch}
+            figures |= {f"{name}_{threads}t_batch_{batch}": value for name, value in summary(own).items()}
         for name, row in rows.items():
             cases.setdefault(name, {})[f"{threads}t"] = row
     if not cases:
@@ -246,7 +251,7 @@ def summary(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     ratios = [row["ratio"] for row in rows.values()]
     figures = {"geomean": round(statistics.geometric_mean(ratios), 3), "min": min(ratios)}
     bound = statistics.geometric_mean(row["ratio_at_the_limit"] for row in rows.values())
-    print(f"geometric mean {figures['geomean']} (at the limit {bound:.3f}), least {figures['min']}")
+    print(f"{len(rows)} cases: geometric mean {figures['geomean']} (at the limit {bound:.3f}), least {figures['min']}")
     return figures | {"geomean_at_the_limit": round(bound, 3)}
 
 
