@@ -2,7 +2,8 @@
 
 Every stage that is a plain function of others is inlined, and so is padding. A stage that reduces is computed in a
 register tile of its element-wise consumer (or of its own copy-out): a few rows times a few vectors, sized so that
-accumulators fill the vector registers, with the whole reduction around the tile. All other stages are vectorised along
+accumulators fill the vector registers, with the whole reduction around the tile; where neighbouring rows slide over
+shared vectors, as in depthwise convolution, the taps along the rows are unrolled. All other stages are vectorised along
 their last axis, and transforms by constant matrices stay in registers, tile by tile. The outer loops are fused and run
 in parallel.
 
@@ -22,7 +23,7 @@ from ansor_mini.lowering import lower
 from ansor_mini.operators import declare
 from ansor_mini.partition import Subgraph
 from ansor_mini.schedule import Step, replay
-from ansor_mini.steps import CacheWrite, ComputeAt, ComputeInline, Fuse, Parallel, Reorder, Split, Vectorize
+from ansor_mini.steps import CacheWrite, ComputeAt, ComputeInline, Fuse, Parallel, Reorder, Split, Unroll, Vectorize
 from ansor_mini.tensor_expression import Axis, Tensor
 from runtime.expr import Const, Select
 from runtime.expr_tree import free_variables
@@ -32,6 +33,7 @@ from runtime.machine import Machine
 PARALLEL_WORK = 1 << 15  # operations below which waking a second thread costs more than it saves
 WIDEST_ROW = 6  # vectors in a row of the tile
 TALLEST_TILE = 16  # rows
+MOST_TAPS = 7  # of a window that are unrolled
 BUSY_ACCUMULATORS = 10  # independent sums that keep the multiply-add units busy
 
 
@@ -98,7 +100,26 @@ def choose_tile(dag: ComputeDAG, op: Tensor, machine: Machine) -> Tile:
         heights = range(2, min(axis.extent, TALLEST_TILE) + 1)
         tiles += [Tile(axis.name, height, tile.columns) for tile in tiles for height in heights]
     extents = {axis.name: axis.extent for axis in op.axes}
-    return max(tiles, key=lambda tile: (_throughput(tile, last, extents, machine), -tile.rows * tile.columns))
+
+    def preference(tile: Tile) -> tuple[float, int]:
+        return _throughput(tile, last, extents, machine, taps_along(op, tile.row_axis)), -tile.rows * tile.columns
+
+    return max(tiles, key=preference)
+
+
+def taps_along(op: Tensor, rows: str | None) -> int:
+    """Taps of the innermost reduction that slides along an axis over vectors of the last one; 1 where none does.
+
+    >>> from ansor_mini.workloads import parse_workload
+    >>> taps_along(parse_workload("DEP:14,14,512,3,1,1")["conv"], "w")
+    3
+    >>> taps_along(parse_workload("C2D:14,14,256,256,3,1,1")["conv"], "w")
+    1
+    """
+    tap, last = op.reduce_axes[-1], op.axes[-1].name
+    along = [load for load in op.loads() if any(last in free_variables(index) for index in load.indices)]
+    meeting = [free_variables(index) for load in along for index in load.indices]
+    return tap.extent if tap.extent <= MOST_TAPS and any({rows, tap.name} <= names for names in meeting) else 1
 
 
 def _columns(extent: int, lanes: int) -> Iterator[int]:
@@ -118,15 +139,18 @@ def _vectors(columns: int, lanes: int) -> int:
     return columns // lanes + (columns % lanes).bit_count()
 
 
-def _throughput(tile: Tile, last: int, extents: dict[str, int], machine: Machine) -> float:
-    """Results per cycle, roughly, over all tiles of both axes: whole ones and what is left over."""
+def _throughput(tile: Tile, last: int, extents: dict[str, int], machine: Machine, taps: int) -> float:
+    """Results per cycle, roughly, over all tiles of both axes: whole ones and what is left over.
+
+    taps: so many vectors of the shared operand are kept for each column.
+    """
     height = extents[tile.row_axis] if tile.row_axis else 1
     cycles = 0.0
     for rows, row_tiles in _tiles(height, tile.rows):
         for columns, column_tiles in _tiles(last, tile.columns):
             vectors = _vectors(columns, machine.lanes)
             accumulators = rows * vectors
-            if accumulators + vectors + 1 > (32 if machine.vector_bytes == 64 else 16):
+            if accumulators + taps * vectors + 1 > (32 if machine.vector_bytes == 64 else 16):
                 return 0.0
             # A multiply-add per accumulator, unless the chain of additions takes longer; loads that get in the way; the
             # loop itself.
@@ -189,6 +213,8 @@ def _tiled(
     around = [axis.name for axis in op.axes[:-1] if axis.name != tile.row_axis]
     order = (*around, *(axis.name for axis in op.reduce_axes), *own_rows, op.axes[-1].name)
     steps += [Reorder(inner, order), Vectorize(inner, op.axes[-1].name)]
+    if taps_along(op, tile.row_axis) > 1:
+        steps.append(Unroll(inner, op.reduce_axes[-1].name))
     return steps + _parallel(outer, shares or (loops[:-1] if len(loops) > 1 else loops), work, threads)
 
 

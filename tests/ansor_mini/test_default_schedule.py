@@ -15,6 +15,7 @@ from ansor_mini.default_schedule import choose_tile, default_steps
 from ansor_mini.lowering import lower
 from ansor_mini.schedule import replay
 from ansor_mini.tensor_expression import compute, placeholder, reduce_axis, reduce_sum
+from ansor_mini.workloads import parse_workload
 from runtime.interpreter import interpret
 from runtime.machine import detect
 from runtime.verify_nest import verify
@@ -52,6 +53,16 @@ def test_accumulators_fit_the_registers(n: int, m: int, machine) -> None:
 def test_a_long_product_keeps_the_multiply_add_units_busy() -> None:
     tile = choose_tile(product(512, 512), product(512, 512)["C"], WIDE)
     assert tile.rows * tile.columns // WIDE.lanes >= 12 and tile.columns % WIDE.lanes == 0
+
+
+@pytest.mark.parametrize("machine", [WIDE, NARROW], ids=["512-bit", "256-bit"])
+@pytest.mark.parametrize("text", ["DEP:28,28,192,3,1,1", "DEP:14,14,64,5,2,2"])
+def test_a_window_that_slides_along_the_rows_is_unrolled_and_its_weights_fit_beside_the_tile(text: str, machine):
+    dag = parse_workload(text)
+    tile, taps = choose_tile(dag, dag["conv"], machine), dag["conv"].reduce_axes[-1].extent
+    vectors = -(-tile.columns // machine.lanes)
+    assert tile.row_axis == "w" and 1 < tile.rows * vectors + taps * vectors < (32 if machine.lanes == 16 else 16)
+    assert f"for kw in unroll({taps})" in str(lower(replay(dag, default_steps(dag, machine))))
 
 
 def test_by_rows_every_thread_has_a_share_of_the_rows_and_all_columns():
