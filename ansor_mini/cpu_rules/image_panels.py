@@ -9,7 +9,8 @@ has come round. Copied into a dense panel, each is fetched once:
             ... X[h + kh - 1, w + kw - 1, c]      ->      for h, w, kh, kw:
                                                               ... X_pack[h + kh - 1, w + kw - 1, c1]
 
-The padding around the image is read through (`padding`); where the panel is copied stays open.
+The padding around the image is read through (`padding`). Where the reader has an outermost loop over blocks of
+channels, that one moves before all others and the panel is copied in it; otherwise its place stays open.
 
 >>> from ansor_mini.cpu_rules.padding import READ_THROUGH_PADDING
 >>> from ansor_mini.cpu_rules.windows import UNROLLED_WINDOWS
@@ -37,8 +38,9 @@ from ansor_mini.cpu_rules.packing import SET_DISTANCE
 from ansor_mini.cpu_rules.padding import can_be_skipped
 from ansor_mini.cpu_rules.windows import WINDOW_LIMIT
 from ansor_mini.rule_types import Context, Next, Rule, index_of, stage_at, when
+from ansor_mini.schedule import At, Step
 from ansor_mini.sketch import Derivation
-from ansor_mini.steps import ComputeInline
+from ansor_mini.steps import ComputeAt, ComputeInline, Reorder
 from ansor_mini.tensor_expression import Tensor
 from runtime.expr import ITEM_SIZE, Var
 
@@ -79,7 +81,21 @@ def pack_image(row_bytes: int = SET_DISTANCE) -> Rule:
     def pack(context: Context, derivation: Derivation, index: int) -> Next:
         padded = stage_at(derivation, index).tensor
         image = image_behind(derivation.state.dag, padded, row_bytes)
+        (reader, *_) = derivation.state.dag.consumers(padded.name)
         packed = derivation.then("pack-image", [CacheRead(padded.name, image), ComputeInline(padded.name)])
+        packed = packed.then("", _attach(packed, reader.name, copy_name(image)))
         return [(packed, index_of(packed, copy_name(image)) - 1)]
 
     return Rule("pack-image", when(packable), pack)
+
+
+def _attach(derivation: Derivation, reader: str, copy: str) -> list[Step]:
+    """Copy the panel in the outermost loop over channels of the stage that the reader is computed in."""
+    root = derivation.state[reader]
+    while isinstance(root.location, At):
+        root = derivation.state[root.location.stage]
+    loop = f"{root.tensor.axes[-1].name}.0"
+    if loop not in root.names():
+        return []
+    order = (loop, *(name for name in root.names() if name != loop))
+    return [Reorder(root.name, order), ComputeAt(copy, root.name, loop)]

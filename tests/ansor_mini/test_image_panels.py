@@ -41,10 +41,11 @@ def test_a_panel_holds_the_image_without_its_padding() -> None:
     dag = parse_workload("DEP:7,7,1024,3,1,1")
     sketch = next(s for s in derive(dag, (pack_image(), *RULES[1:]), SMALL_MACHINE) if "unrolled-rows" in s.rules)
     annotation = {hole.name: hole.values[0] for hole in sketch.holes}
-    annotation |= {"conv.local.c": (1, 32), "conv.local.h": (7, 1), "conv.local.w": (1, 7), "X.pack.location": 5}
+    annotation |= {"conv.local.c": (1, 32), "conv.local.h": (7, 1), "conv.local.w": (1, 7)}
     nest = sketch.program(annotation).lower()
     shapes = {s.buffer.name: s.buffer.shape for s in walk_stmts(nest.body) if isinstance(s, Allocate)}
     assert shapes["X_pack"] == (1, 7, 7, 32)
+    assert str(nest).splitlines()[1].strip() == "for c0 in range(32):"
 
 
 @settings(max_examples=25)
