@@ -102,6 +102,8 @@ def compare(
     case = suite.cases[number]
     asked = {"load": number, "compiled": not quick}
     programs = {name: worker for worker in workers for name in worker.ask(**asked)["programs"]}
+    expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
+    errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
     large = case.dag.flops > LARGE
     rounds = (2 if large else 3) if quick else (5 if large else 9)
     length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
@@ -111,8 +113,7 @@ def compare(
         for name in names[start % len(names) :] + names[: start % len(names)]:
             turns[name].append(programs[name].ask(turn=name, **length)["seconds"])
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
-    expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
-    return {name: statistics.median(times) for name, times in turns.items()}, relative_errors(programs, expected)
+    return {name: statistics.median(times) for name, times in turns.items()}, errors
 
 
 def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
