@@ -33,7 +33,7 @@ from ansor_mini.screening import screened
 from ansor_mini.sketch import Program, derive
 from ansor_mini.target import Device, target_of
 from ansor_mini.task import Measurer, OnResult, RecordSink, SearchOptions, Task, TuneResult
-from ansor_mini.twins import twins
+from ansor_mini.twins import twins_of
 from runtime import debug
 from runtime.loop_nest import LoopNest
 from runtime.machine import detect
@@ -55,6 +55,7 @@ Observer = Callable[["TaskTuner", Record], None]
 
 BORDERS = 1  # axes of a stage whose tiles may stick out
 ANCESTORS = 4  # best measured programs whose neighbours are looked at
+TWINS = 2  # measured in a round whatever the model says
 ELITE = 0.2  # share of the initial population taken from the best measured programs
 
 
@@ -150,8 +151,8 @@ class TaskTuner:
         chosen: dict[Program, LoopNest] = {}
         self._admit(self.seeds, count, chosen)
         self.seeds = [seed for seed in self.seeds if seed not in self._seen]
-        if self.best is not None and self._looks_around:
-            self._admit(twins(self.best, self.rng, self.task.threads), count, chosen)
+        best = self._elite(self.options.round_size) if self._looks_around else []
+        self._admit(twins_of(best, self.rng, self.task.threads), min(count, len(chosen) + TWINS), chosen)
         if len(chosen) < count and self.sketches:
             # A model's own predictions are not screened by it: they are what is asked for.
             estimate = self.target.estimate if self.source != MODEL else None

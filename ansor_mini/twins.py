@@ -3,12 +3,14 @@
 Beyond the paper, whose mutation of locations a cost model then ranks. One that has met a few slow programs with a stage
 inlined ranks all such programs last, and the twin of the fastest is never measured: a transposed convolution of 16 x 16
 pixels took 582 us with its padding copied, 546 us with the same tiles and its padding skipped, and 128 trials did not
-show it. The search measures the twins of its best program whatever the model says:
+show it. The search measures twins of its best programs, two a round, whatever the model says:
 
     conv.w = (1, 1, 6), pad.location = 1 (root)      ->      conv.w = (1, 1, 6), pad.location = 0 (inline)
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -40,3 +42,9 @@ def twins(program: Program, rng: np.random.Generator, threads: int = 1) -> list[
             moved = {**program.annotation, hole.name: ROOT if place == INLINE else INLINE}
             found.append(redraw_loops(program.sketch.program(moved), {hole.node}, rng, threads))
     return found
+
+
+def twins_of(programs: Iterable[Program], rng: np.random.Generator, threads: int = 1) -> Iterator[Program]:
+    """The twins of several programs; made as they are asked for, since the first ones may do."""
+    for program in programs:
+        yield from twins(program, rng, threads)
