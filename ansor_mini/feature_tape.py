@@ -3,6 +3,7 @@
 A tape holds the operations between symbols (`feature_symbols`). Equal ones are written down once, and what the results
 do not need is left out. Its program computes the results from arrays.
 
+>>> from ansor_mini.feature_symbols import where
 >>> tape = Tape()
 >>> a, b = tape.input("a", 1, 8), tape.input("b", 1, 4)
 >>> a > 0, a * 1 is a, np.minimum(a, 9) is a

@@ -36,7 +36,8 @@ def test_run() -> None:
 
 
 @pytest.mark.cc
-def test_same_source_is_built_once() -> None:
+def test_same_source_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINI_CACHE", str(tmp_path))  # where no other test is building
     source = emit_library([DOUBLE])
     path = build_library(source)
     stamp = path.stat().st_mtime_ns
