@@ -68,7 +68,7 @@ def _stage(first: For, around: tuple[For, ...], outer: tuple[For, ...], names: N
     if not isinstance(stmt, Store) or stmt.buffer.scope != "register" or tile[-1].kind != VECTORIZE:
         return None
     result: Stmt = first
-    for load in dict.fromkeys(shared(stmt, tile[-1])):
+    for load in dict.fromkeys(always_read(stmt, tile[-1])):
         if guarded and not _is_inside(load, (*around, *tile)):  # the guard may be what keeps it inside
             continue
         rows = [loop.extent for loop in (*outer, *tile) if loop.var.name not in free_variables(load)]
@@ -82,7 +82,7 @@ def _stage(first: For, around: tuple[For, ...], outer: tuple[For, ...], names: N
     return result if result is not first else None
 
 
-def shared(store: Store, lane: For) -> Iterator[Load]:
+def always_read(store: Store, lane: For) -> Iterator[Load]:
     """The vectors in memory that a statement reads whatever happens."""
     factors = [store.value]
     while factors:

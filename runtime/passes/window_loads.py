@@ -41,6 +41,7 @@ from runtime.loop_nest import (
 )
 from runtime.names import Names
 from runtime.passes.bounded_unrolling import unrolled_size
+from runtime.passes.operand_rows import always_read
 from runtime.passes.vector_loops import substitute_stmt
 
 SIZE_LIMIT = 256  # statements that a window may become
@@ -135,8 +136,8 @@ def _shared(copies: Sequence[Copy], tap: str) -> Load | None:
     elements = _places(own, copies)
     if elements is None or any(load.buffer == own.buffer and load != own for load in read):
         return None
-    for load in read:
-        if load.buffer.scope == "register" or not {lanes.var.name, tap} <= free_variables(load):
+    for load in always_read(store, lanes):  # a padded one may be outside its buffer where its guard is false
+        if tap not in free_variables(load):
             continue
         places = _places(load, copies)
         if places is not None and len(set(places)) <= LOADS_LEFT * len(places):

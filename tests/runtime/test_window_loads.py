@@ -110,6 +110,13 @@ def test_padding_that_an_outer_loop_moves_stays_guarded() -> None:
     assert str(share_windows(nest)) == str(nest)
 
 
+def test_a_load_that_only_its_guard_keeps_inside_is_not_made_before_it() -> None:
+    text = GUARDED.replace("X[{row}, c]", "select({guard}, X[{row}, c], 0.0)").replace("if {guard}", "if j + k >= 0")
+    nest = parse(text.format(rows=9, guard="o * 4 + j + k >= 1", row="o * 4 + j + k - 1"))
+    verify(nest)
+    assert str(share_windows(nest)) == str(nest)
+
+
 @pytest.mark.parametrize(("w", "stride"), [(4, 1), (7, 2), (3, 2)])
 def test_of_a_window_each_row_is_written_out_or_none(w: int, stride: int) -> None:
     nest = parse(f"""def f(X: float32[4, {(w - 1) * stride + 3}, 4], W: float32[3, 3, 4]) -> (C: float32[4]):
