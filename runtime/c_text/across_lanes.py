@@ -110,6 +110,8 @@ def joined_row(loop: For) -> JoinedRow | None:
     if found is None or not isinstance(first, Store) or not isinstance(last, Store):
         return None
     total = Load(found[0].buffer, found[0].indices)
+    if last.buffer == found[1].buffer:
+        return None  # four vectors are read before the first of their results is stored
     inside = total.buffer == inner.buffer == first.buffer and first.indices == total.indices and last.value == total
     steps = [flat_step(last.indices, last.buffer.shape, each.var.name, each.extent) for each in loops]
     few = FOUR <= math.prod(each.extent for each in loops) <= _MOST

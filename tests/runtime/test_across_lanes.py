@@ -81,3 +81,25 @@ def test_too_few_or_too_many_are_joined_one_by_one(rows: int, start: str) -> Non
     text = emit_library([_neighbours(rows, 16, UPDATES[0], start=start)])
     assert "four_f" not in text
     assert "lanes_f" in text
+
+
+@pytest.mark.cc
+def test_results_that_the_next_vectors_hold_are_joined_one_by_one() -> None:
+    nest = parse("""
+def f(X: float32[5, 4]) -> (Y: float32[5, 4]):
+    with local(float32[5, 4]) as T:
+        for i in range(5):
+            for j in vectorize(4):
+                T[i, j] = X[i, j]
+        for i in range(4):
+            with register(float32[1]) as total:
+                total[0] = 0.5
+                for j in range(4):
+                    total[0] = total[0] + T[i, j]
+                T[i + 1, 0] = total[0]
+        for i in range(5):
+            for j in vectorize(4):
+                Y[i, j] = T[i, j]
+""")
+    x = np.random.default_rng(0).integers(-9, 9, (5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(run_nest(nest, x)[0], interpret(nest, x)[0])
