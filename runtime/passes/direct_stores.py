@@ -18,12 +18,16 @@ own; they would write to one line in turns otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 
+import numpy as np
+
 from runtime.expr import ITEM_SIZE, Binary, Buffer, Const, Expr, Load
+from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine, affine_bounds
 from runtime.indices.index_forms import flat_index, fold
+from runtime.indices.index_grid import Grid
 from runtime.indices.simplify import Simplifier
 from runtime.loop_nest import PARALLEL, Allocate, Block, For, LoopNest, Stmt, Store, block, transform_stmts
 from runtime.passes.replace_buffers import map_accesses
@@ -93,6 +97,8 @@ def _inverse(
     """Where the copy `target[there] = workspace[here]` puts an element; None where that is not clear."""
     simplify = Simplifier({name: (0, extent - 1) for name, extent in extents.items()}).value
     read = {axis: simplify(index) for axis, index in enumerate(here) if workspace.shape[axis] > 1}
+    if not _all_reached(read, workspace.shape, extents):
+        return None  # as often as there are elements, but some twice and some never
 
     def axis_of(index: Expr, extent: int) -> int | None:
         """The axis of the workspace that has this index and extent; each is taken once."""
@@ -118,6 +124,23 @@ def _inverse(
         return tuple(_joined(part, indices) for part in parts)
 
     return place
+
+
+def _all_reached(indices: Mapping[int, Expr], shape: tuple[int, ...], extents: dict[str, int]) -> bool:
+    """Whether the loops reach every element: they do when they reach those of all axes that share no loop."""
+    groups: list[tuple[frozenset[str], list[int]]] = []
+    for axis, index in indices.items():
+        names, axes = frozenset(free_variables(index)), [axis]
+        for group in [group for group in groups if group[0] & names]:
+            groups.remove(group)
+            names, axes = names | group[0], axes + group[1]
+        groups.append((names, axes))
+    for _, axes in groups:
+        parts, own = tuple(indices[axis] for axis in axes), tuple(shape[axis] for axis in axes)
+        grid = Grid.over(extents, parts)
+        if grid is None or np.unique(grid.values(flat_index(parts, own))).size < prod(own):
+            return False
+    return True
 
 
 def _quotient_and_remainder(

@@ -55,6 +55,22 @@ def test_part_of_a_workspace_is_copied_still() -> None:
     assert "workspace" in _copy(rows=8)
 
 
+@pytest.mark.parametrize("index", ["i + j", "i * 9", "i * 4 + j"])
+def test_a_copy_that_passes_by_some_elements_stays(index: str) -> None:
+    nest = parse(f"""
+def f(X: float32[10]) -> (C: float32[10]):
+    for i in range(10):
+        C[i] = 0.5
+    with workspace(float32[10]) as T:
+        for i in range(10):
+            T[i] = X[i]
+        for i in range(2):
+            for j in range(5):
+                C[{index}] = T[{index}]
+""")
+    assert "workspace" in str(store_directly(nest))
+
+
 @pytest.mark.parametrize(("run", "kept"), [(4, True), (16, False)])
 def test_threads_share_no_cache_line(run: int, kept: bool) -> None:
     assert ("workspace" in _copy(kind="parallel", run=run)) == kept
