@@ -47,11 +47,11 @@ class Case:
         """The inputs that are weights."""
         return WORKLOADS[self.family].constants
 
-    def executed(self, dag: ComputeDAG) -> float:
+    def executed(self) -> float:
         """Operations besides those on padding: the share of taps inside the input, for each spatial axis."""
-        fields = dict(zip(WORKLOADS[self.family].fields, self.numbers))
+        flops, fields = self.dag.flops, dict(zip(WORKLOADS[self.family].fields, self.numbers))
         if "kernel" not in fields:
-            return dag.flops
+            return flops
         sizes = [fields[name] for name in ("d", "h", "w") if name in fields]
         kernel, stride, padding = fields["kernel"], fields["stride"], fields["padding"]
         if self.family == "T2D":
@@ -62,7 +62,7 @@ class Case:
         else:
             dilation = 2 if self.family == "DIL" else 1
             shares = [_taps(size, kernel, stride, padding, dilation) for size in sizes]
-        return dag.flops * math.prod(shares)
+        return flops * math.prod(shares)
 
 
 def _taps(size: int, kernel: int, stride: int, padding: int, dilation: int) -> float:
@@ -99,6 +99,11 @@ class Suite:
     def finals(self) -> Path:
         """The fastest programs of each case, measured against one another."""
         return RESULTS / f"{self.name}-finals.jsonl.gz"
+
+    @property
+    def command(self) -> str:
+        """What makes the records."""
+        return f"python -m tests.benchmarks.tune_operators --suite {self.name}"
 
     def recorded(self, records: Iterable[Record], threads: int) -> list[Case]:
         """The cases that were tuned with so many threads and have a correct program."""

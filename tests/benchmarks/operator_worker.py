@@ -25,9 +25,9 @@ import numpy as np
 
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.layout_rewrite import pack_case
+from ansor_mini.measured_programs import program_of
 from ansor_mini.record import OK, Record
 from ansor_mini.records import best_of, read_records
-from ansor_mini.task_tuner import program_of
 from runtime.compile_c import aligned_empty, build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.loop_nest import LoopNest
@@ -64,8 +64,7 @@ def best_kernel(suite: Suite, case: Case, records: Sequence[Record], threads: in
 
 def no_program(suite: Suite, case: Case, threads: int) -> str:
     """What is missing, and what makes it."""
-    command = f"python -m tests.benchmarks.tune_operators --suite {suite.name}"
-    return f"no correct program for {case.text}, {threads} threads; run {command}"
+    return f"no correct program for {case.text}, {threads} threads; run {suite.command}"
 
 
 def finalists(records: Iterable[Record], case: Case, threads: int, count: int) -> list[Record]:

@@ -141,9 +141,10 @@ def least_seconds(limits: Limits, cases: Sequence[Case]) -> dict[str, dict[str, 
     """The time of each case at the machine's limits: its multiply-adds, and its bytes where those may take longer."""
     least: dict[str, dict[str, float]] = {}
     for case in cases:
-        least[case.text] = {"multiply_adds": case.executed(case.dag) / 1e9 / limits.gflops}
+        least[case.text] = {"multiply_adds": case.executed() / 1e9 / limits.gflops}
         if case.family in MEMORY_BOUND:
-            size = 4 * sum(int(np.prod(tensor.shape)) for tensor in (*case.dag.inputs, *case.dag.outputs))
+            dag = case.dag
+            size = 4 * sum(int(np.prod(tensor.shape)) for tensor in (*dag.inputs, *dag.outputs))
             least[case.text]["bandwidth"] = size / 1e9 / limits.gigabytes(size)
     return least
 
@@ -240,7 +241,7 @@ def compare_suite(suite: Suite, quick: bool, recorded: bool) -> dict[str, Any]:
         for name, row in rows.items():
             cases.setdefault(name, {})[f"{threads}t"] = row
     if not cases:
-        raise ValueError(f"{suite.records} has no correct program; run python -m tests.benchmarks.tune_operators")
+        raise ValueError(f"{suite.records} has no correct program; run {suite.command}")
     every = [row for case in cases.values() for row in case.values()]
     figures["trials"] = max(row["trials"] for row in every)
     figures["largest_error"] = max(row["error"] for row in every)

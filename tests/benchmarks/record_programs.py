@@ -24,7 +24,6 @@ from ansor_mini.population_annotation import sample_populations
 from ansor_mini.records import RecordFile, read_records, write_records
 from ansor_mini.schedule import ScheduleError
 from ansor_mini.sketch import Program, derive
-from ansor_mini.workloads import parse_workload
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
 from runtime.loop_nest import LoopNest
@@ -42,7 +41,7 @@ BATCH, REPEATS = 40, 4
 
 def draw(case: Case, count: int, rng: np.random.Generator) -> list[tuple[Program, LoopNest]]:
     """Random programs that can be built."""
-    dag, machine = parse_workload(case.text), detect()
+    dag, machine = case.dag, detect()
     sketches, feasible = derive(dag, extended_rules(case.constants), machine), Feasibility(borders=1)
     found: dict[Program, LoopNest] = {}
     while len(found) < count:
@@ -62,7 +61,7 @@ def draw(case: Case, count: int, rng: np.random.Generator) -> list[tuple[Program
 
 def record(case: Case, count: int, sink: RecordFile, seed: int) -> None:
     """Measure so many more programs of a case, in one thread."""
-    dag, rng = parse_workload(case.text), np.random.default_rng(seed)
+    dag, rng = case.dag, np.random.default_rng(seed)
     with LocalMeasurer(dag, rng=np.random.default_rng(0), constants=case.constants, repeats=REPEATS) as measurer:
         for start in range(0, count, BATCH):
             pairs = draw(case, min(BATCH, count - start), rng)

@@ -18,11 +18,11 @@ from ansor_mini.annotation import complete
 from ansor_mini.cpu_rules.extended import extended_rules
 from ansor_mini.holes import PARALLEL
 from ansor_mini.local_measurer import LocalMeasurer
+from ansor_mini.measured_programs import program_of
 from ansor_mini.record import OK, Record
 from ansor_mini.records import RecordFile, read_records, write_records
 from ansor_mini.sketch import Program, derive
 from ansor_mini.task import SearchOptions, Task
-from ansor_mini.task_tuner import program_of
 from ansor_mini.tuner import tune
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
