@@ -113,14 +113,15 @@ def record_networks(minutes: float = MINUTES) -> Recording:
         ) as tuner,
     ):
         wanted, used_up = dict.fromkeys(tuner.tasks, EACH), set[str]()
-        while wanted:
+        while True:
             grow(tuner, wanted, used_up, deadline)
             recording = recording_of(tuner, NETWORKS, dict(SIMILARITIES), used_up)
             write_recording(CURVES, recording)
-            asked = unanswered(recording) if time.monotonic() < deadline else set()
+            asked = unanswered(recording)
             wanted = {key: len(recording.tasks[n].seconds) + MORE for n, key in enumerate(tuner.tasks) if n in asked}
             print(f"{tuner.trials} programs; {len(wanted)} tasks are asked for more", flush=True)
-    return recording
+            if not wanted or time.monotonic() >= deadline:
+                return recording
 
 
 def grow(tuner: NetworkTuner, wanted: Mapping[str, int], used_up: set[str], deadline: float) -> None:
