@@ -18,17 +18,12 @@ import numpy as np
 from ansor_mini.boosted_trees import GradientBoostedTrees
 from ansor_mini.cost_model import CostModel
 from ansor_mini.feature_arrays import population_features
-from ansor_mini.learned_model import LABELS, LearnedModel, statement_sums
+from ansor_mini.learned_model import LABELS, LearnedModel, raised_weights, statement_sums
 from ansor_mini.population import Population
 from ansor_mini.sketch import Program
 from runtime.machine import Machine
 
 LEAST = 1e-4  # relative estimate below which programs are all alike
-
-
-def raised_weights(labels: np.ndarray) -> np.ndarray:
-    """Weights that never vanish: the paper's alone leave open what a slow program scores, so it may score anything."""
-    return labels + 0.2
 
 
 class GuidedModel(LearnedModel):

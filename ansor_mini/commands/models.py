@@ -12,13 +12,14 @@ import numpy as np
 
 from ansor_mini.cost_model import CostModel, RandomModel, TrivialModel
 from ansor_mini.guided_model import GuidedModel
-from ansor_mini.learned_model import LearnedModel
+from ansor_mini.learned_model import PRECISE, LearnedModel
 from runtime.machine import Machine, detect
 
 Maker = Callable[[np.random.Generator, Machine, int], CostModel]
 MODELS: dict[str, Maker] = {
     "guided": lambda rng, machine, threads: GuidedModel(rng, TrivialModel(machine, threads), machine=machine),
     "learned": lambda rng, machine, threads: LearnedModel(rng, machine=machine),
+    "precise": lambda rng, machine, threads: LearnedModel(rng, machine=machine, **PRECISE),
     "simple": lambda rng, machine, threads: TrivialModel(machine, threads),
     "random": lambda rng, machine, threads: RandomModel(rng),
 }

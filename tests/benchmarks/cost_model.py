@@ -3,25 +3,30 @@
 Paper: Ansor §7.5
 
 The programs are random ones of ten operators (`record_programs`), and those that tuning the forty operator cases
-measured on one thread, where a search has kept to fast ones. They are split by program into five parts; each part is
-scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken within each task over
-all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and the pooled figures
-take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one thread, in turns;
-times are medians. Features are the paper's 164 and labels are ranks. Further rows have the paper's labels instead; 16
-more features ("registers"); and with these also labels between the two, weights that do not vanish, and more and
-smaller steps ("beyond", see `cost_model_fits`). Another row tells how well one half of the repeats of the measurements
-orders the programs as the other half does.
+measured on one thread, where a search has kept to fast ones; each on one processor. They are split by program into five
+parts; each part is scored by a model that was fitted to the other four. Pairwise accuracy and recall@30 are taken
+within each task over all its programs, then averaged over the tasks; "clear" leaves out pairs less than 5 % apart, and
+the pooled figures take all tasks as one, as if labels of different tasks could be compared. Both libraries run on one
+thread, in turns; times are medians.
 
-A full run also repeats the study of the paper's Fig. 3: how well the model ranks programs that are not complete.
+"ours" and "xgboost" have the settings of the precise model (`learned_model.PRECISE`, `tune --model precise`): the
+paper's 164 features and 16 more, labels between ranks and throughput, 200 trees. "by default" are those of
+`LearnedModel`: 164 features, ranks. Further rows have the paper's labels, or ranks with the 16 features. Another row
+tells how well one half of the repeats of the measurements orders the programs as the other half does.
+
+`--quick` takes the random programs and the rows of the precise model. A full run also repeats the study of the paper's
+Fig. 3: how well the model ranks programs that are not complete.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +48,8 @@ from ansor_mini.workloads import WORKLOADS, parse_workload
 from runtime.machine import detect
 from runtime.timing import interleaved
 from tests.benchmarks.command import main
-from tests.benchmarks.cost_model_fits import Fit, fit_ours, fit_xgboost, variants
-from tests.benchmarks.operator_cases import RECORDS
+from tests.benchmarks.cost_model_fits import Way, ways
+from tests.benchmarks.operator_cases import RECORDS, processor
 from tests.benchmarks.record_programs import RANDOM_RECORDS
 
 FOLDS = 5
@@ -56,12 +61,12 @@ LEAST = 2 * TOP  # a task with fewer programs says little about its 30 best
 
 # Rows of the table, and what the names of their figures begin with.
 FIGURES = {
+    "xgboost": "xgboost",
+    "ours, by default": "default",
+    "xgboost, by default": "xgboost_default",
     "ours, paper's labels": "throughput_labels",
     "ours, registers": "registers",
-    "ours, beyond": "beyond",
-    "xgboost, beyond": "xgboost_beyond",
     "measuring again": "measured_again",
-    "xgboost": "xgboost",
 }
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # features of rows, label of each program, program of each row
@@ -101,12 +106,17 @@ class Measured:
 
 
 def load(path: Path, threads: int = 1) -> Measured:
-    """Read records and featurise their programs; tasks with few correct programs are left out."""
+    """Read records and featurise their programs; tasks with few correct programs are left out.
+
+    Of records of several processors, those of the one that has most count: times of different ones cannot be compared.
+    """
     if not path.exists():
         raise ValueError(f"{path} does not exist; python -m tests.benchmarks.tune_operators makes it")
     by_task: dict[str, list[Record]] = {}
-    for record in read_records(path):
-        if record.threads == threads:
+    own = [record for record in read_records(path) if record.threads == threads]
+    most = Counter(processor(record.machine) for record in own).most_common(1)
+    for record in own:
+        if processor(record.machine) == most[0][0]:
             by_task.setdefault(record.workload or record.task, []).append(record)
     machine, data = detect(), TrainingData()
     names: list[str] = []
@@ -146,14 +156,12 @@ def _halves(records: Sequence[Record], programs: Sequence[Program]) -> list[tupl
     return [(min(times[::2], default=math.nan), min(times[1::2], default=math.nan)) for times in known]
 
 
-def cross_validated(
-    data: Measured, fit: Fit, fold: np.ndarray, labels: str = "rank", features: str = "paper"
-) -> np.ndarray:
+def cross_validated(data: Measured, way: Way, fold: np.ndarray) -> np.ndarray:
     """The score of each program by the model that has not seen its part; float64 [programs]."""
     scores = np.zeros(len(data.seconds))
     for part in range(FOLDS):
-        predict = fit(*data.part(fold != part, labels, features))
-        X, known, program = data.part(fold == part, labels, features)
+        predict = way.fit(*data.part(fold != part, way.labels, way.features))
+        X, known, program = data.part(fold == part, way.labels, way.features)
         scores[fold == part] = np.bincount(program, weights=predict(X), minlength=len(known))
     return scores
 
@@ -181,21 +189,25 @@ def measured_again(data: Measured) -> dict[str, float] | None:
     return quality(first, second.speed)
 
 
-def times(data: Measured, fold: np.ndarray, models: Mapping[str, Fit], rounds: int) -> dict[str, tuple[float, float]]:
-    """Seconds to fit to four fifths of the programs, and to score `PREDICTED` programs, of each model."""
-    part = data.part(fold != 0)
+def times(data: Measured, fold: np.ndarray, ways: Mapping[str, Way], rounds: int) -> dict[str, tuple[float, float]]:
+    """Seconds to fit to four fifths of the programs, and to score `PREDICTED` programs, in each way."""
+    parts = {name: data.part(fold != 0, way.labels, way.features) for name, way in ways.items()}
     scored = data.program < PREDICTED
-    X = np.ascontiguousarray(data.X[scored, : part[0].shape[1]])
-    fitting = interleaved({name: lambda fit=fit: fit(*part) for name, fit in models.items()}, rounds=rounds, settle=0.0)
-    fitted = {name: fit(*part) for name, fit in models.items()}
-    predicting = interleaved({name: lambda p=p: p(X) for name, p in fitted.items()}, rounds=3 * rounds, settle=0.0)
-    return {name: (fitting[name], predicting[name]) for name in models}
+    fits = {name: lambda way=way, part=parts[name]: way.fit(*part) for name, way in ways.items()}
+    fitting = interleaved(fits, rounds=rounds, settle=0.0)
+    rows = {name: np.ascontiguousarray(data.X[scored, : part[0].shape[1]]) for name, part in parts.items()}
+    fitted = {name: fit() for name, fit in fits.items()}
+    scores = {name: lambda name=name, predict=predict: predict(rows[name]) for name, predict in fitted.items()}
+    predicting = interleaved(scores, rounds=3 * rounds, settle=0.0)
+    return {name: (fitting[name], predicting[name]) for name in ways}
 
 
 def cost_model(quick: bool) -> dict[str, Any]:
-    """Compare on the programs of the search and, when there are some, on random ones, whose figures count then."""
-    print("programs of the search")
-    searched = compare(load(RECORDS), quick)
+    """Compare on random programs, whose figures count when there are some, and on those of the search."""
+    searched = {}
+    if not quick or not RANDOM_RECORDS.exists():
+        print("programs of the search")
+        searched = compare(load(RECORDS), quick)
     if not RANDOM_RECORDS.exists():
         return searched
     print("\nrandom programs")
@@ -206,23 +218,20 @@ def compare(data: Measured, quick: bool) -> dict[str, Any]:
     """Scores, figures and the table of some measured programs."""
     rng = np.random.default_rng(SEED)
     fold = rng.permutation(np.arange(len(data.seconds)) % FOLDS)
-    models: dict[str, Fit] = {"ours": fit_ours}
-    try:
-        import xgboost  # noqa: F401
-
-        models["xgboost"] = fit_xgboost
-    except ImportError:
+    if find_spec("xgboost") is None:
         print("xgboost is not installed (pip install xgboost); no comparison", file=sys.stderr)
-    scores = {name: cross_validated(data, fit, fold) for name, fit in models.items()}
+    chosen = ways(find_spec("xgboost") is not None)
+    if quick:
+        chosen = {name: way for name, way in chosen.items() if name in ("ours", "xgboost")}
+    scores = {name: cross_validated(data, way, fold) for name, way in chosen.items()}
     results = {name: quality(data, found) for name, found in scores.items()}
-    for name, way in variants("xgboost" in models).items():
-        results[name] = quality(data, cross_validated(data, way.fit, fold, way.labels, way.features))
     again = measured_again(data)
     if again is not None:
         results["measuring again"] = again
     results["tile sizes"] = quality(data, data.analytic)
     results["random"] = quality(data, rng.random(len(data.seconds)))
-    spent = times(data, fold, models, 3 if quick else 9)
+    timed = {name: way for name, way in chosen.items() if name in ("ours", "xgboost") or name.endswith("by default")}
+    spent = times(data, fold, timed, 2 if quick else 9)
     print(f"{len(data.seconds)} programs of {len(data.names)} tasks, {len(data.X)} statements, {FOLDS} folds")
     headings = f"{'pairwise':>9} {'clear':>6} {'recall@30':>9} {'pooled: pairwise':>17} {'recall@30':>9}"
     print(f"{'':20} {headings} {'fit s':>7} {'score ms':>9}")
@@ -230,15 +239,19 @@ def compare(data: Measured, quick: bool) -> dict[str, Any]:
         fit, score = spent.get(name, (float("nan"), float("nan")))
         numbers = "{:9.3f} {:6.3f} {:9.3f} {:17.3f} {:9.3f}".format(*found.values())
         print(f"{name:20} {numbers} {fit:7.3f} {score * 1e3:9.2f}")
-    _print_tasks(data, scores)
+    _print_tasks(data, {name: scores[name] for name in ("ours", "xgboost") if name in scores})
     completion = [] if quick else incomplete(data, fold)
     figures: dict[str, Any] = {name: round(value, 4) for name, value in results["ours"].items()}
     figures |= {"programs": len(data.seconds), "tasks": len(data.names), "completion": completion}
     for name, key in FIGURES.items():
         figures |= {f"{key}_{figure}": round(value, 4) for figure, value in results.get(name, {}).items()}
     if "xgboost" in results:
-        figures["train_time_over_xgboost"] = round(spent["ours"][0] / spent["xgboost"][0], 3)
-        figures["predict_time_over_xgboost"] = round(spent["ours"][1] / spent["xgboost"][1], 3)
+        for end, key in (("", ""), (", by default", "default_")):
+            if f"ours{end}" not in spent:
+                continue
+            (fit, score), (their_fit, their_score) = spent[f"ours{end}"], spent[f"xgboost{end}"]
+            figures[f"{key}train_time_over_xgboost"] = round(fit / their_fit, 3)
+            figures[f"{key}predict_time_over_xgboost"] = round(score / their_score, 3)
     return figures
 
 

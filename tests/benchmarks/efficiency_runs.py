@@ -17,7 +17,7 @@ from ansor_mini.evolution import EvolutionOptions
 from ansor_mini.records import read_records
 from ansor_mini.task import SearchOptions
 from tests.benchmarks.command import RESULTS
-from tests.benchmarks.operator_cases import RECORDS
+from tests.benchmarks.operator_cases import RECORDS, processor
 
 RUNS = RESULTS / "sample-efficiency-runs.jsonl"
 LAST_CONV2D = "C2D:7,7,512,512,3,1,1 batch 16"  # of ResNet-50
@@ -92,12 +92,13 @@ def operator_runs(path: Path = RECORDS) -> list[Run]:
     """The full search of every operator case, out of all programs measured for the `operators` benchmark."""
     if not path.exists():
         return []
-    by_case: dict[tuple[str, int], list] = {}
+    by_case: dict[tuple[str, int, str], list] = {}
     for record in read_records(path):
-        by_case.setdefault((record.workload or record.task, record.threads), []).append(record)
+        key = record.workload or record.task, record.threads, processor(record.machine)
+        by_case.setdefault(key, []).append(record)
     return [
         Run(case, "full", 0, threads, len(records), tuple(curve_of(records)), records[0].machine)
-        for (case, threads), records in by_case.items()
+        for (case, threads, _), records in by_case.items()
     ]
 
 

@@ -9,6 +9,7 @@ ConvLayer and TBS in four shapes each at batch 1 and 16.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ansor_mini.commands.base import workload_dag, workload_text
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.record import OK, Record
 from ansor_mini.workloads import PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS
+from runtime.machine import detect
 from tests.benchmarks.command import RESULTS
 
 
@@ -109,6 +111,21 @@ class Suite:
         """The cases that were tuned with so many threads and have a correct program."""
         known = {record.task for record in records if record.threads == threads and record.kind == OK}
         return [case for case in self.cases if case.text in known]
+
+
+def processor(machine: str) -> str:
+    """What a machine's line says besides its number of cores: on one processor, times are comparable.
+
+    >>> processor("a CPU, 2 cores, 32-byte vectors"), processor("a CPU, 1 core, 32-byte vectors")
+    ('a CPU, 32-byte vectors', 'a CPU, 32-byte vectors')
+    """
+    return re.sub(r", \d+ cores?\b", "", machine, count=1)
+
+
+def measured_here(records: Iterable[Record]) -> list[Record]:
+    """Those of a processor like this machine's."""
+    here = processor(detect().line)
+    return [record for record in records if processor(record.machine) == here]
 
 
 def _cases(families: Iterable[str], batches: Iterable[int]) -> tuple[Case, ...]:

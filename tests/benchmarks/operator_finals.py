@@ -3,7 +3,8 @@
 The least of hundreds of measurements is partly luck: of the moment, and of how the arrays lay in memory. The finalists
 run in turns, on arrays that lie to one another in several ways, and the slowest way counts. With several threads those
 tuned for fewer compete as well: a short kernel is not worth a team. The winners go to
-`results/SUITE-finals.jsonl.gz`; cases that were not tuned with so many threads are left out.
+`results/SUITE-finals.jsonl.gz`, beside those of other processors; cases that were not tuned here with so many threads
+are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import build_library
 from runtime.emit_c import emit_library
 from runtime.machine import usable_cores
-from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite
+from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite, measured_here
 from tests.benchmarks.operator_worker import OURS, finalists, kernel_of, no_program
 from tests.benchmarks.operators import SPREAD, THREADS, Worker
 
@@ -65,10 +66,11 @@ def _build(chosen: Sequence[Record], case: Case, threads: int) -> None:
 
 
 def play_all(suite: Suite, numbers_of_threads: Sequence[int] = THREADS) -> None:
-    """The finals of all recorded cases; winners with other numbers of threads are kept."""
-    records = read_records(suite.records)
+    """The finals of all cases recorded here; winners with other numbers of threads, or elsewhere, are kept."""
+    records = measured_here(read_records(suite.records))
     earlier = read_records(suite.finals) if suite.finals.exists() else []
-    winners = [record for record in earlier if record.threads not in numbers_of_threads]
+    replaced = [record for record in measured_here(earlier) if record.threads in numbers_of_threads]
+    winners = [record for record in earlier if record not in replaced]
     for threads in numbers_of_threads:
         with Worker(OURS, threads, arguments=(suite.name,)) as worker:
             for case in suite.recorded(records, threads):

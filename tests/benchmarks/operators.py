@@ -42,7 +42,7 @@ from tests.benchmarks.command import main
 from tests.benchmarks.limits import Limits
 from tests.benchmarks.operator_cases import OPERATORS, Case, Suite
 from tests.benchmarks.operator_peers import LIBRARIES
-from tests.benchmarks.operator_worker import OURS, best_kernel, inputs_of
+from tests.benchmarks.operator_worker import OURS, best_kernels, inputs_of
 
 THREADS = (1, 2)
 LARGE = 2e9  # operations beyond which a case gets fewer rounds
@@ -56,7 +56,7 @@ BINDING = {"OMP_PROC_BIND": "true"}
 # before a time is taken, until threads are awake.
 SETTLE = {OURS: 0.02, "numpy": 0.02, "torch": 0.02, "onnxruntime": 0.06}
 SPREAD = 0.01
-WRONG = 1e-3  # a larger relative error is another result
+WRONG, WRONG_PEER = 1e-3, 1e-2  # a larger relative error is another result; some peers sum millions into one float
 
 
 class Worker:
@@ -132,7 +132,7 @@ def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None)
     largest = float(np.max(np.abs(expected)))
     errors = {name: float(np.max(np.abs(answer - expected))) / largest for name, answer in answers.items()}
     for name, error in errors.items():
-        if not error < WRONG:
+        if not error < (WRONG if name == OURS else WRONG_PEER):
             raise ValueError(f"{name} computes something else: relative error {error:.2g}")
     return errors
 
@@ -197,8 +197,8 @@ def build_all(suite: Suite, chosen: Mapping[int, Sequence[Case]], records: Seque
     """Compile the best kernels of cases by number of threads, side by side; the workers find them built."""
 
     def build(case: Case, threads: int) -> None:
-        kernel = best_kernel(suite, case, records, threads)
-        build_library(emit_library([kernel.nest], threads=threads))
+        for kernel in best_kernels(suite, case, records, threads):
+            build_library(emit_library([kernel.nest], threads=threads))
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         jobs = [pool.submit(build, case, threads) for threads, cases in chosen.items() for case in cases]

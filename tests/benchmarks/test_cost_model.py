@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import cost_model as benchmark
+from tests.benchmarks.cost_model_fits import Way, fit_ours, fit_xgboost
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_every_program_is_scored_by_a_model_that_has_not_seen_it(measured):
         seen.append({row.tobytes() for row in X})
         return lambda rows: np.array([float(row.tobytes() in seen[-1]) for row in rows])
 
-    assert benchmark.cross_validated(measured, fit, fold).sum() < 0.01 * len(measured.seconds)
+    assert benchmark.cross_validated(measured, Way(fit), fold).sum() < 0.01 * len(measured.seconds)
     assert len(seen) == benchmark.FOLDS
 
 
@@ -53,8 +54,8 @@ def test_xgboost_orders_programs_as_well_as_we_do(measured):
     pytest.importorskip("xgboost")
     fold = folds(measured)
     ours, theirs = (
-        benchmark.quality(measured, benchmark.cross_validated(measured, fit, fold))
-        for fit in (benchmark.fit_ours, benchmark.fit_xgboost)
+        benchmark.quality(measured, benchmark.cross_validated(measured, Way(fit), fold))
+        for fit in (fit_ours, fit_xgboost)
     )
     assert ours["pairwise_accuracy"] > 0.85
     assert ours["pairwise_accuracy"] == pytest.approx(theirs["pairwise_accuracy"], abs=0.02)

@@ -1,8 +1,9 @@
 """Tune the cases of a suite, the forty operators or the subgraphs, and keep every measured program.
 
 Each case is tuned with one thread first; with more threads the best programs of one thread are measured first, since
-what fits the registers and caches of one core fits those of the next. Stopping at any moment keeps what was measured;
-starting again goes on. When all cases are done, the records go to `results/SUITE-records.jsonl.gz`.
+what fits the registers and caches of one core fits those of the next. So are those that were best on other processors;
+their times say nothing here. Stopping at any moment keeps what was measured; starting again goes on. When all cases are
+done, the records go to `results/SUITE-records.jsonl.gz`, beside those of other processors.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from ansor_mini.tuner import tune
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
 from runtime.machine import detect
-from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite
+from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite, measured_here, processor
 
 TRIALS = {1: 128, 2: 64}  # measured programs per case, by number of threads
-FINALISTS = 12  # programs of fewer threads that are measured first with more
+FINALISTS = 12  # programs of fewer threads, and of another processor, that are measured first
 
 
 def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: Sequence[Record], seed: int = 0) -> str:
-    """Tune one case to `trials` measured programs, those in `earlier` included; what was found, for people."""
+    """Tune one case to `trials` programs measured here, those in `earlier` included; what was found, for people."""
     dag = case.dag
     task = Task(case.text, dag, threads=threads, constants=case.constants)
-    seeds = [] if threads == 1 else _seeds(case, threads, earlier)
+    here = measured_here(earlier)
     start = time.monotonic()
     rng = np.random.default_rng(seed)
     with LocalMeasurer(dag, threads=threads, rng=rng, constants=case.constants) as measurer:
@@ -47,8 +48,8 @@ def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: 
             rng=rng,
             measurer=measurer,
             records=sink,
-            resume=earlier,
-            seeds=seeds,
+            resume=here,
+            seeds=_seeds(case, threads, earlier),
             options=SearchOptions(),
         )
         if result.stopped == "interrupted":
@@ -59,17 +60,22 @@ def tune_case(case: Case, threads: int, trials: int, sink: RecordFile, earlier: 
 
 
 def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]:
-    """The best programs of one thread, with their outer loops fused for more."""
-    dag, machine = case.dag, detect()
+    """The best programs of one thread, with their outer loops fused for more, and the best of other processors."""
+    dag, machine, here = case.dag, detect(), processor(detect().line)
     known = {sketch.key: sketch for sketch in derive(dag, extended_rules(case.constants), machine)}
-    good = [r for r in earlier if r.task == case.text and r.threads == 1 and r.kind == OK and r.steps in known]
-    seeds = []
-    for record in sorted(good, key=lambda record: record.cost)[:FINALISTS]:
+    good = [r for r in earlier if r.task == case.text and r.kind == OK and r.steps in known]
+    seeds: dict[Program, None] = {}
+    alone = [record for record in good if record.threads == 1 < threads and processor(record.machine) == here]
+    for record in sorted(alone, key=lambda record: record.cost)[:FINALISTS]:
         sketch = program_of(record, dag, known).sketch
         kept = {name: value for name, value in record.annotation.items() if sketch.hole[name].kind != PARALLEL}
         rng = np.random.default_rng(0)
-        seeds.append(sketch.program(complete(sketch, kept, rng, threads=threads, lanes=machine.lanes)))
-    return seeds
+        seeds[sketch.program(complete(sketch, kept, rng, threads=threads, lanes=machine.lanes))] = None
+    for other in sorted({processor(record.machine) for record in good} - {here}):
+        there = [record for record in good if record.threads == threads and processor(record.machine) == other]
+        for record in sorted(there, key=lambda record: record.cost)[:FINALISTS]:
+            seeds[program_of(record, dag, known)] = None
+    return list(seeds)
 
 
 def tune_all(
@@ -86,7 +92,7 @@ def tune_all(
     for threads, wanted in trials.items():
         for case in chosen(suite, only, batches):
             earlier = read_records(working) if working.exists() else []
-            done = [record for record in earlier if record.task == case.text and record.threads == threads]
+            done = [r for r in measured_here(earlier) if r.task == case.text and r.threads == threads]
             if len(done) >= wanted:
                 continue
             with RecordFile(working) as sink:
