@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,12 +13,11 @@ import numpy as np
 
 from ansor_mini.ablations import STRATEGIES, by_evolution
 from ansor_mini.annotation import uniform_tiles
-from ansor_mini.curve import curve_of, value_at
+from ansor_mini.curve import value_at
 from ansor_mini.evolution import EvolutionOptions
-from ansor_mini.records import read_records
 from ansor_mini.task import SearchOptions
 from tests.benchmarks.command import RESULTS
-from tests.benchmarks.operator_cases import RECORDS, processor
+from tests.benchmarks.operator_cases import processor
 
 RUNS = RESULTS / "sample-efficiency-runs.jsonl"
 LAST_CONV2D = "C2D:7,7,512,512,3,1,1 batch 16"  # of ResNet-50
@@ -88,18 +88,10 @@ def read_runs(path: Path) -> list[Run]:
         raise ValueError(f"{path} holds no tuning runs: {error}") from None
 
 
-def operator_runs(path: Path = RECORDS) -> list[Run]:
-    """The full search of every operator case, out of all programs measured for the `operators` benchmark."""
-    if not path.exists():
-        return []
-    by_case: dict[tuple[str, int, str], list] = {}
-    for record in read_records(path):
-        key = record.workload or record.task, record.threads, processor(record.machine)
-        by_case.setdefault(key, []).append(record)
-    return [
-        Run(case, "full", 0, threads, len(records), tuple(curve_of(records)), records[0].machine)
-        for (case, threads, _), records in by_case.items()
-    ]
+def of_one_processor(runs: Sequence[Run]) -> list[Run]:
+    """Runs that can be compared: of the processor that has most of them."""
+    most = Counter(processor(run.machine) for run in runs).most_common(1)
+    return [run for run in runs if processor(run.machine) == most[0][0]]
 
 
 def share_within(runs: Iterable[Run], early: int = 200, late: int = 1000, within: float = 0.05) -> float:
@@ -121,11 +113,14 @@ def share_within(runs: Iterable[Run], early: int = 200, late: int = 1000, within
 
 
 def head_to_head(runs: Iterable[Run], variant: str, against: str = "full") -> list[tuple[Run, Run]]:
-    """Each run of a variant with one of another variant, of the same case, threads and seed; of several the longest."""
-    found: dict[str, dict[tuple[str, int, int], Run]] = {variant: {}, against: {}}
+    """Each run of a variant with one of another variant, of the same case, threads, seed and processor.
+
+    Of several runs the longest counts.
+    """
+    found: dict[str, dict[tuple[str, int, int, str], Run]] = {variant: {}, against: {}}
     for run in sorted(runs, key=lambda run: run.trials):
         if run.variant in found:
-            found[run.variant][run.case, run.threads, run.seed] = run
+            found[run.variant][run.case, run.threads, run.seed, processor(run.machine)] = run
     return [(run, found[against][key]) for key, run in found[variant].items() if key in found[against]]
 
 

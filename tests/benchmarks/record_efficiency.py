@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from tests.benchmarks.efficiency_runs import (
     append_run,
     read_runs,
 )
-from tests.benchmarks.operator_cases import CASES
+from tests.benchmarks.operator_cases import CASES, processor
 
 Wanted = tuple[str, str, int]  # case, variant, seed
 ONE_TASK = [name for name in VARIANTS if name != "no-task-scheduler"]
@@ -93,13 +93,30 @@ def tune_network(variant: str, seed: int, threads: int, trials: int) -> Run:
     return Run(NETWORK, variant, seed, threads, trials, curve, machine.line)
 
 
-def record(parts: list[str], seeds: int, threads: int, trials: int, budget_seconds: float, path: Path = RUNS) -> None:
-    """Make the runs that are missing, until the seconds are used up."""
+def record(
+    parts: list[str],
+    seeds: int,
+    threads: int,
+    trials: int,
+    budget_seconds: float,
+    path: Path = RUNS,
+    only: Collection[str] = (),
+    variants: Collection[str] = (),
+) -> None:
+    """Make the runs that are missing, until the seconds are used up.
+
+    only: beginnings of cases; variants: names of variants; nothing given excludes none.
+    """
     deadline = time.monotonic() + budget_seconds
+    here = processor(detect().line)
     enough = [run for run in read_runs(path) if run.threads == threads and run.trials >= trials]
+    # Variants are compared with one another, and can only be where all ran.
+    enough = [r for r in enough if r.case not in (LAST_CONV2D, NETWORK) or processor(r.machine) == here]
     done = {(run.case, run.variant, run.seed) for run in enough}
     for case, variant, seed in wanted(parts, seeds):
-        if (case, variant, seed) in done:
+        if (case, variant, seed) in done or not case.startswith(tuple(only) or ""):
+            continue
+        if variants and variant not in variants:
             continue
         if time.monotonic() >= deadline:
             return
@@ -125,10 +142,20 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each variant")
     parser.add_argument("--threads", type=int, default=1, help="cores for each kernel")
     parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="start no run after so long")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="beginnings of case names, e.g. C2D")
+    parser.add_argument("--variants", nargs="+", default=[], choices=VARIANTS, help="ways to search (default: all)")
     options = parser.parse_args()
 
     def run() -> int:
-        record(options.parts, options.seeds, options.threads, options.trials, options.budget_seconds)
+        record(
+            options.parts,
+            options.seeds,
+            options.threads,
+            options.trials,
+            options.budget_seconds,
+            only=options.only,
+            variants=options.variants,
+        )
         return DONE
 
     return exit_status(run)

@@ -8,7 +8,7 @@ Paper: Ansor §7.1, §7.3, §7.4
    relative to the best of all variants, median over seeds, with the paper's order beside what came out.
 
 Runs come from `results/sample-efficiency-runs.jsonl` (see `record_efficiency`, which a full run calls for an hour at
-most) and from all programs measured for the `operators` benchmark. Pictures are saved when matplotlib is there.
+most). Only runs of one processor are compared with one another. Pictures are saved when matplotlib is there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.benchmarks.efficiency_runs import (
     Run,
     head_to_head,
     median_curve,
-    operator_runs,
+    of_one_processor,
     read_runs,
     share_within,
 )
@@ -91,12 +91,13 @@ def bought(runs: Sequence[Run]) -> dict[str, Any]:
 
 def ablation(case: str, runs: Sequence[Run]) -> dict[str, Any]:
     """Print the curves of one case's variants; the throughput that each ends with, relative to the best."""
-    by_variant = {name: [run for run in runs if (run.case, run.variant) == (case, name)] for name in VARIANTS}
+    own = of_one_processor([run for run in runs if run.case == case])
+    by_variant = {name: [run for run in own if run.variant == name] for name in VARIANTS}
     by_variant = {name: own for name, own in by_variant.items() if own}
     if not by_variant:
         print(f"\n{case}: no runs recorded")
         return {}
-    most = min(run.trials for own in by_variant.values() for run in own)
+    most = min(run.trials for run in own)
     steps = sorted({max(1, round(most * share)) for share in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)})
     medians = {name: median_curve(own, steps) for name, own in by_variant.items()}
     best = min(curve[-1][1] for curve in medians.values())
@@ -130,7 +131,7 @@ def sample_efficiency(quick: bool) -> dict[str, Any]:
         from tests.benchmarks.record_efficiency import record
 
         record(["conv", "network", "cases"], seeds=1, threads=1, trials=LATE, budget_seconds=FULL_RUN_SECONDS)
-    runs = [*read_runs(RUNS), *operator_runs()]
+    runs = read_runs(RUNS)
     names = {LAST_CONV2D: "last_conv2d", NETWORK: NETWORK}
     return cases(runs) | bought(runs) | {name: ablation(case, runs) for case, name in names.items()}
 

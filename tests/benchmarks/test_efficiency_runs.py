@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from runtime.machine import detect
 from tests.benchmarks.efficiency_runs import (
     LAST_CONV2D,
     NETWORK,
@@ -20,16 +21,20 @@ from tests.benchmarks.efficiency_runs import (
 from tests.benchmarks.record_efficiency import record, wanted
 from tests.benchmarks.sample_efficiency import ablation, bought, cases
 
+HERE, ELSEWHERE = detect().line, "another processor"
 
-def run(case="C1D:1", variant="full", seed=0, trials=1000, curve=((1, 4.0), (100, 2.0), (500, 1.0))):
-    return Run(case, variant, seed, 1, trials, curve, "made up")
+
+def run(case="C1D:1", variant="full", seed=0, trials=1000, curve=((1, 4.0), (100, 2.0), (500, 1.0)), machine=HERE):
+    return Run(case, variant, seed, 1, trials, curve, machine)
 
 
 def test_runs_are_read_back_and_only_missing_ones_are_made(tmp_path, monkeypatch):
     path, made = tmp_path / "runs.jsonl", []
     assert read_runs(path) == []
-    append_run(path, run(LAST_CONV2D, "full"))
-    assert read_runs(path) == [run(LAST_CONV2D, "full")]
+    kept = [run(LAST_CONV2D, "full"), run(LAST_CONV2D, "beam-search", machine=ELSEWHERE)]
+    for each in kept:
+        append_run(path, each)
+    assert read_runs(path) == kept
 
     def fake(case, variant, seed, threads, trials):
         made.append((case, variant, seed))
@@ -38,11 +43,15 @@ def test_runs_are_read_back_and_only_missing_ones_are_made(tmp_path, monkeypatch
     monkeypatch.setattr("tests.benchmarks.record_efficiency.tune_case", fake)
     record(["conv"], seeds=2, threads=1, trials=1000, budget_seconds=math.inf, path=path)
     expected = [triple for triple in wanted(["conv"], 2) if triple != (LAST_CONV2D, "full", 0)]
-    assert made == expected and len(read_runs(path)) == 1 + len(expected)
+    assert made == expected and len(read_runs(path)) == 2 + len(expected)
     record(["conv"], seeds=2, threads=1, trials=1000, budget_seconds=math.inf, path=path)
     assert made == expected, "nothing is run twice"
     record(["conv"], seeds=2, threads=1, trials=1001, budget_seconds=0.0, path=path)
     assert made == expected, "no run is begun when the time is over"
+    record(["conv"], 1, 1, 1001, math.inf, path, only=[LAST_CONV2D], variants=["full"])
+    assert made[len(expected) :] == [(LAST_CONV2D, "full", 0)]
+    record(["conv"], 1, 1, 1002, math.inf, path, only=["T2D"])
+    assert len(made) == len(expected) + 1
 
 
 def test_another_file_is_refused(tmp_path):
@@ -94,3 +103,10 @@ def test_medians_and_the_order_of_variants(capsys):
     assert found["order"] == ["full", "no-fine-tuning", "limited-space", "no-task-scheduler"]
     assert "the paper's order: full > no-task-scheduler > no-fine-tuning > limited-space" in capsys.readouterr().out
     assert ablation(LAST_CONV2D, []) == {}
+
+
+def test_runs_of_another_processor_are_not_compared(capsys):
+    there = run(LAST_CONV2D, "five-times-the-search", machine=ELSEWHERE)
+    assert head_to_head([run(LAST_CONV2D), there], "five-times-the-search") == []
+    here = [run(LAST_CONV2D, "full"), run(LAST_CONV2D, "beam-search", curve=((1, 5.0),))]
+    assert ablation(LAST_CONV2D, [there, *here])["relative_throughput"] == {"full": 1.0, "beam-search": 0.2}

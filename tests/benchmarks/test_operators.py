@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ansor_mini.record import OK, Record
 from ansor_mini.workloads import PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS
-from tests.benchmarks.operator_cases import CASES, OPERATORS, SUBGRAPHS, Case
-from tests.benchmarks.operator_peers import LIBRARIES, peers_of
-from tests.benchmarks.operator_worker import finalists
+from runtime.machine import detect
+from tests.benchmarks import operator_worker
+from tests.benchmarks.operator_cases import CASES, OPERATORS, SUBGRAPHS, Case, measured_here
+from tests.benchmarks.operator_peers import LIBRARIES, Peer, peers_of
+from tests.benchmarks.operator_worker import best_kernels, fastest, finalists
 from tests.benchmarks.operators import relative_errors, summary
 from tests.benchmarks.peer_problems import PROBLEMS
 from tests.benchmarks.tune_operators import chosen
@@ -124,6 +129,29 @@ def test_a_family_without_peers():
         peers_of("numpy", "softmax", (4, 4), [], 1)
     with pytest.raises(ValueError, match="no library 'tvm'"):
         peers_of("tvm", "NRM", (4, 4), [], 1)
+
+
+def test_programs_of_this_processor_come_first_and_elsewhere_the_best_of_each(monkeypatch, tmp_path):
+    case = CASES[0]
+    suite = replace(OPERATORS, name="none")
+    monkeypatch.setattr(operator_worker, "kernel_of", lambda record, case: record.annotation["tile"])
+
+    def record(program: int, seconds: float, machine: str) -> Record:
+        return Record(case.text, (), {"tile": program}, OK, (seconds,), machine=machine)
+
+    one_core = re.sub(r"\d+ cores?", "1 core", detect().line)
+    here = [record(0, 3.0, detect().line), record(1, 2.0, one_core)]
+    there = [record(2, 1.0, "A, 2 cores"), record(3, 0.5, "B, 2 cores"), record(4, 0.7, "B, 1 core")]
+    assert measured_here(here + there) == here
+    assert best_kernels(suite, case, here + there, 1) == [1]
+    assert best_kernels(suite, case, there, 1) == [2, 3]
+    with pytest.raises(ValueError, match="no correct program"):
+        best_kernels(suite, case, here, 2)
+
+
+def test_of_programs_from_elsewhere_the_one_that_is_fastest_here_is_taken():
+    slow, fast = Peer("slow", lambda: time.sleep(0.02), list), Peer("fast", lambda: None, list)
+    assert fastest([slow, fast]) is fast and fastest([slow]) is slow
 
 
 def test_finalists_are_different_programs_of_every_number_of_threads():
