@@ -131,7 +131,7 @@ def test_a_family_without_peers():
         peers_of("tvm", "NRM", (4, 4), [], 1)
 
 
-def test_programs_of_this_processor_come_first_and_elsewhere_the_best_of_each(monkeypatch, tmp_path):
+def test_programs_of_this_processor_come_first_and_elsewhere_the_best_of_each(monkeypatch):
     case = CASES[0]
     suite = replace(OPERATORS, name="none")
     monkeypatch.setattr(operator_worker, "kernel_of", lambda record, case: record.annotation["tile"])
