@@ -42,7 +42,7 @@ def add_open_choices(dag: ComputeDAG, derivation: Derivation) -> Sketch:
     plain = [stage for stage in reversed(derivation.state.stages) if not is_tiled(stage) and stage.location == ROOT]
     for stage in plain:
         if stage.name not in partial:
-            derivation = derivation.then("", _vector_innermost(stage))
+            derivation = derivation.then("", vector_innermost(stage))
     gathered = derivation.state
     for stage in plain:
         derivation, gathered = _open_location(derivation, gathered, stage.name)
@@ -72,7 +72,7 @@ def stage_facts(state: State) -> tuple[StageFacts, ...]:
     )
 
 
-def _vector_innermost(stage: Stage) -> list[Step]:
+def vector_innermost(stage: Stage) -> list[Reorder]:
     """Move the last spatial loop inside the reduction loops of an untiled stage, if it walks through memory in order.
 
     A pooling or a sum over rows then works on vectors; where the loads are not contiguous nothing would be gained.

@@ -110,7 +110,8 @@ def _tiles(loops: Sequence[PlacedLoop], accesses: int, vectors: Extent) -> list[
     for access in range(1, accesses):
         moved: Mask = False
         for loop in loops:
-            moved = moved | (loop.vector & loop.moves[access])
+            # one that runs once, a part of a fused loop in some programs, makes no vector of what it moves
+            moved = moved | (loop.vector & loop.moves[access] & (loop.extent > 1))
         loads.append(where(moved, vectors, 1))
     tile, found = vectors, []
     for loop in reversed(loops):

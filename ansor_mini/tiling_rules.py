@@ -106,7 +106,8 @@ def fusion_condition(context: Context, derivation: Derivation, index: int) -> Ve
     return APPLY_AND_SKIP_REST if stage_at(derivation, index).name in derivation.caches else APPLY
 
 
-def _fusion_levels(context: Context) -> list[int]:
+def fusion_levels(context: Context) -> list[int]:
+    """The levels of a consumer's tiles at which a tiled stage may be computed."""
     return [n for n in FUSION_LEVELS if context.structure[:n] == "S" * n and context.spatial_levels > n]
 
 
@@ -114,7 +115,7 @@ def apply_fusion(context: Context, derivation: Derivation, index: int) -> Next:
     """Tile a stage and compute it inside its consumer's tiles, once for each level where that can be."""
     consumer = fusible_consumer(derivation, index)
     assert consumer is not None
-    return fuse_into(context, derivation, index, consumer, _fusion_levels(context))
+    return fuse_into(context, derivation, index, consumer, fusion_levels(context))
 
 
 def fuse_into(

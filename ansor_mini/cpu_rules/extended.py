@@ -17,6 +17,7 @@ from ansor_mini.cpu_rules.image_panels import pack_image
 from ansor_mini.cpu_rules.packing import pack_operands
 from ansor_mini.cpu_rules.padding import READ_THROUGH_PADDING
 from ansor_mini.cpu_rules.parity import RESIDUE_CLASSES
+from ansor_mini.cpu_rules.row_blocks import ROW_BLOCKS
 from ansor_mini.cpu_rules.tile_transforms import TILE_TRANSFORMS
 from ansor_mini.cpu_rules.windows import UNROLLED_WINDOWS
 from ansor_mini.rule_types import Rule
@@ -34,5 +35,6 @@ def extended_rules(constants: Collection[str] = ()) -> tuple[Rule, ...]:
         LANES_OVER_REDUCTION,
         ACCUMULATORS,
         pack_operands(constants),
+        ROW_BLOCKS,
         *CPU_RULES,
     )

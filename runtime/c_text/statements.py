@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from runtime.c_text.across_lanes import joined_lines
 from runtime.c_text.expressions import C_TYPES, SHORT, ScalarText, VectorText, c_name
+from runtime.c_text.lane_helpers import TURN
 from runtime.c_text.places import fixed_parts, with_fixed_part
 from runtime.expr import ITEM_SIZE, Binary, Buffer, Expr, Load, Select, Var
 from runtime.indices.index_forms import flat_index
@@ -22,9 +23,11 @@ from runtime.loop_nest import (
     LoopNest,
     Stmt,
     Store,
+    block,
     walk_stmts,
 )
 from runtime.names import Names
+from runtime.passes.turned_copies import turned_block
 from runtime.passes.visits import accesses, vector_layout
 
 WORKSPACE_ALIGNMENT = 64
@@ -234,6 +237,9 @@ class KernelText:
         """Print an allocation: a piece of the workspace, or a variable on the stack."""
         buffer = stmt.buffer
         kind, name = C_TYPES[buffer.dtype], c_name(buffer.name)
+        turned = turned_block(stmt) if self.lane is None else None
+        if turned is not None:
+            stmt = Allocate(buffer, block(*turned))
         self.line(depth, "{")
         if buffer.scope == "global":
             self.line(depth + 1, f"{kind} *restrict {name} = ({kind} *)((char *)workspace + {workspace});")
@@ -244,7 +250,12 @@ class KernelText:
         starts_tile = buffer.scope == "register" and not self.fixed and self.lane is None
         if starts_tile:
             self.fix_places(stmt.body, depth + 1)
-        self.stmt(stmt.body, depth + 1, workspace, stack)
+        if turned is not None:
+            self.stmt(turned[0], depth + 1, workspace, stack)
+            self.line(depth + 1, f"{TURN}_{SHORT[buffer.dtype]}x{self.lanes[buffer.name]}({name});")
+            self.stmt(turned[1], depth + 1, workspace, stack)
+        else:
+            self.stmt(stmt.body, depth + 1, workspace, stack)
         if starts_tile:
             self.fixed = {}
         del self.alive[buffer.name]

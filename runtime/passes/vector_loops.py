@@ -177,12 +177,13 @@ def obstacle(loop: For, touched: list[Access]) -> str | None:
         if name in own:
             if any(var in free_variables(index) for access in indices for index in access):
                 return f"each iteration has its own {name}, indexed by {var}"
-        elif not any(_divides(column, loop, inner) for column in zip(*indices)):
+        elif not any(divides(column, loop, inner) for column in zip(*indices)):
             return f"iterations may meet in {name}"
     return None
 
 
-def _divides(column: tuple[Expr, ...], loop: For, inner: set[str]) -> bool:
+def divides(column: tuple[Expr, ...], loop: For, inner: set[str]) -> bool:
+    """Whether one dimension's indices, all alike, step with a loop and stand still in the loops `inner`."""
     first = column[0]
     if any(index != first for index in column) or free_variables(first) & inner:
         return False

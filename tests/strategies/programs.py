@@ -18,6 +18,7 @@ from runtime.loop_nest import LoopNest
 from runtime.machine import Machine
 from runtime.measure_case import MeasureCase
 from runtime.verify_nest import verify
+from tests.strategies.row_stages import row_stages
 
 # A machine with short vectors, so that tiny shapes have register tiles too.
 SMALL_MACHINE = Machine("test", 4, 16, 32 << 10, 512 << 10, 8 << 20, 64)
@@ -43,6 +44,7 @@ SMALL_WORKLOADS: dict[str, Callable[[], ComputeDAG]] = {
     "row minimum": lambda: WORKLOADS["rowmin"].dag(3, 20),
     "sum of everything": lambda: WORKLOADS["total"].dag(37),
     "two matmuls": lambda: WORKLOADS["matmuls"].dag(3, 4, 5, 6),
+    "rows of a product": lambda: row_stages(2, 5, 6, 3),
     "winograd": lambda: WORKLOADS["winograd"].dag(4, 3, 2, 4, 1, 2),
 }
 
