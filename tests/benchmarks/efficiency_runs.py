@@ -88,10 +88,11 @@ def read_runs(path: Path) -> list[Run]:
         raise ValueError(f"{path} holds no tuning runs: {error}") from None
 
 
-def of_one_processor(runs: Sequence[Run]) -> list[Run]:
-    """Runs that can be compared: of the processor that has most of them."""
-    most = Counter(processor(run.machine) for run in runs).most_common(1)
-    return [run for run in runs if processor(run.machine) == most[0][0]]
+def of_one_processor(runs: Iterable[Run]) -> list[Run]:
+    """Runs of one case that can be compared: of the processor that has most, the longest of each variant and seed."""
+    longest = {(processor(r.machine), r.variant, r.seed): r for r in sorted(runs, key=lambda run: run.trials)}
+    most = Counter(name for name, _, _ in longest).most_common(1)
+    return [run for (name, _, _), run in longest.items() if name == most[0][0]]
 
 
 def share_within(runs: Iterable[Run], early: int = 200, late: int = 1000, within: float = 0.05) -> float:
