@@ -61,7 +61,7 @@ from tests.benchmarks.network_rows import HEAD, Built, print_row, row_of, summar
 from tests.benchmarks.network_runs import RUNS, Run, read_runs
 from tests.benchmarks.network_worker import OURS_WINOGRAD, numbered, save_numbered
 from tests.benchmarks.operator_worker import OURS
-from tests.benchmarks.operators import SETTLE, Worker
+from tests.benchmarks.turns import SETTLE, Worker
 
 THREADS = (1, 2)
 QUICK = ("squeezenet", "dcgan")

@@ -9,7 +9,6 @@ are left out.
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,8 @@ from runtime.emit_c import emit_library
 from runtime.machine import usable_cores
 from tests.benchmarks.operator_cases import OPERATORS, SUITES, Case, Suite, measured_here
 from tests.benchmarks.operator_worker import OURS, finalists, kernel_of, no_program
-from tests.benchmarks.operators import SPREAD, THREADS, Worker
+from tests.benchmarks.operators import THREADS
+from tests.benchmarks.turns import SPREAD, Worker, calm_medians
 
 COUNT = 12  # finalists of a case
 PLACEMENTS, ROUNDS, TURN_SECONDS = 3, 3, 0.01
@@ -48,11 +48,13 @@ def play(suite: Suite, worker: Worker, records: Sequence[Record], number: int, t
 
 def _medians(worker: Worker, names: list[str], warm: float) -> dict[str, float]:
     """Seconds per call of the worker's programs."""
-    turns: dict[str, list[float]] = {name: [] for name in names}
-    for first in range(ROUNDS):
-        for name in names[first:] + names[:first]:
-            turns[name].append(worker.ask(turn=name, seconds=TURN_SECONDS, warm=warm, calls=1)["seconds"])
-    return {name: statistics.median(measured) for name, measured in turns.items()}
+
+    def take_turns(first: int) -> dict[str, float]:
+        order = names[first % len(names) :] + names[: first % len(names)]
+        asked = {"seconds": TURN_SECONDS, "warm": warm, "calls": 1}
+        return {name: worker.ask(turn=name, **asked)["seconds"] for name in order}
+
+    return calm_medians(worker, ROUNDS, take_turns)
 
 
 def _build(chosen: Sequence[Record], case: Case, threads: int) -> None:

@@ -7,11 +7,14 @@ five times in another. So every library has a process, all of them alive togethe
     {"load": CASE, "compiled": BOOL} → {"programs": [NAME, ...]}, with what takes a library long to compile, or without
     {"load": CASE, "finalists": N, "placement": P} → the same of our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
+    {"limits": [BYTES, ...]} → {"gflops": G, "gigabytes": [per second, for each size]}, what the machine can do
+    {"now": true} → {"gflops": G}, what it does at this moment
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -32,6 +35,7 @@ from runtime.compile_c import aligned_empty, build_library, load_kernel
 from runtime.emit_c import emit_library
 from runtime.loop_nest import LoopNest
 from runtime.measure_case import MeasureCase
+from tests.benchmarks.limits import Limits
 from tests.benchmarks.operator_cases import SUITES, Case, Suite, measured_here, processor
 from tests.benchmarks.operator_peers import Peer, peers_of
 
@@ -147,6 +151,7 @@ def serve(library: str, threads: int, suite: Suite) -> None:
     """Answer requests until the input ends."""
     records = read_records(suite.records) if library == OURS else []
     programs: dict[str, Peer] = {}
+    limits = functools.cache(lambda: Limits(threads))
     for line in sys.stdin:
         request = json.loads(line)
         answer: dict[str, Any] = {}
@@ -163,6 +168,10 @@ def serve(library: str, threads: int, suite: Suite) -> None:
                 found = peers_of(library, case.family, case.numbers, inputs_of(case.dag), threads, compiled=compiled)
             programs = {peer.name: peer for peer in found}
             answer["programs"] = list(programs)
+        elif "limits" in request:
+            answer = {"gflops": limits().gflops, "gigabytes": [limits().gigabytes(size) for size in request["limits"]]}
+        elif "now" in request:
+            answer["gflops"] = limits().now()
         elif "turn" in request:
             answer["seconds"] = turn(
                 programs[request["turn"]].run, request["seconds"], request["warm"], request["calls"]

@@ -15,10 +15,7 @@ recorded programs too, but measures at length.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,64 +36,19 @@ from runtime.compile_c import build_library
 from runtime.emit_c import emit_library
 from runtime.machine import usable_cores
 from tests.benchmarks.command import main
-from tests.benchmarks.limits import Limits
 from tests.benchmarks.operator_cases import OPERATORS, Case, Suite
 from tests.benchmarks.operator_peers import LIBRARIES
 from tests.benchmarks.operator_worker import OURS, best_kernels, inputs_of
+from tests.benchmarks.turns import SETTLE, SPREAD, Worker, calm_medians
 
 THREADS = (1, 2)
 LARGE = 2e9  # operations beyond which a case gets fewer rounds
 MEMORY_BOUND = ("DEP", "NRM")
-# Nothing in the environment may hold a peer back.
-HINDRANCES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-# Of OpenMP, which our kernels and PyTorch use: a core for each thread. Threads that are free to move often begin on one
-# core, where a product that takes a tenth of a millisecond takes eight.
-BINDING = {"OMP_PROC_BIND": "true"}
-# Seconds after a turn until the library's pool of threads sleeps: ONNX Runtime's spins for about 50 ms. And seconds
-# before a time is taken, until threads are awake.
-SETTLE = {OURS: 0.02, "numpy": 0.02, "torch": 0.02, "onnxruntime": 0.06}
-SPREAD = 0.01
 WRONG, WRONG_PEER = 1e-3, 1e-2  # a larger relative error is another result; some peers sum millions into one float
 
 
-class Worker:
-    """A library's process."""
-
-    def __init__(
-        self, library: str, threads: int, module: str = "operator_worker", arguments: Sequence[str] = (OPERATORS.name,)
-    ) -> None:
-        """Start it: a module of this folder that is given the library, the threads and what else it wants."""
-        environment = {name: value for name, value in os.environ.items() if name not in HINDRANCES}
-        environment |= {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        environment |= BINDING if threads > 1 else {}
-        command = [sys.executable, "-m", f"tests.benchmarks.{module}", library, str(threads), *arguments]
-        self.library = library
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer.  Raises: ValueError: the process has ended."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-            return dict(json.loads(self.process.stdout.readline()))
-        except (OSError, ValueError):
-            status = self.process.wait()
-            raise ValueError(f"the process of {self.library} ended with status {status}") from None
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def compare(
-    workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool
+    workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool, limit: float
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of all programs of a case, medians over rounds, and their relative errors."""
     case = suite.cases[number]
@@ -107,13 +59,16 @@ def compare(
     large = case.dag.flops > LARGE
     rounds = (2 if large else 3) if quick else (5 if large else 9)
     length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
-    turns: dict[str, list[float]] = {name: [] for name in programs}
     names = list(programs)
-    for start in range(rounds):
+
+    def take_turns(start: int) -> dict[str, float]:
+        seconds = {}
         for name in names[start % len(names) :] + names[: start % len(names)]:
-            turns[name].append(programs[name].ask(turn=name, **length)["seconds"])
+            seconds[name] = programs[name].ask(turn=name, **length)["seconds"]
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
-    return {name: statistics.median(times) for name, times in turns.items()}, errors
+        return seconds
+
+    return calm_medians(programs[OURS], rounds, take_turns, limit), errors
 
 
 def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
@@ -137,16 +92,22 @@ def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None)
     return errors
 
 
-def least_seconds(limits: Limits, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
-    """The time of each case at the machine's limits: its multiply-adds, and its bytes where those may take longer."""
-    least: dict[str, dict[str, float]] = {}
+def measured_limits(machine: Worker, cases: Sequence[Case]) -> tuple[float, dict[str, dict[str, float]]]:
+    """GFLOP/s, and the time of each case at the machine's limits.
+
+    These are its multiply-adds, and its bytes where those may take longer. Our process, whose threads have a core each,
+    measures them.
+    """
+    sizes = {}
     for case in cases:
-        least[case.text] = {"multiply_adds": case.executed() / 1e9 / limits.gflops}
         if case.family in MEMORY_BOUND:
             dag = case.dag
-            size = 4 * sum(int(np.prod(tensor.shape)) for tensor in (*dag.inputs, *dag.outputs))
-            least[case.text]["bandwidth"] = size / 1e9 / limits.gigabytes(size)
-    return least
+            sizes[case.text] = 4 * sum(int(np.prod(tensor.shape)) for tensor in (*dag.inputs, *dag.outputs))
+    found = machine.ask(limits=list(sizes.values()))
+    least = {case.text: {"multiply_adds": case.executed() / 1e9 / found["gflops"]} for case in cases}
+    for (name, size), gigabytes in zip(sizes.items(), found["gigabytes"]):
+        least[name]["bandwidth"] = size / 1e9 / gigabytes
+    return found["gflops"], least
 
 
 def row_of(case: Case, seconds: Mapping[str, float], least: Mapping[str, float]) -> dict[str, Any]:
@@ -167,17 +128,17 @@ def measure_all(
     suite: Suite, cases: Sequence[Case], threads: int, quick: bool, records: Sequence[Record]
 ) -> tuple[float, dict[str, dict[str, Any]]]:
     """Some cases with one number of threads: the multiply-add limit, and a row for each case."""
-    limits = Limits(threads)
-    least = least_seconds(limits, cases)  # before the others start: it has threads of its own
-    print(f"\n{threads} thread{'s' if threads > 1 else ''}, multiply-add limit {limits.gflops:.1f} GFLOP/s")
-    print(f"{'case':36} {'us':>9} {'GFLOP/s':>8} {'of limit':>8} {'best peer':>20}", end="")
-    print(f" {'ratio':>6} {'at most':>7} {'trials':>6}")
     rows: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
-        libraries = [OURS, *(name for name in LIBRARIES if find_spec(name) is not None)]
-        workers = [stack.enter_context(Worker(library, threads, arguments=(suite.name,))) for library in libraries]
+        workers = [stack.enter_context(Worker(OURS, threads, arguments=(suite.name,)))]
+        limit, least = measured_limits(workers[0], cases)  # before the others start
+        print(f"\n{threads} thread{'s' if threads > 1 else ''}, multiply-add limit {limit:.1f} GFLOP/s")
+        print(f"{'case':36} {'us':>9} {'GFLOP/s':>8} {'of limit':>8} {'best peer':>20}", end="")
+        print(f" {'ratio':>6} {'at most':>7} {'trials':>6}")
+        libraries = [name for name in LIBRARIES if find_spec(name) is not None]
+        workers += [stack.enter_context(Worker(library, threads, arguments=(suite.name,))) for library in libraries]
         for case in cases:
-            seconds, errors = compare(workers, suite, suite.cases.index(case), threads, quick)
+            seconds, errors = compare(workers, suite, suite.cases.index(case), threads, quick, limit)
             row = rows[case.text] = row_of(case, seconds, least[case.text])
             own = [record for record in records if record.task == case.text and record.threads == threads]
             row["trials"] = len({(r.steps, tuple(sorted(r.annotation.items()))) for r in own})
@@ -190,7 +151,7 @@ def measure_all(
                 f" {row['ratio']:6.2f} {row['ratio_at_the_limit']:7.2f} {row['trials']:6d}",
                 flush=True,
             )
-    return limits.gflops, rows
+    return limit, rows
 
 
 def build_all(suite: Suite, chosen: Mapping[int, Sequence[Case]], records: Sequence[Record]) -> None:

@@ -20,6 +20,7 @@ from tests.benchmarks.operator_worker import best_kernels, fastest, finalists
 from tests.benchmarks.operators import relative_errors, summary
 from tests.benchmarks.peer_problems import PROBLEMS
 from tests.benchmarks.tune_operators import chosen
+from tests.benchmarks.turns import calm_medians
 
 SMALL = {
     "matmul": (5, 7, 6),
@@ -122,6 +123,29 @@ def test_a_wrong_answer_ends_the_comparison():
         relative_errors(programs, np.array([1.0, 3.0], np.float32))
     with pytest.raises(ValueError, match="torch computes something else: relative error nan"):
         relative_errors({**programs, "torch": Told(1.0, np.nan)}, None)
+
+
+class Machine:
+    """Our process on a machine whose speed is told."""
+
+    def __init__(self, *speeds: float) -> None:
+        self.speeds = list(speeds)
+
+    def ask(self, now: bool) -> dict[str, float]:
+        return {"gflops": self.speeds.pop(0)}
+
+
+def test_rounds_on_a_machine_that_others_use_do_not_count():
+    def seconds(number: int) -> dict[str, float]:
+        return {"ours": float(number)}
+
+    # rounds 1 and 2 begin or end on a slow core, 0, 3 and 4 do not
+    machine = Machine(100, 99, 50, 98, 100, 97)
+    assert calm_medians(machine, 3, seconds, 100.0) == {"ours": 3.0} and machine.speeds == []
+    # never calm: no more than three times as many rounds, and the calmest of them
+    assert calm_medians(Machine(*[50] * 7, 60, 60, 60), 3, seconds, 100.0) == {"ours": 7.0}
+    # the limit is raised by what is seen
+    assert calm_medians(Machine(50, 50, 100, 100, 100), 2, seconds) == {"ours": 2.5}
 
 
 def test_a_family_without_peers():
