@@ -95,14 +95,8 @@ class Limits:
         self._library = self._ffi.dlopen(str(build_library(source)), getattr(self._ffi, "RTLD_NODELETE", 0))
         self._out = aligned_empty((64 * max(threads, 1),), "float32")
         self._out[:] = 1.0
-        self._flops = 2 * threads * ACCUMULATORS * (width // 4) * STEPS
-        self.gflops = self._flops / shortest(self._multiply_add) / 1e9
-
-    def now(self) -> float:
-        """What `gflops` is at this moment, in less than a millisecond: less when other work shares the cores."""
-        start = time.perf_counter()
-        self._multiply_add()
-        return self._flops / (time.perf_counter() - start) / 1e9
+        seconds = shortest(self._multiply_add)
+        self.gflops = 2e-9 * threads * ACCUMULATORS * (width // 4) * STEPS / seconds
 
     def _multiply_add(self) -> None:
         self._library.multiply_add_all(self._pointer(self._out), STEPS, self.threads)

@@ -26,7 +26,7 @@ from tests.benchmarks.operators import THREADS
 from tests.benchmarks.turns import SPREAD, Worker, calm_medians
 
 COUNT = 12  # finalists of a case
-PLACEMENTS, ROUNDS, TURN_SECONDS = 3, 3, 0.01
+PLACEMENTS, ROUNDS, TURN_SECONDS = 3, 2, 0.01
 
 
 def play(suite: Suite, worker: Worker, records: Sequence[Record], number: int, threads: int) -> Record:
@@ -54,7 +54,7 @@ def _medians(worker: Worker, names: list[str], warm: float) -> dict[str, float]:
         asked = {"seconds": TURN_SECONDS, "warm": warm, "calls": 1}
         return {name: worker.ask(turn=name, **asked)["seconds"] for name in order}
 
-    return calm_medians(worker, ROUNDS, take_turns)
+    return calm_medians(ROUNDS, take_turns)
 
 
 def _build(chosen: Sequence[Record], case: Case, threads: int) -> None:

@@ -8,7 +8,7 @@ five times in another. So every library has a process, all of them alive togethe
     {"load": CASE, "finalists": N, "placement": P} → the same of our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"limits": [BYTES, ...]} → {"gflops": G, "gigabytes": [per second, for each size]}, what the machine can do
-    {"now": true} → {"gflops": G}, what it does at this moment
+    {"core": C} → {}, from now on the process runs there
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
 """
 
@@ -18,6 +18,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -170,8 +171,8 @@ def serve(library: str, threads: int, suite: Suite) -> None:
             answer["programs"] = list(programs)
         elif "limits" in request:
             answer = {"gflops": limits().gflops, "gigabytes": [limits().gigabytes(size) for size in request["limits"]]}
-        elif "now" in request:
-            answer["gflops"] = limits().now()
+        elif "core" in request:
+            os.sched_setaffinity(0, {request["core"]})
         elif "turn" in request:
             answer["seconds"] = turn(
                 programs[request["turn"]].run, request["seconds"], request["warm"], request["calls"]

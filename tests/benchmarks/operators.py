@@ -3,7 +3,8 @@
 Paper: Ansor §7.1
 
 Each case is timed with one thread and with two, our kernel and all peers in turns, every library in a process of its
-own (`operator_worker` says why). The peer that counts is the fastest. Beside each case stands its share of what the
+own (`operator_worker` says why), on the same core when there is one thread. Medians are taken over the calmer half of
+the rounds (`turns` says why). The peer that counts is the fastest. Beside each case stands its share of what the
 machine can do: of the multiply-adds of its cores, counting only those that are executed (padding is skipped), or of its
 memory's bytes; and the ratio that a kernel at that limit would have, since no search can find more where a peer is near
 it already.
@@ -39,7 +40,7 @@ from tests.benchmarks.command import main
 from tests.benchmarks.operator_cases import OPERATORS, Case, Suite
 from tests.benchmarks.operator_peers import LIBRARIES
 from tests.benchmarks.operator_worker import OURS, best_kernels, inputs_of
-from tests.benchmarks.turns import SETTLE, SPREAD, Worker, calm_medians
+from tests.benchmarks.turns import SETTLE, SPREAD, Worker, calm_medians, on_one_core
 
 THREADS = (1, 2)
 LARGE = 2e9  # operations beyond which a case gets fewer rounds
@@ -48,7 +49,7 @@ WRONG, WRONG_PEER = 1e-3, 1e-2  # a larger relative error is another result; som
 
 
 def compare(
-    workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool, limit: float
+    workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of all programs of a case, medians over rounds, and their relative errors."""
     case = suite.cases[number]
@@ -57,18 +58,20 @@ def compare(
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
     large = case.dag.flops > LARGE
-    rounds = (2 if large else 3) if quick else (5 if large else 9)
+    rounds = (1 if large else 2) if quick else (3 if large else 7)
     length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
     names = list(programs)
 
     def take_turns(start: int) -> dict[str, float]:
+        if threads == 1:
+            on_one_core(workers, start)
         seconds = {}
         for name in names[start % len(names) :] + names[: start % len(names)]:
             seconds[name] = programs[name].ask(turn=name, **length)["seconds"]
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
         return seconds
 
-    return calm_medians(programs[OURS], rounds, take_turns, limit), errors
+    return calm_medians(rounds, take_turns), errors
 
 
 def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
@@ -138,7 +141,7 @@ def measure_all(
         libraries = [name for name in LIBRARIES if find_spec(name) is not None]
         workers += [stack.enter_context(Worker(library, threads, arguments=(suite.name,))) for library in libraries]
         for case in cases:
-            seconds, errors = compare(workers, suite, suite.cases.index(case), threads, quick, limit)
+            seconds, errors = compare(workers, suite, suite.cases.index(case), threads, quick)
             row = rows[case.text] = row_of(case, seconds, least[case.text])
             own = [record for record in records if record.task == case.text and record.threads == threads]
             row["trials"] = len({(r.steps, tuple(sorted(r.annotation.items()))) for r in own})

@@ -24,7 +24,6 @@ BINDING = {"OMP_PROC_BIND": "true"}
 # before a time is taken, until threads are awake.
 SETTLE = {OURS: 0.02, "numpy": 0.02, "torch": 0.02, "onnxruntime": 0.06}
 SPREAD = 0.01
-CALM = 0.93  # of the multiply-add limit: with less, something else uses the cores
 
 
 class Worker:
@@ -63,23 +62,23 @@ class Worker:
         self.process.wait()
 
 
-def calm_medians(
-    machine: Worker, rounds: int, take_turns: Callable[[int], Mapping[str, float]], limit: float = 0.0
-) -> dict[str, float]:
-    """Medians over rounds in which the machine gave what it can.
+def calm_medians(rounds: int, take_turns: Callable[[int], Mapping[str, float]]) -> dict[str, float]:
+    """Medians over the calmer half of twice as many rounds.
 
-    On a shared machine a core may run at half its speed for a second, and a kernel that waits for memory is held up
-    less than one at the limit of the multiply-adds. So these are counted before and after each round; a round with less
-    than `CALM` of the limit, or of the most that was seen, is taken again, at most twice as many in all. The calmest
-    count.
-    machine: our process. take_turns: seconds of every program, given the number of the round. limit: GFLOP/s.
+    On a shared machine a core may be slow for seconds at a time, and its caches small, because of what others do there;
+    a kernel at its core's limit loses more than one that wastes it anyway. A round is calm when all programs together,
+    in the geometric mean, take little. take_turns: seconds of every program, given the number of the round.
+
+    >>> calm_medians(1, lambda number: {"ours": 4.0 - number, "theirs": 8.0 - number})
+    {'ours': 3.0, 'theirs': 7.0}
     """
-    taken: list[tuple[float, Mapping[str, float]]] = []
-    before = machine.ask(now=True)["gflops"]
-    while len(taken) < 3 * rounds and sum(gflops >= CALM * limit for gflops, _ in taken) < rounds:
-        seconds = take_turns(len(taken))
-        after = machine.ask(now=True)["gflops"]
-        taken.append((min(before, after), seconds))
-        limit, before = max(limit, before, after), after
-    calmest = sorted(taken, key=lambda one: -min(one[0], CALM * limit))[:rounds]
-    return {name: statistics.median(seconds[name] for _, seconds in calmest) for name in calmest[0][1]}
+    taken = [take_turns(number) for number in range(2 * rounds)]
+    calmest = sorted(taken, key=lambda seconds: statistics.geometric_mean(seconds.values()))[:rounds]
+    return {name: statistics.median(seconds[name] for seconds in calmest) for name in taken[0]}
+
+
+def on_one_core(workers: Sequence[Worker], number: int) -> None:
+    """Let programs with one thread run where all the others do, on each core in turn: cores may differ."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    for worker in workers if cores else ():
+        worker.ask(core=cores[number % len(cores)])
