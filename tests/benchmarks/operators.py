@@ -58,7 +58,7 @@ def compare(
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
     large = case.dag.flops > LARGE
-    rounds = (1 if large else 2) if quick else (3 if large else 7)
+    rounds = 1 if quick else (3 if large else 7)
     length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
     names = list(programs)
 
