@@ -184,7 +184,7 @@ def _frozen(function: Callable[..., Any], inputs: Sequence[Any], constants: Sequ
             return function(*values, *self.held)
 
     torch._inductor.config.freezing = True
-    module = torch.compile(Module().eval())
+    module = torch.compile(Module().eval(), dynamic=False)  # the next case has other sizes
     return lambda: module(*inputs)
 
 
