@@ -184,7 +184,8 @@ def _frozen(function: Callable[..., Any], inputs: Sequence[Any], constants: Sequ
             return function(*values, *self.held)
 
     torch._inductor.config.freezing = True
-    module = torch.compile(Module().eval(), dynamic=False)  # the next case has other sizes
+    torch._dynamo.reset()  # cases before this one count against a limit, and make sizes symbols
+    module = torch.compile(Module().eval())
     return lambda: module(*inputs)
 
 
