@@ -59,7 +59,9 @@ def compare(
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
     large = case.dag.flops > LARGE
     rounds = 1 if quick else (3 if large else 7)
-    length = {"seconds": 0.003 if quick else 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 1 if quick else 2}
+    length = {"seconds": 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 2}
+    if quick:
+        length = {"seconds": 0.002, "warm": SPREAD / 2 if threads > 1 else 0.001, "calls": 1}
     names = list(programs)
 
     def take_turns(start: int) -> dict[str, float]:
@@ -71,7 +73,7 @@ def compare(
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
         return seconds
 
-    return calm_medians(rounds, take_turns), errors
+    return calm_medians(rounds, take_turns, times=1 if quick and large else 2), errors
 
 
 def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:

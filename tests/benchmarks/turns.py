@@ -62,8 +62,10 @@ class Worker:
         self.process.wait()
 
 
-def calm_medians(rounds: int, take_turns: Callable[[int], Mapping[str, float]]) -> dict[str, float]:
-    """Medians over the calmer half of twice as many rounds.
+def calm_medians(
+    rounds: int, take_turns: Callable[[int], Mapping[str, float]], times: int = 2
+) -> dict[str, float]:
+    """Medians over the calmest of `times` as many rounds.
 
     On a shared machine a core may be slow for seconds at a time, and its caches small, because of what others do there;
     a kernel at its core's limit loses more than one that wastes it anyway. A round is calm when all programs together,
@@ -72,7 +74,7 @@ def calm_medians(rounds: int, take_turns: Callable[[int], Mapping[str, float]]) 
     >>> calm_medians(1, lambda number: {"ours": 4.0 - number, "theirs": 8.0 - number})
     {'ours': 3.0, 'theirs': 7.0}
     """
-    taken = [take_turns(number) for number in range(2 * rounds)]
+    taken = [take_turns(number) for number in range(times * rounds)]
     calmest = sorted(taken, key=lambda seconds: statistics.geometric_mean(seconds.values()))[:rounds]
     return {name: statistics.median(seconds[name] for seconds in calmest) for name in taken[0]}
 
