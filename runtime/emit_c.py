@@ -2,7 +2,7 @@
 
 A nest is first freed of copies (`direct_stores`), cut at its borders and brought to registers (`borders`,
 `vector_loops`, `register_tiles`, `guard_loops`, `window_loads`, `bounded_unrolling`, `operand_rows`, `turned_copies`),
-then printed as directly as that form allows:
+told what to fetch ahead (`prefetches`), then printed as directly as that form allows:
 
 - `vectorize` loops are vector types; one value per lane, loads and stores at any alignment.
 - register buffers are arrays of vectors whose indices are constants once the loops around are unrolled by pragma.
@@ -27,6 +27,7 @@ from runtime.passes.few_cases import write_out_cases
 from runtime.passes.gpu_as_serial import as_serial
 from runtime.passes.guard_loops import clear_guards
 from runtime.passes.operand_rows import share_rows
+from runtime.passes.prefetches import prefetch_far
 from runtime.passes.register_tiles import register_tiles
 from runtime.passes.turned_copies import turn_copies
 from runtime.passes.vector_loops import vectorize_loops
@@ -67,7 +68,8 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
     """
     whole = split_borders(fold_tables(store_directly(as_serial(nest))))
     tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
-    return turn_copies(share_rows(bound_unrolling(share_windows(clear_guards(write_out_cases(tiled))))))
+    plain = turn_copies(share_rows(bound_unrolling(share_windows(clear_guards(write_out_cases(tiled))))))
+    return prefetch_far(plain)
 
 
 def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from runtime.expr import Binary, Buffer, Call, Cast, Const, Expr, Load, Select, Var
 from runtime.expr_text import show
-from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Prefetch, Stmt, Store
 from runtime.narrow_floats import from_bfloat16, storage, to_bfloat16
 
 POISON = -(2**31) + 12345
@@ -97,7 +97,7 @@ class _Machine:
             self.memory[stmt.buffer.name] = uninitialised(stmt.buffer)
             self.run(stmt.body)
             del self.memory[stmt.buffer.name]
-        else:
+        elif not isinstance(stmt, Prefetch):
             raise TypeError(f"not a statement: {stmt!r}")
 
     def position(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[int, ...]:

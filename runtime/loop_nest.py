@@ -93,6 +93,18 @@ class Allocate(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch(Stmt):
+    """Ask for the cache line of an element, to go to the first- or second-level cache (`level` 1 or 2).
+
+    It changes nothing but time, and may name an element beyond the end of the buffer.
+    """
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoopNest:
     """One kernel: reads `inputs`, writes every element of `outputs`; all argument names differ."""
 
@@ -172,6 +184,8 @@ def expressions(stmt: Stmt) -> Iterator[Expr]:
         yield stmt.value
     elif isinstance(stmt, If):
         yield stmt.condition
+    elif isinstance(stmt, Prefetch):
+        yield from stmt.indices
 
 
 def stores(stmt: Stmt) -> list[Store]:

@@ -33,6 +33,7 @@ from runtime.loop_nest import (
     For,
     If,
     LoopNest,
+    Prefetch,
     Stmt,
     Store,
     block,
@@ -74,6 +75,8 @@ def show_stmt(stmt: Stmt, depth: int = 0) -> str:
         return "\n".join(show_stmt(part, depth) for part in stmt.stmts) or f"{pad}pass"
     if isinstance(stmt, Store):
         return f"{pad}{show(ex.Load(stmt.buffer, stmt.indices))} = {show(stmt.value)}"
+    if isinstance(stmt, Prefetch):
+        return f"{pad}prefetch{stmt.level}({show(ex.Load(stmt.buffer, stmt.indices))})"
     if isinstance(stmt, For):
         head = f"for {stmt.var.name} in {LOOP_WORDS.get(stmt.kind, stmt.kind)}({stmt.extent}):"
     elif isinstance(stmt, If):
@@ -160,13 +163,22 @@ class _Reader:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript):
             target = self.load(node.targets[0])
             return Store(target.buffer, target.indices, self.expr(node.value))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            return self.prefetch(node.value)
         if isinstance(node, ast.If) and not node.orelse:
             return If(self.expr(node.test), self.body(node.body))
         if isinstance(node, ast.For):
             return self.loop(node)
         if isinstance(node, ast.With) and len(node.items) == 1:
             return self.allocate(node)
-        raise _fail(node, "expected a store, for, if, with or pass")
+        raise _fail(node, "expected a store, for, if, with, prefetch or pass")
+
+    def prefetch(self, node: ast.Call) -> Stmt:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in ("prefetch1", "prefetch2") or len(node.args) != 1 or not isinstance(node.args[0], ast.Subscript):
+            raise _fail(node, "expected `prefetch1(A[i])` or `prefetch2(A[i])`")
+        target = self.load(node.args[0])
+        return Prefetch(target.buffer, target.indices, int(name[-1]))
 
     def loop(self, node: ast.For) -> Stmt:
         source = node.iter

@@ -13,7 +13,20 @@ from runtime.expr_text import show
 from runtime.expr_tree import children, free_variables, loads
 from runtime.indices.index_forms import flat_index, interval
 from runtime.indices.index_grid import GRID_LIMIT, Grid
-from runtime.loop_nest import BLOCK, LOOP_KINDS, PARALLEL, THREAD, Allocate, Block, For, If, LoopNest, Stmt, Store
+from runtime.loop_nest import (
+    BLOCK,
+    LOOP_KINDS,
+    PARALLEL,
+    THREAD,
+    Allocate,
+    Block,
+    For,
+    If,
+    LoopNest,
+    Prefetch,
+    Stmt,
+    Store,
+)
 from runtime.passes.visits import conjuncts
 
 INDEX_DTYPES = ("int32", "int64")
@@ -94,7 +107,7 @@ class _Verifier:
             self.allocate(stmt, guards)
         elif isinstance(stmt, Store):
             self.store(stmt, guards)
-        else:
+        elif not isinstance(stmt, Prefetch):
             raise self.fail("statements are of the six kinds", repr(stmt))
 
     def loop(self, stmt: For, guards: tuple[Expr, ...]) -> None:

@@ -23,9 +23,9 @@ from runtime.expr_tree import free_variables
 from runtime.indices.affine import Affine
 from runtime.indices.index_forms import flat_index
 from runtime.indices.simplify import affine_form, place_form
-from runtime.loop_nest import PARALLEL, SERIAL, For, Stmt, walk_stmts
+from runtime.loop_nest import PARALLEL, SERIAL, For, Prefetch, Stmt, walk_stmts
 from runtime.names import Names
-from runtime.passes.visits import accesses
+from runtime.passes.visits import Access, accesses
 
 INT32_LIMIT = 2**31  # elements from which on places take 64 bits and are left alone
 
@@ -55,8 +55,9 @@ def fixed_parts(tile: Stmt, outer: Set[str], names: Names) -> dict[Expr, Var]:
     kinds = {stmt.kind for stmt in walk_stmts(tile) if isinstance(stmt, For)}
     if not outer or SERIAL not in kinds or PARALLEL in kinds:
         return {}
-    in_memory = [access for access in accesses(tile) if access.buffer.scope != "register"]
-    small = [access for access in in_memory if access.buffer.size < INT32_LIMIT]
+    touched: list[Access | Prefetch] = [access for access in accesses(tile) if access.buffer.scope != "register"]
+    touched += [stmt for stmt in walk_stmts(tile) if isinstance(stmt, Prefetch)]
+    small = [access for access in touched if access.buffer.size < INT32_LIMIT]
     parts = [_split(place_form(each.indices, each.buffer.shape), outer)[0] for each in small]
     hidden = [part.to_expr() for part, access in zip(parts, small) if _is_hidden(part, access.buffer)]
     return {fixed: names.variable("at") for fixed in dict.fromkeys(hidden)}

@@ -21,6 +21,7 @@ from runtime.loop_nest import (
     For,
     If,
     LoopNest,
+    Prefetch,
     Stmt,
     Store,
     block,
@@ -114,6 +115,9 @@ class KernelText:
             self.guard(stmt, depth, workspace, stack)
         elif isinstance(stmt, Allocate):
             self.allocate(stmt, depth, workspace, stack)
+        elif isinstance(stmt, Prefetch):
+            line = self.scalars().element(stmt.buffer, stmt.indices)
+            self.line(depth, f"__builtin_prefetch(&{line}, 0, {4 - stmt.level});")
         elif isinstance(stmt, For):
             self.extents[stmt.var.name] = stmt.extent
             self.loops = (*self.loops, stmt)

@@ -1,13 +1,15 @@
 """Tune for `sample_efficiency`: the forty operator cases, and the ablations on one convolution and one network.
 
 Each finished run is added to `results/sample-efficiency-runs.jsonl`; what is there already is not run again, so the
-command may be stopped and started at any time, and a longer one needs only more `--trials` or `--seeds`.
+command may be stopped and started at any time, and a longer one needs only more `--trials` or `--seeds`. The programs
+an operator's run has measured are kept in the cache directory, and an interrupted run goes on from them.
 
 Paper: Ansor §7.1, §7.3
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -19,10 +21,12 @@ from ansor_mini.curve import time_text
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.network_tuner import NetworkTuner, Scheduling
 from ansor_mini.partition import partition
+from ansor_mini.records import RecordFile, read_records
 from ansor_mini.task import Task
 from ansor_mini.tuner import tune
 from ansor_mini.workloads import WORKLOADS, parse_workload
 from runtime.command_line import DONE, Parser, exit_status
+from runtime.compile_c import cache_directory
 from runtime.layout import to_channels_last
 from runtime.machine import detect
 from taso_mini.models import MODELS
@@ -35,7 +39,7 @@ from tests.benchmarks.efficiency_runs import (
     append_run,
     read_runs,
 )
-from tests.benchmarks.operator_cases import CASES, processor
+from tests.benchmarks.operator_cases import CASES, measured_here, processor
 
 Wanted = tuple[str, str, int]  # case, variant, seed
 ONE_TASK = [name for name in VARIANTS if name != "no-task-scheduler"]
@@ -55,17 +59,27 @@ def wanted(parts: list[str], seeds: int) -> Iterator[Wanted]:
                 yield from ((CASES[number].text, name, seed) for number in spread)
 
 
+def measured_by(case: str, variant: str, seed: int, threads: int) -> Path:
+    """Where the programs that a run has measured are kept."""
+    name = re.sub(r"\W+", "-", f"{case} {variant} {threads} {seed}")
+    return cache_directory() / "sample-efficiency" / f"{name}.jsonl"
+
+
 def tune_case(case: str, variant: str, seed: int, threads: int, trials: int) -> Run:
-    """Tune one operator from nothing."""
+    """Tune one operator, from nothing or from where an earlier command was stopped."""
     text, _, batch = case.partition(" batch ")
     dag, machine, rng = parse_workload(text, batch=int(batch or 1)), detect(), np.random.default_rng(seed)
     constants = WORKLOADS[text.partition(":")[0]].constants
-    with LocalMeasurer(dag, threads=threads, rng=rng, constants=constants) as measurer:
+    kept = measured_by(case, variant, seed, threads)
+    earlier = measured_here(read_records(kept)) if kept.exists() else []
+    with LocalMeasurer(dag, threads=threads, rng=rng, constants=constants) as measurer, RecordFile(kept) as records:
         result = tune(
             Task(case, dag, threads=threads, constants=constants),
             trials=trials,
             rng=rng,
             measurer=measurer,
+            records=records,
+            resume=earlier,
             machine=machine,
             options=VARIANTS[variant].options,
         )

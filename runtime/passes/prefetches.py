@@ -1,0 +1,179 @@
+"""Ask for far operands before they are needed: LoopNest -> LoopNest.
+
+An operand too large for the second-level cache comes from the third. The processor fetches ahead by itself, but only to
+the end of a page of 4 KiB, and not at all while a block that is near already is used again and again: then the next
+block comes all at once, faster than the cache can give it, and the arithmetic waits. This pass adds one of two requests
+to a loop that reads such an operand in vectors. Both may name what nobody will read; that costs time and nothing else.
+
+- Nothing is used again soon: an innermost loop asks for its lines some iterations ahead, for the first-level cache.
+
+      for k in range(512):                       for k in range(512):
+          T[...] += ... W[c, k, j]       ->          prefetch1(W[c, k + 16, 0])
+                                                     T[...] += ... W[c, k, j]
+
+- All n iterations of a loop around it use a block: in each, a share of the next block is asked for, line after line,
+  for the second-level cache.
+
+      for b in range(8):                         for b in range(8):
+          for i in range(n):                         for i in range(n):
+              for k in range(64):        ->              for k in range(64):
+                  T[...] += ... W[b, k, j]                   prefetch2(W[b + 1, 0, (i * 64 + k) * 16])
+                                                             T[...] += ... W[b, k, j]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from operator import mul
+
+from runtime.expr import ITEM_SIZE, Binary, Buffer, Const, Expr, Var
+from runtime.expr_tree import substitute
+from runtime.indices.affine import Affine
+from runtime.indices.index_forms import fold
+from runtime.indices.simplify import affine_form, place_form
+from runtime.loop_nest import (
+    SERIAL,
+    VECTORIZE,
+    For,
+    If,
+    LoopNest,
+    Prefetch,
+    Stmt,
+    block,
+    change_parts,
+    walk_stmts,
+)
+from runtime.passes.visits import Access, accesses
+
+FAR = 3 << 19  # bytes from which on an operand is taken to be further than the second-level cache
+BLOCK = 5 << 17  # bytes of a block that stays in the second-level cache beside the next one
+AHEAD = 1 << 10  # bytes between an element and the line that is asked for with it
+LINE = 64  # bytes of a cache line
+MAX_LINES = 64  # that an iteration with requests reads of one operand
+MAX_READS = 1024  # vectors, of one operand in one iteration, that are looked at
+
+
+def prefetch_far(nest: LoopNest) -> LoopNest:
+    """Add prefetches to loops over far operands, see the module."""
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, (), frozenset()))
+
+
+def _below(stmt: Stmt, around: tuple[For, ...], done: frozenset[str]) -> Stmt:
+    """Add prefetches below a statement, for operands that no loop around has asked for: `done`."""
+    if isinstance(stmt, For):
+        asked: list[Stmt] = []
+        if stmt.kind == SERIAL:
+            innermost = not any(isinstance(part, For) and part.kind == SERIAL for part in walk_stmts(stmt.body))
+            for stream in _streams(stmt, done):
+                requests = _of_next_block(stream, stmt, around) or (_of_later_lines(stream, stmt) if innermost else [])
+                asked += requests
+                done |= {stream.buffer.name} if requests else set()
+        body = stmt.body if stmt.kind == VECTORIZE else _below(stmt.body, (*around, stmt), done)
+        return For(stmt.var, stmt.extent, stmt.kind, block(*asked, body)) if asked or body is not stmt.body else stmt
+    return change_parts(stmt, lambda part: _below(part, around, done))
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What the iterations of a loop read of a far operand.
+
+    buffer, place: the operand, and the element that a read starts with where all loops inside are at 0.
+    steps: elements by which the loop and those around it move the place, by variable; none for those that do not.
+    lines: the first elements of the cache lines that one iteration reads, counted from the place.
+    """
+
+    buffer: Buffer
+    place: tuple[Expr, ...]
+    steps: Mapping[str, int]
+    lines: tuple[int, ...]
+
+    def ask(self, line: Affine, loop: For, later: int, level: int) -> Prefetch:
+        """A request for a line, counted in elements from where the place is so many iterations of a loop later."""
+        moved = [affine_form(substitute(index, {loop.var.name: loop.var + later})) for index in self.place]
+        return Prefetch(self.buffer, tuple([index.to_expr() for index in (*moved[:-1], moved[-1].plus(line))]), level)
+
+
+def _streams(loop: For, done: frozenset[str]) -> list[_Stream]:
+    """The far operands that a loop reads in vectors, each iteration other lines of them."""
+    found = accesses(loop.body)
+    left = done | {access.buffer.name for access in found if access.is_store}
+    reads: dict[str, list[Access]] = {}
+    for access in found:
+        if access.buffer.scope == "global" and access.buffer.nbytes >= FAR and access.buffer.name not in left:
+            reads.setdefault(access.buffer.name, []).append(access)
+    streams = [_stream(group, loop) for group in reads.values()]
+    return [stream for stream in streams if stream is not None]
+
+
+def _stream(reads: Sequence[Access], loop: For) -> _Stream | None:
+    """The stream of these reads of one operand; None when they are not vectors that move together."""
+    first, size = reads[0], ITEM_SIZE[reads[0].buffer.dtype]
+    start = {each.var.name: Const(0) for each in first.loops}
+    place = tuple([fold(substitute(index, start)) for index in first.indices])
+    origin = place_form(place, first.buffer.shape)
+    steps = {atom.name: factor for atom, factor in origin.terms.items() if isinstance(atom, Var)}
+    if len(steps) < len(origin.terms) or abs(steps.get(loop.var.name, 0)) * size < LINE:
+        return None
+    lines: set[int] = set()
+    for read in reads:
+        offset = place_form(read.indices, read.buffer.shape).plus(origin, -1)
+        extents: dict[Expr, range] = {each.var: range(each.extent) for each in read.loops}
+        if read.lane is None or not offset.terms.keys() <= extents.keys() or offset.terms.get(read.lane.var) != 1:
+            return None
+        extents[read.lane.var] = range(0, read.lane.extent, read.lane.extent - 1)  # its ends
+        ranges = [extents[atom] for atom in offset.terms]
+        if prod(map(len, ranges)) > MAX_READS:
+            return None
+        for values in product(*ranges):
+            element = offset.const + sum(map(mul, values, offset.terms.values()))
+            lines.add(element * size // LINE * LINE // size)
+        if len(lines) > MAX_LINES:
+            return None
+    return _Stream(first.buffer, place, steps, tuple(sorted(lines)))
+
+
+def _of_later_lines(stream: _Stream, loop: For) -> list[Stmt]:
+    """Requests for the lines that the loop reads some iterations later."""
+    later = -(-AHEAD // (len(stream.lines) * LINE))
+    return [stream.ask(Affine(line), loop, later, 1) for line in stream.lines]
+
+
+def _of_next_block(stream: _Stream, loop: For, around: Sequence[For]) -> list[Stmt]:
+    """Requests for the block that follows the one which the loop works on; none when there is no such block."""
+    reuse, beyond = _reuse(stream, loop, around)
+    lines, apart = len(stream.lines), LINE // ITEM_SIZE[stream.buffer.dtype]
+    low, high = stream.lines[0], stream.lines[-1]
+    if beyond is None or high - low != (lines - 1) * apart:
+        return []
+    passes = prod([each.extent for each in reuse])
+    share = -(-lines // passes)  # lines that an iteration asks for
+    needed = -(-lines // share)  # passes until all are asked for; the first and last may be cut off at a border
+    turn = place_form(tuple([each.var for each in reuse]), tuple([each.extent for each in reuse]))
+    turn = turn.plus_const(-((passes - needed) // 2))
+    start = turn.times(share * apart)
+    if stream.steps[loop.var.name] == lines * apart:  # line after line, which the processor does best
+        start = start.times(loop.extent).plus(affine_form(loop.var), (share - lines) * apart)
+    asked: list[Stmt] = [stream.ask(start.plus_const(low + part * apart), beyond, 1, 2) for part in range(share)]
+    if passes <= 2 * needed:
+        return asked  # what is asked for twice costs less than a test
+    number = turn.to_expr()
+    return [If(Binary("and", number >= 0, number < needed), block(*asked))]
+
+
+def _reuse(stream: _Stream, loop: For, around: Sequence[For]) -> tuple[list[For], For | None]:
+    """The loops, outer first, that run over one block of the operand again and again, and the one that moves it.
+
+    No such loop when there is no such block, or when it is too large.
+    """
+    block_bytes, reuse = len(stream.lines) * LINE * loop.extent, list[For]()
+    for each in reversed(around):
+        if each.var.name not in stream.steps:
+            reuse.insert(0, each)
+        elif prod([loop.extent for loop in reuse]) > 1:
+            return reuse, each if block_bytes <= BLOCK else None
+        else:
+            block_bytes, reuse = block_bytes * each.extent, []
+    return reuse, None
