@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ansor_mini.blocked_tensors import Alternative
 from ansor_mini.commands.base import workload_dag, workload_text
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.record import OK, Record
@@ -48,6 +49,21 @@ class Case:
     def constants(self) -> tuple[str, ...]:
         """The inputs that are weights."""
         return WORKLOADS[self.family].constants
+
+    @property
+    def alternatives(self) -> dict[str, Alternative]:
+        """Other definitions of the same computation, over arrays in another order, by the names of their cases."""
+        return {replace(self, family=other.name).text: other for other in WORKLOADS[self.family].alternatives}
+
+    @property
+    def definitions(self) -> tuple[Case, ...]:
+        """This case, and one for each alternative: all of them are tuned, and the fastest program counts."""
+        return (self, *(replace(self, family=other.name) for other in WORKLOADS[self.family].alternatives))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the definitions are called in records."""
+        return frozenset(case.text for case in self.definitions)
 
     def executed(self) -> float:
         """Operations besides those on padding: the share of taps inside the input, for each spatial axis."""
@@ -110,7 +126,7 @@ class Suite:
     def recorded(self, records: Iterable[Record], threads: int) -> list[Case]:
         """The cases that were tuned with so many threads and have a correct program."""
         known = {record.task for record in records if record.threads == threads and record.kind == OK}
-        return [case for case in self.cases if case.text in known]
+        return [case for case in self.cases if case.names & known]
 
 
 def processor(machine: str) -> str:

@@ -1,7 +1,8 @@
 """What people would use instead of a tuned kernel: the paper's workloads in NumPy, PyTorch and ONNX Runtime.
 
-Each library's peers work on arrays that were laid out for them beforehand: both channel orders for PyTorch, channels
-first for ONNX Runtime (which has no other), weights as constants where the library can prepare constants. `result`
+Each library's peers work on arrays that were laid out for them beforehand: both channel orders for PyTorch, and blocks
+of channels as oneDNN makes them where our kernels may have such too; channels first for ONNX Runtime (which takes no
+other), weights as constants where the library can prepare constants. `result`
 brings a peer's answer back to the layout of the workload, to compare. What is several operators to a library is also
 tried as `torch.compile` fuses it, with frozen weights, where there is time for that.
 """
@@ -9,7 +10,7 @@ tried as `torch.compile` fuses it, with frozen weights, where there is time for 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,15 @@ Operator = tuple[str, list[str], str, dict[str, Any]]  # of ONNX: its name, what
 
 @dataclass(frozen=True)
 class Peer:
-    """A library's program for one case; `result` runs it once and returns the workload's output."""
+    """A library's program for one case; `result` runs it once and returns the workload's output.
+
+    task: the definition of the case that it computes, where that says more than the case.
+    """
 
     name: str
     run: Callable[[], Any]
     result: Callable[[], Array]
+    task: str = ""
 
 
 def peers_of(
@@ -120,6 +125,10 @@ def _in_torch(problem: Problem, threads: int, compiled: bool) -> list[Peer]:
         peer("torch", lambda: first(source, *constants), problem.back),
         peer("torch channels last", lambda: last(image, *ordered), back),
     ]
+    if problem.dimensions == 2 and problem.groups in (1, problem.x.shape[1]) and problem.dilation == 1:
+        if not (problem.transposed or problem.relu):
+            blocked = peer("torch blocked", _with_blocked_channels(problem))
+            peers.append(replace(blocked, result=lambda: problem.back(blocked.run().to_dense().numpy())))
     return peers + ([peer("torch.compile", _frozen(last, [image], ordered), back)] if compiled and problem.relu else [])
 
 
@@ -169,6 +178,23 @@ def _with_channels_last(problem: Convolution) -> tuple[Callable[..., Any], Any, 
     x, weight = (torch.from_numpy(array).contiguous(memory_format=order) for array in arrays)
     program = _torch_convolution(problem, extra)
     return program, x, [weight, _torch_bias(problem)], lambda y: problem.back(y[:, :, 0] if extra else y)
+
+
+def _with_blocked_channels(problem: Convolution) -> Callable[[], Any]:
+    """The function of an input and a weight in whatever order oneDNN takes by itself."""
+    import torch
+
+    convolve, sides = torch.nn.functional.conv2d, (problem.padding,) * 2
+    x, weight = torch.from_numpy(problem.x), torch.from_numpy(problem.weight)
+    steps = (problem.stride,) * 2
+    with torch.inference_mode():
+        same = torch.eye(x.shape[1])[:, :, None, None].to_mkldnn()
+        image = convolve(x.to_mkldnn(), same)  # an answer of oneDNN is in its own order
+        ordered = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            weight.to_mkldnn(), sides, steps, (1, 1), problem.groups, list(x.shape)
+        )
+    bias = _torch_bias(problem)
+    return lambda: convolve(image, ordered, bias, steps, sides, 1, problem.groups)
 
 
 def _frozen(function: Callable[..., Any], inputs: Sequence[Any], constants: Sequence[Any] = ()) -> Callable[[], Any]:

@@ -4,7 +4,8 @@ Thread pools of several libraries in one process disturb one another: a worker t
 the next program's workers to the core of its main thread, and a 512³ product then takes twice as long in one round and
 five times in another. So every library has a process, all of them alive together, and `operators` gives them turns.
 
-    {"load": CASE, "compiled": BOOL} → {"programs": [NAME, ...]}, with what takes a library long to compile, or without
+    {"load": CASE, "compiled": BOOL} → {"programs": [NAME, ...], "tasks": [TEXT, ...]}, with what takes a library long
+        to compile, or without; what each computes, if not simply the case
     {"load": CASE, "finalists": N, "placement": P} → the same of our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"limits": [BYTES, ...]} → {"gflops": G, "gigabytes": [per second, for each size]}, what the machine can do
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from ansor_mini.commands.base import workload_dag
 from ansor_mini.compute_dag import ComputeDAG
 from ansor_mini.layout_rewrite import pack_case
 from ansor_mini.measured_programs import program_of
@@ -46,10 +48,15 @@ LINE_BYTES, PAGE_LINES = 64, 64
 
 @dataclass(frozen=True)
 class Kernel:
-    """A case's best program: its loop nest and inputs, of which constant ones may be packed."""
+    """A case's best program: its loop nest and inputs, of which constant ones may be packed.
+
+    restore: from its answer to the case's own, whose channels may be in another order. task: what it computes.
+    """
 
     nest: LoopNest
     inputs: list[np.ndarray]
+    restore: Callable[[np.ndarray], np.ndarray]
+    task: str
 
 
 def inputs_of(dag: ComputeDAG) -> list[np.ndarray]:
@@ -67,10 +74,16 @@ def best_kernels(suite: Suite, case: Case, records: Sequence[Record], threads: i
     for known in (measured_here(finals), measured_here(records), finals, records):
         places = {processor(record.machine) for record in known}
         own = [[record for record in known if processor(record.machine) == place] for place in sorted(places)]
-        best = [found for of_one in own if (found := best_of(of_one, case.text, threads))]
+        best = [found for of_one in own if (found := best_definition(of_one, case, threads))]
         if best:
             return [kernel_of(record, case) for record in best]
     raise ValueError(no_program(suite, case, threads))
+
+
+def best_definition(records: Sequence[Record], case: Case, threads: int) -> Record | None:
+    """The fastest record of any definition of a case."""
+    found = [best for name in case.names if (best := best_of(records, name, threads))]
+    return min(found, key=lambda record: record.cost, default=None)
 
 
 def no_program(suite: Suite, case: Case, threads: int) -> str:
@@ -82,20 +95,23 @@ def finalists(records: Iterable[Record], case: Case, threads: int, count: int) -
     """The fastest programs of a case, of those tuned for each number of threads up to `threads` equally many."""
     found: list[Record] = []
     for own in range(1, threads + 1):
-        correct = [r for r in records if r.task == case.text and r.threads == own and r.kind == OK]
+        correct = [r for r in records if r.task in case.names and r.threads == own and r.kind == OK]
         different: dict[tuple[Any, ...], Record] = {}
         for record in sorted(correct, key=lambda record: record.cost):
-            different.setdefault((record.steps, *sorted(record.annotation.items())), record)
+            different.setdefault((record.task, record.steps, *sorted(record.annotation.items())), record)
         found += list(different.values())[: count // threads]
     return found
 
 
 def kernel_of(best: Record, case: Case) -> Kernel:
-    """The program of a record."""
-    dag = case.dag
+    """The program of a record, for the same numbers whatever definition of the case it computes."""
+    dag = workload_dag(best.task)
+    inputs, other = inputs_of(case.dag), case.alternatives.get(best.task)
+    if other is not None:
+        inputs = [other.arrange[tensor.name](array) for tensor, array in zip(case.dag.inputs, inputs)]
     empty = [np.empty(tensor.shape, tensor.dtype) for tensor in dag.outputs]
-    nest, packed = pack_case(program_of(best, dag).lower(), MeasureCase(inputs_of(dag), empty), case.constants)
-    return Kernel(nest, list(packed.inputs))
+    nest, packed = pack_case(program_of(best, dag).lower(), MeasureCase(inputs, empty), case.constants)
+    return Kernel(nest, list(packed.inputs), np.asarray if other is None else other.restore, best.task)
 
 
 def our_program(kernel: Kernel, threads: int, placement: int = 0) -> Peer:
@@ -114,9 +130,9 @@ def our_program(kernel: Kernel, threads: int, placement: int = 0) -> Peer:
 
     def result() -> np.ndarray:
         run()
-        return out[0]
+        return kernel.restore(out[0])
 
-    return Peer(OURS, run, result)
+    return Peer(OURS, run, result, kernel.task)
 
 
 def _shifted(shape: Sequence[int], dtype: str, lines: int) -> np.ndarray:
@@ -168,7 +184,7 @@ def serve(library: str, threads: int, suite: Suite) -> None:
                 compiled = request.get("compiled", False)
                 found = peers_of(library, case.family, case.numbers, inputs_of(case.dag), threads, compiled=compiled)
             programs = {peer.name: peer for peer in found}
-            answer["programs"] = list(programs)
+            answer |= {"programs": list(programs), "tasks": [peer.task for peer in found]}
         elif "limits" in request:
             answer = {"gflops": limits().gflops, "gigabytes": [limits().gigabytes(size) for size in request["limits"]]}
         elif "core" in request:

@@ -4,10 +4,12 @@ Paper: Ansor §7.1
 
 Each case is timed with one thread and with two, our kernel and all peers in turns, every library in a process of its
 own (`operator_worker` says why), on the same core when there is one thread. Medians are taken over the calmer half of
-the rounds (`turns` says why). The peer that counts is the fastest. Beside each case stands its share of what the
-machine can do: of the multiply-adds of its cores, counting only those that are executed (padding is skipped), or of its
-memory's bytes; and the ratio that a kernel at that limit would have, since no search can find more where a peer is near
-it already.
+the rounds (`turns` says why). The peer that counts is the fastest. The order of channels is free for all: our programs
+of C2D and DEP may compute the definition over NCHW16c, and PyTorch's may have what oneDNN prefers.
+
+Beside each case stands its share of what the machine can do: of the multiply-adds of its cores, counting only those
+that are executed (padding is skipped), or of its memory's bytes; and the ratio that a kernel at that limit would have,
+since no search can find more where a peer is near it already.
 
 `--quick` takes the programs in `results/operators-records.jsonl.gz`; a full run tunes every case first
 (`python -m tests.benchmarks.tune_operators` does that alone, and goes on where it stopped). `--recorded` takes the
@@ -50,11 +52,14 @@ WRONG, WRONG_PEER = 1e-3, 1e-2  # a larger relative error is another result; som
 
 def compare(
     workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of all programs of a case, medians over rounds, and their relative errors."""
+) -> tuple[dict[str, float], dict[str, float], str]:
+    """Seconds of all programs of a case, medians over rounds; their relative errors; the definition that ours computes.
+
+    Our worker comes first.
+    """
     case = suite.cases[number]
-    asked = {"load": number, "compiled": not quick}
-    programs = {name: worker for worker in workers for name in worker.ask(**asked)["programs"]}
+    loaded = [worker.ask(load=number, compiled=not quick) for worker in workers]
+    programs = {name: worker for worker, found in zip(workers, loaded) for name in found["programs"]}
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
     large = case.dag.flops > LARGE
@@ -73,7 +78,7 @@ def compare(
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
         return seconds
 
-    return calm_medians(rounds, take_turns, times=1 if quick and large else 2), errors
+    return calm_medians(rounds, take_turns, times=1 if quick and large else 2), errors, loaded[0]["tasks"][0]
 
 
 def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
@@ -143,17 +148,19 @@ def measure_all(
         libraries = [name for name in LIBRARIES if find_spec(name) is not None]
         workers += [stack.enter_context(Worker(library, threads, arguments=(suite.name,))) for library in libraries]
         for case in cases:
-            seconds, errors = compare(workers, suite, suite.cases.index(case), threads, quick)
+            seconds, errors, task = compare(workers, suite, suite.cases.index(case), threads, quick)
             row = rows[case.text] = row_of(case, seconds, least[case.text])
-            own = [record for record in records if record.task == case.text and record.threads == threads]
-            row["trials"] = len({(r.steps, tuple(sorted(r.annotation.items()))) for r in own})
+            own = [record for record in records if record.task in case.names and record.threads == threads]
+            row["trials"] = len({(r.task, r.steps, tuple(sorted(r.annotation.items()))) for r in own})
             row |= {"error": errors.pop(OURS), "error_of_peers": max(errors.values())}
+            if task != case.text:
+                row["definition"] = task
             share = f"{row['share_of_multiply_adds']:.2f}  "
             if "share_of_bandwidth" in row:
                 share = f"{row['share_of_bandwidth']:.2f} B"
             print(
                 f"{case.text:36} {row['microseconds']:9.1f} {row['gflops']:8.1f} {share:>8} {row['peer']:>20}"
-                f" {row['ratio']:6.2f} {row['ratio_at_the_limit']:7.2f} {row['trials']:6d}",
+                f" {row['ratio']:6.2f} {row['ratio_at_the_limit']:7.2f} {row['trials']:6d} {row.get('definition', '')}",
                 flush=True,
             )
     return limit, rows

@@ -10,13 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ansor_mini.annotation import sample
 from ansor_mini.record import OK, Record
+from ansor_mini.sketch import derive
 from ansor_mini.workloads import PAPER_OPERATORS, PAPER_SUBGRAPHS, WORKLOADS
 from runtime.machine import detect
 from tests.benchmarks import operator_worker
 from tests.benchmarks.operator_cases import CASES, OPERATORS, SUBGRAPHS, Case, measured_here
 from tests.benchmarks.operator_peers import LIBRARIES, Peer, peers_of
-from tests.benchmarks.operator_worker import best_kernels, fastest, finalists
+from tests.benchmarks.operator_worker import best_kernels, fastest, finalists, inputs_of, our_program
 from tests.benchmarks.operators import relative_errors, summary
 from tests.benchmarks.peer_problems import PROBLEMS
 from tests.benchmarks.tune_operators import chosen
@@ -52,7 +54,12 @@ def test_two_subgraphs_with_four_shapes_and_two_batches():
 
 
 def test_cases_are_chosen_by_name_and_batch():
-    assert chosen(OPERATORS, [], []) == list(CASES)
+    assert [case for case in chosen(OPERATORS, [], []) if case in CASES] == list(CASES)
+    assert [case.text for case in chosen(OPERATORS, ["DEP:7", "DEP_NCHW16c:14", "C1D:32"], [])] == [
+        "C1D:32,512,512,3,1,1",
+        "DEP_NCHW16c:14,14,512,3,2,1",
+        "DEP:7,7,1024,3,1,1",
+    ]
     assert [case.text for case in chosen(SUBGRAPHS, ["TBS:64", "ConvLayer:7"], [16])] == [
         "ConvLayer:7,7,512,512,3,1,1 batch=16",
         "TBS:64,12,128 batch=16",
@@ -154,6 +161,22 @@ def test_programs_of_this_processor_come_first_and_elsewhere_the_best_of_each(mo
     assert best_kernels(suite, case, there, 1) == [2, 3]
     with pytest.raises(ValueError, match="no correct program"):
         best_kernels(suite, case, here, 2)
+
+
+@pytest.mark.cc
+@pytest.mark.parametrize("family", ["C2D", "DEP"])
+def test_every_definition_of_a_case_computes_the_same(family):
+    case, suite = Case(family, SMALL[family]), replace(OPERATORS, name="none")
+    (expected,) = case.dag.evaluate(*inputs_of(case.dag))
+    assert len(case.definitions) == 2
+    for definition in case.definitions:
+        sketch = derive(definition.dag)[0]
+        program = sample(sketch, np.random.default_rng(0), detect())
+        record = Record(definition.text, sketch.key, dict(program.annotation), OK, (1.0,), machine=detect().line)
+        (kernel,) = best_kernels(suite, case, [record], 1)
+        peer = our_program(kernel, 1)
+        assert peer.task == definition.text
+        np.testing.assert_allclose(peer.result(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_of_programs_from_elsewhere_the_one_that_is_fastest_here_is_taken():

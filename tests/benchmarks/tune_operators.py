@@ -103,9 +103,11 @@ def tune_all(
 def chosen(suite: Suite, only: Collection[str], batches: Collection[int]) -> list[Case]:
     """The cases whose names start with one of `only` and whose batch is one of `batches`; nothing given excludes none.
 
+    Other definitions of a case are cases of their own here.
     Raises: ValueError: there are none.
     """
-    cases = [case for case in suite.cases if not only or case.text.startswith(tuple(only))]
+    every = [definition for case in suite.cases for definition in case.definitions]
+    cases = [case for case in every if not only or case.text.startswith(tuple(only))]
     cases = [case for case in cases if not batches or case.batch in batches]
     if not cases:
         raise ValueError(f"no case of {suite.name} starts with {' or '.join(only) or 'anything'} and has that batch")
