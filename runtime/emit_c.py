@@ -27,7 +27,7 @@ from runtime.passes.few_cases import write_out_cases
 from runtime.passes.gpu_as_serial import as_serial
 from runtime.passes.guard_loops import clear_guards
 from runtime.passes.operand_rows import share_rows
-from runtime.passes.prefetches import prefetch_far
+from runtime.passes.prefetches import FAR, prefetch_far
 from runtime.passes.register_tiles import register_tiles
 from runtime.passes.turned_copies import turn_copies
 from runtime.passes.vector_loops import vectorize_loops
@@ -61,7 +61,7 @@ def native_vector_bytes() -> int:
         return 32
 
 
-def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
+def prepare(nest: LoopNest, *, vector_bytes: int | None = None, far: int = FAR) -> LoopNest:
     """The nest that is printed: whole tiles unguarded, vectors one register long, small tiles in registers.
 
     It means the same.
@@ -69,7 +69,7 @@ def prepare(nest: LoopNest, *, vector_bytes: int | None = None) -> LoopNest:
     whole = split_borders(fold_tables(store_directly(as_serial(nest))))
     tiled = register_tiles(vectorize_loops(whole, vector_bytes or native_vector_bytes()))
     plain = turn_copies(share_rows(bound_unrolling(share_windows(clear_guards(write_out_cases(tiled))))))
-    return prefetch_far(plain)
+    return prefetch_far(plain, far)
 
 
 def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: int | None = None) -> str:
@@ -84,17 +84,18 @@ def emit_library(nests: Sequence[LoopNest], *, threads: int = 1, vector_bytes: i
     return f"{prelude(body)}\n{body}"
 
 
-def emit_kernel(nest: LoopNest, *, threads: int = 1, vector_bytes: int | None = None) -> str:
+def emit_kernel(nest: LoopNest, *, threads: int = 1, vector_bytes: int | None = None, far: int = FAR) -> str:
     """The C functions of a nest, without the prelude: `void NAME(inputs..., outputs..., void *restrict workspace)`.
 
     Args: threads: how many run a parallel loop; 1 emits no OpenMP.  vector_bytes: by default the machine's.
+    far: bytes from which on operands are fetched ahead.
     Raises: EmitError: local buffers do not fit a thread's stack, or a program computes in floats of 16 bits.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     if any(buffer.dtype in NARROW_FLOATS for buffer in (*nest.inputs, *nest.outputs)):
         _check_narrow(nest)
-    return KernelText(prepare(nest, vector_bytes=vector_bytes), threads).text()
+    return KernelText(prepare(nest, vector_bytes=vector_bytes, far=far), threads).text()
 
 
 def _check_narrow(nest: LoopNest) -> None:

@@ -26,6 +26,7 @@ from runtime.expr_tree import transform
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Stmt, Store
 from runtime.memory_plan import MemoryPlan, aligned, plan
 from runtime.network import Network
+from runtime.passes.prefetches import COLD
 
 
 def c_identifier(name: str) -> str:
@@ -148,7 +149,7 @@ class NetworkText:
     def __init__(self, network: Network, *, threads: int = 1) -> None:
         """Emit the kernels.  Raises: EmitError: one cannot be printed."""
         self.kernels, per_call = unique_kernels(network)
-        self._bodies = [emit_kernel(kernel, threads=threads) for kernel in self.kernels]
+        self._bodies = [emit_kernel(kernel, threads=threads, far=COLD) for kernel in self.kernels]
         self.memory = plan(network)
         self.steps = steps_of(network, self.memory, per_call)
         self._entry = entry_point(network, self.memory, self.steps)

@@ -48,7 +48,8 @@ from runtime.loop_nest import (
 )
 from runtime.passes.visits import Access, accesses
 
-FAR = 3 << 19  # bytes from which on an operand is taken to be further than the second-level cache
+FAR = 3 << 19  # bytes from which on an operand is further than the second-level cache when a kernel is called again
+COLD = 1 << 17  # the same in a network, whose other kernels have used the cache in between
 BLOCK = 5 << 17  # bytes of a block that stays in the second-level cache beside the next one
 AHEAD = 1 << 10  # bytes between an element and the line that is asked for with it
 LINE = 64  # bytes of a cache line
@@ -56,13 +57,17 @@ MAX_LINES = 64  # that an iteration with requests reads of one operand
 MAX_READS = 1024  # vectors, of one operand in one iteration, that are looked at
 
 
-def prefetch_far(nest: LoopNest) -> LoopNest:
-    """Add prefetches to loops over far operands, see the module."""
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, (), frozenset()))
+def prefetch_far(nest: LoopNest, far: int = FAR) -> LoopNest:
+    """Add prefetches to loops over operands of so many bytes or more, see the module."""
+    touched = {access.buffer for access in accesses(nest.body)}
+    near = frozenset(buffer.name for buffer in touched if buffer.scope != "global" or buffer.nbytes < far)
+    if len(near) == len(touched):
+        return nest
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, (), near))
 
 
 def _below(stmt: Stmt, around: tuple[For, ...], done: frozenset[str]) -> Stmt:
-    """Add prefetches below a statement, for operands that no loop around has asked for: `done`."""
+    """Add prefetches below a statement, but for operands that are near or asked for by a loop around: `done`."""
     if isinstance(stmt, For):
         asked: list[Stmt] = []
         if stmt.kind == SERIAL:
@@ -97,12 +102,12 @@ class _Stream:
 
 
 def _streams(loop: For, done: frozenset[str]) -> list[_Stream]:
-    """The far operands that a loop reads in vectors, each iteration other lines of them."""
+    """The operands left that a loop reads in vectors, each iteration other lines of them."""
     found = accesses(loop.body)
     left = done | {access.buffer.name for access in found if access.is_store}
     reads: dict[str, list[Access]] = {}
     for access in found:
-        if access.buffer.scope == "global" and access.buffer.nbytes >= FAR and access.buffer.name not in left:
+        if access.buffer.name not in left:
             reads.setdefault(access.buffer.name, []).append(access)
     streams = [_stream(group, loop) for group in reads.values()]
     return [stream for stream in streams if stream is not None]

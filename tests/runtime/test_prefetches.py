@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.compile_c import run_nest
+from runtime.c_text.prelude import prelude
+from runtime.compile_c import build_library, load_kernel
+from runtime.emit_c import emit_kernel
 from runtime.expr import Binary, Const, Expr, Var
 from runtime.indices.index_forms import flat_index
 from runtime.interpreter import interpret
@@ -21,12 +23,7 @@ from runtime.passes.prefetches import prefetch_far
 from runtime.verify_nest import verify
 
 BLOCKS, REUSE, STEPS, VECTORS = 4, 5, 8, 2
-
-
-@pytest.fixture(autouse=True)
-def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache so small that operands of a test's size are far."""
-    monkeypatch.setattr(prefetches, "FAR", 1024)
+FAR = 256  # bytes
 
 
 def blocks(reuse: int = REUSE, vectors: int = VECTORS, steps: int = STEPS) -> LoopNest:
@@ -95,7 +92,7 @@ def without(stmt: Stmt) -> Stmt:
 
 
 def test_a_stream_asks_for_the_lines_of_later_iterations() -> None:
-    nest = prefetch_far(parse(STREAM))
+    nest = prefetch_far(parse(STREAM), FAR)
     assert "            prefetch1(W[i, k + 16, 0])\n" in str(nest)
     lines = [(values["i"] * 64 + values["k"] + 16, line) for values, line in asked(nest.body, {})]
     assert len(lines) == 8 * 64 and all(wanted == line for wanted, line in lines)
@@ -104,7 +101,7 @@ def test_a_stream_asks_for_the_lines_of_later_iterations() -> None:
 @pytest.mark.parametrize("vectors", [1, 2, 3, 7])
 @pytest.mark.parametrize("reuse", [2, 3, 5, 30])
 def test_every_line_of_the_next_block_is_asked_for_while_this_one_is_used(reuse: int, vectors: int) -> None:
-    nest = prefetch_far(blocks(reuse, vectors))
+    nest = prefetch_far(blocks(reuse, vectors), FAR)
     assert {request.level for request in requests(nest)} == {2}
     found = Counter((values["b"], line) for values, line in asked(nest.body, {}))
     lines = STEPS * vectors  # of a block
@@ -114,31 +111,28 @@ def test_every_line_of_the_next_block_is_asked_for_while_this_one_is_used(reuse:
 
 
 def test_few_passes_of_many_make_the_requests() -> None:
-    nest = prefetch_far(blocks(reuse=30))
+    nest = prefetch_far(blocks(reuse=30), FAR)
     passes = {values["i"] for values, _ in asked(nest.body, {})}
     assert passes == {14, 15}  # two lines of each iteration; neither the first pass nor the last
 
 
-def test_what_is_near_written_or_read_one_by_one_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_near_written_or_read_one_by_one_is_not_asked_for() -> None:
     scalar = STREAM.replace("C[c] = C[c] + X[i, k] * W[i, k, c]", "C[c] = C[c] + W[i, k, 0]")
     in_place = STREAM.replace("C[c] = C[c] + X[i, k] * W[i, k, c]", "W[i, k, c] = W[i, k, c] + 1.0")
     for text in (scalar, in_place):
-        assert not requests(prefetch_far(parse(text)))
-    monkeypatch.setattr(prefetches, "FAR", 1 << 20)
-    assert not requests(prefetch_far(parse(STREAM)))
+        assert not requests(prefetch_far(parse(text), FAR))
+    assert prefetch_far(parse(STREAM)) == parse(STREAM)
 
 
 def test_a_block_that_would_leave_no_room_for_the_next_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetches, "BLOCK", 512)
-    assert {request.level for request in requests(prefetch_far(blocks()))} == {1}
+    assert {request.level for request in requests(prefetch_far(blocks(), FAR))} == {1}
 
 
 @given(reuse=st.integers(1, 9), vectors=st.integers(1, 4), steps=st.integers(1, 20))
 def test_nothing_but_requests_is_added(reuse: int, vectors: int, steps: int) -> None:
     nest = blocks(reuse, vectors, steps)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefetches, "FAR", 256)
-        done = prefetch_far(nest)
+    done = prefetch_far(nest, FAR)
     verify(done)
     assert parse(str(done)) == done
     assert without(done.body) == nest.body
@@ -148,8 +142,13 @@ def test_nothing_but_requests_is_added(reuse: int, vectors: int, steps: int) -> 
 
 
 @pytest.mark.cc
-def test_requests_beyond_the_end_do_no_harm() -> None:
-    for nest in (blocks(), parse(STREAM)):
-        rng = np.random.default_rng(0)
-        inputs = [rng.integers(-3, 4, buffer.shape).astype(np.float32) for buffer in nest.inputs]
-        np.testing.assert_array_equal(run_nest(nest, *inputs)[0], interpret(nest, *inputs)[0])
+@pytest.mark.parametrize("nest", [blocks(), parse(STREAM)], ids=["blocks", "stream"])
+def test_requests_beyond_the_end_do_no_harm(nest: LoopNest) -> None:
+    text = emit_kernel(nest, far=FAR)
+    assert "__builtin_prefetch" in text and "__builtin_prefetch" not in emit_kernel(nest)
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(-3, 4, buffer.shape).astype(np.float32) for buffer in nest.inputs]
+    out = np.empty(nest.outputs[0].shape, np.float32)
+    kernel = load_kernel(build_library(prelude(text) + text), nest)
+    kernel.run(kernel.pointers(*inputs, out))
+    np.testing.assert_array_equal(out, interpret(nest, *inputs)[0])
