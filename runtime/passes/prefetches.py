@@ -73,7 +73,11 @@ def _below(stmt: Stmt, around: tuple[For, ...], done: frozenset[str]) -> Stmt:
         if stmt.kind == SERIAL:
             innermost = not any(isinstance(part, For) and part.kind == SERIAL for part in walk_stmts(stmt.body))
             for stream in _streams(stmt, done):
-                requests = _of_next_block(stream, stmt, around) or (_of_later_lines(stream, stmt) if innermost else [])
+                reuse, beyond = _reuse(stream, stmt, around)
+                if reuse:
+                    requests = _of_next_block(stream, stmt, reuse, beyond) if beyond is not None else []
+                else:
+                    requests = _of_later_lines(stream, stmt) if innermost else []
                 asked += requests
                 done |= {stream.buffer.name} if requests else set()
         body = stmt.body if stmt.kind == VECTORIZE else _below(stmt.body, (*around, stmt), done)
@@ -146,12 +150,14 @@ def _of_later_lines(stream: _Stream, loop: For) -> list[Stmt]:
     return [stream.ask(Affine(line), loop, later, 1) for line in stream.lines]
 
 
-def _of_next_block(stream: _Stream, loop: For, around: Sequence[For]) -> list[Stmt]:
-    """Requests for the block that follows the one which the loop works on; none when there is no such block."""
-    reuse, beyond = _reuse(stream, loop, around)
+def _of_next_block(stream: _Stream, loop: For, reuse: Sequence[For], beyond: For) -> list[Stmt]:
+    """Requests for the block that comes with the next iteration of `beyond`, while the loops `reuse` use this one.
+
+    None when the lines of an iteration are not neighbours.
+    """
     lines, apart = len(stream.lines), LINE // ITEM_SIZE[stream.buffer.dtype]
     low, high = stream.lines[0], stream.lines[-1]
-    if beyond is None or high - low != (lines - 1) * apart:
+    if high - low != (lines - 1) * apart:
         return []
     passes = prod([each.extent for each in reuse])
     share = -(-lines // passes)  # lines that an iteration asks for
@@ -171,14 +177,15 @@ def _of_next_block(stream: _Stream, loop: For, around: Sequence[For]) -> list[St
 def _reuse(stream: _Stream, loop: For, around: Sequence[For]) -> tuple[list[For], For | None]:
     """The loops, outer first, that run over one block of the operand again and again, and the one that moves it.
 
-    No such loop when there is no such block, or when it is too large.
+    None of the first when no block is used again, or when it is too large to stay near; none that moves the only block.
     """
-    block_bytes, reuse = len(stream.lines) * LINE * loop.extent, list[For]()
+    block_bytes, reuse, beyond = len(stream.lines) * LINE * loop.extent, list[For](), None
     for each in reversed(around):
         if each.var.name not in stream.steps:
             reuse.insert(0, each)
-        elif prod([loop.extent for loop in reuse]) > 1:
-            return reuse, each if block_bytes <= BLOCK else None
+        elif reuse:
+            beyond = each
+            break
         else:
-            block_bytes, reuse = block_bytes * each.extent, []
-    return reuse, None
+            block_bytes *= each.extent
+    return (reuse, beyond) if block_bytes <= BLOCK else ([], None)

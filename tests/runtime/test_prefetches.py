@@ -110,6 +110,11 @@ def test_every_line_of_the_next_block_is_asked_for_while_this_one_is_used(reuse:
     assert sum(found.values()) <= BLOCKS * lines * 4
 
 
+def test_the_only_block_is_near_after_its_first_use() -> None:
+    used_again = STREAM.replace("W[i, k, c]", "W[3, k, c]")
+    assert not requests(prefetch_far(parse(used_again), FAR))
+
+
 def test_few_passes_of_many_make_the_requests() -> None:
     nest = prefetch_far(blocks(reuse=30), FAR)
     passes = {values["i"] for values, _ in asked(nest.body, {})}
