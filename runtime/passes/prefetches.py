@@ -46,15 +46,15 @@ from runtime.loop_nest import (
     change_parts,
     walk_stmts,
 )
-from runtime.passes.visits import Access, accesses
+from runtime.passes.visits import Access, accesses, tile_loops
 
 FAR = 3 << 19  # bytes from which on an operand is further than the second-level cache when a kernel is called again
 COLD = 1 << 17  # the same in a network, whose other kernels have used the cache in between
 BLOCK = 5 << 17  # bytes of a block that stays in the second-level cache beside the next one
 AHEAD = 1 << 10  # bytes between an element and the line that is asked for with it
 LINE = 64  # bytes of a cache line
-MAX_LINES = 64  # that an iteration with requests reads of one operand
-MAX_READS = 1024  # vectors, of one operand in one iteration, that are looked at
+MAX_LINES = 32  # that an iteration with requests reads of one operand
+MAX_READS = 64  # vectors of one operand in one iteration
 
 
 def prefetch_far(nest: LoopNest, far: int = FAR) -> LoopNest:
@@ -120,6 +120,8 @@ def _streams(loop: For, done: frozenset[str]) -> list[_Stream]:
 def _stream(reads: Sequence[Access], loop: For) -> _Stream | None:
     """The stream of these reads of one operand; None when they are not vectors that move together."""
     first, size = reads[0], ITEM_SIZE[reads[0].buffer.dtype]
+    if any(each.lane is None or vectors_read(each) > MAX_READS for each in reads):
+        return None
     start = {each.var.name: Const(0) for each in first.loops}
     place = tuple([fold(substitute(index, start)) for index in first.indices])
     origin = place_form(place, first.buffer.shape)
@@ -130,18 +132,27 @@ def _stream(reads: Sequence[Access], loop: For) -> _Stream | None:
     for read in reads:
         offset = place_form(read.indices, read.buffer.shape).plus(origin, -1)
         extents: dict[Expr, range] = {each.var: range(each.extent) for each in read.loops}
-        if read.lane is None or not offset.terms.keys() <= extents.keys() or offset.terms.get(read.lane.var) != 1:
+        lane = read.lane
+        if lane is None or not offset.terms.keys() <= extents.keys() or offset.terms.get(lane.var) != 1:
             return None
-        extents[read.lane.var] = range(0, read.lane.extent, read.lane.extent - 1)  # its ends
-        ranges = [extents[atom] for atom in offset.terms]
-        if prod(map(len, ranges)) > MAX_READS:
-            return None
-        for values in product(*ranges):
+        extents[lane.var] = range(0, lane.extent, lane.extent - 1)  # its ends
+        for values in product(*(extents[atom] for atom in offset.terms)):
             element = offset.const + sum(map(mul, values, offset.terms.values()))
             lines.add(element * size // LINE * LINE // size)
         if len(lines) > MAX_LINES:
             return None
     return _Stream(first.buffer, place, steps, tuple(sorted(lines)))
+
+
+def vectors_read(read: Access) -> int:
+    """Vectors that an access reads below the statement where it was found.
+
+    >>> from runtime.loop_nest_text import parse
+    >>> t = "def f(A: int32[9, 4]) -> (C: int32[4]):\\n for i in unroll(9):\\n  for c in vectorize(4):\\n   C[c] = {}"
+    >>> vectors_read(accesses(parse(t.format("A[i, c]")).body)[0])
+    9
+    """
+    return prod([loop.extent for loop in tile_loops(read) if loop.kind != VECTORIZE])
 
 
 def _of_later_lines(stream: _Stream, loop: For) -> list[Stmt]:
