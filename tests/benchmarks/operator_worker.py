@@ -9,7 +9,7 @@ five times in another. So every library has a process, all of them alive togethe
     {"load": CASE, "finalists": N, "placement": P} → the same of our N fastest records, named by their numbers
     {"turn": NAME, "seconds": S, "warm": W, "calls": C} → {"seconds": per call}
     {"limits": [BYTES, ...]} → {"gflops": G, "gigabytes": [per second, for each size]}, what the machine can do
-    {"core": C} → {}, from now on the process runs there
+    {"cores": [C, ...]} → {}, from now on the process runs there
     {"answer": NAME, "file": PATH} → {}, with the answer in the file
 """
 
@@ -187,8 +187,8 @@ def serve(library: str, threads: int, suite: Suite) -> None:
             answer |= {"programs": list(programs), "tasks": [peer.task for peer in found]}
         elif "limits" in request:
             answer = {"gflops": limits().gflops, "gigabytes": [limits().gigabytes(size) for size in request["limits"]]}
-        elif "core" in request:
-            os.sched_setaffinity(0, {request["core"]})
+        elif "cores" in request:
+            os.sched_setaffinity(0, request["cores"])
         elif "turn" in request:
             answer["seconds"] = turn(
                 programs[request["turn"]].run, request["seconds"], request["warm"], request["calls"]

@@ -42,7 +42,7 @@ from tests.benchmarks.command import main
 from tests.benchmarks.operator_cases import OPERATORS, Case, Suite
 from tests.benchmarks.operator_peers import LIBRARIES
 from tests.benchmarks.operator_worker import OURS, best_kernels, inputs_of
-from tests.benchmarks.turns import SETTLE, SPREAD, Worker, calm_medians, on_one_core
+from tests.benchmarks.turns import SETTLE, SPREAD, Worker, ask_all, calm_medians, on_all_cores, on_one_core
 
 THREADS = (1, 2)
 LARGE = 2e9  # operations beyond which a case gets fewer rounds
@@ -58,7 +58,9 @@ def compare(
     Our worker comes first.
     """
     case = suite.cases[number]
-    loaded = [worker.ask(load=number, compiled=not quick) for worker in workers]
+    if threads == 1:
+        on_all_cores(workers)
+    loaded = ask_all(workers, load=number, compiled=not quick)
     programs = {name: worker for worker, found in zip(workers, loaded) for name in found["programs"]}
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
@@ -88,10 +90,12 @@ def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None)
     """
     answers = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, worker) in enumerate(programs.items()):
-            file = Path(folder) / f"{number}.npy"
-            worker.ask(answer=name, file=str(file))
-            answers[name] = np.load(file)
+        files = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(programs)}
+        for name, worker in programs.items():
+            worker.send(answer=name, file=str(files[name]))
+        for name, worker in programs.items():
+            worker.receive()
+            answers[name] = np.load(files[name])
     if expected is None:
         expected = answers["numpy" if "numpy" in answers else list(answers)[-1]]
     largest = float(np.max(np.abs(expected)))

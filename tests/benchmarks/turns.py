@@ -44,14 +44,28 @@ class Worker:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send a request and wait for the answer.  Raises: ValueError: the process has ended."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        self.send(**request)
+        return self.receive()
+
+    def send(self, **request: Any) -> None:
+        """Send a request; `receive` waits for its answer, and others may work meanwhile.  Raises: as `ask`."""
+        assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
+        except OSError:
+            raise self._ended() from None
+
+    def receive(self) -> dict[str, Any]:
+        """The answer to the first request that has none yet.  Raises: as `ask`."""
+        assert self.process.stdout is not None
+        try:
             return dict(json.loads(self.process.stdout.readline()))
         except (OSError, ValueError):
-            status = self.process.wait()
-            raise ValueError(f"the process of {self.library} ended with status {status}") from None
+            raise self._ended() from None
+
+    def _ended(self) -> ValueError:
+        return ValueError(f"the process of {self.library} ended with status {self.process.wait()}")
 
     def __enter__(self) -> Worker:
         return self
@@ -79,8 +93,21 @@ def calm_medians(
     return {name: statistics.median(seconds[name] for seconds in calmest) for name in taken[0]}
 
 
+def ask_all(workers: Sequence[Worker], **request: Any) -> list[dict[str, Any]]:
+    """Their answers to the same request, on which they work side by side."""
+    for worker in workers:
+        worker.send(**request)
+    return [worker.receive() for worker in workers]
+
+
+def on_all_cores(workers: Sequence[Worker]) -> None:
+    """Let programs run where they like."""
+    if hasattr(os, "sched_getaffinity"):
+        ask_all(workers, cores=sorted(os.sched_getaffinity(0)))
+
+
 def on_one_core(workers: Sequence[Worker], number: int) -> None:
     """Let programs with one thread run where all the others do, on each core in turn: cores may differ."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    for worker in workers if cores else ():
-        worker.ask(core=cores[number % len(cores)])
+    if cores:
+        ask_all(workers, cores=[cores[number % len(cores)]])
