@@ -33,9 +33,7 @@ def join_concats(graph: Graph, calls: Sequence[KernelCall]) -> list[KernelCall]:
                 merged[value] = parts
     gone = {id(part) for parts in merged.values() for part in parts}
     kept = [call for call in calls if id(call) not in gone]
-    return [
-        _join(graph, call, merged[call.outputs[0]]) if call.outputs[0] in merged else call for call in kept
-    ]
+    return [_join(graph, call, merged[call.outputs[0]]) if call.outputs[0] in merged else call for call in kept]
 
 
 def _is_concat(graph: Graph, value: str) -> bool:

@@ -60,4 +60,3 @@ def split_nest(shape: Shape, sizes: Sequence[int], axis: int, dtype: str, name: 
         start += part.shape[1]
     kind = PARALLEL if threads > 1 and rows > 1 else SERIAL
     return LoopNest(name, (source,), parts, For(row, rows, kind, block(*copies)))
-

@@ -226,5 +226,3 @@ def touches(nests: Sequence[ArrayNest]) -> Touches:
 def loop_bytes(touched: Touches, key: IteratorKey) -> Extent:
     """Bytes of all buffers touched in one run of a loop."""
     return sum(touch.most for touch in touched[key].values())
-
-

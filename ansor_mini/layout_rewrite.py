@@ -145,5 +145,3 @@ def _replace(stmt: Stmt, old: Load, new: Load) -> Stmt:
     if isinstance(stmt, If):
         return If(visit(stmt.condition), parts[0])
     return rebuild_stmt(stmt, parts) if parts else stmt
-
-

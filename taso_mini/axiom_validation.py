@@ -62,8 +62,14 @@ class InstanceList:
 
     def shapes(self, kind: str, rank: int) -> list[Shape]:
         """Return all shapes of a kind."""
-        axes = {"image": self.images, "kernel": self.kernels, "vector": (self.lengths,), "scalar": (),
-                "matrix": (self.lengths,) * 2, "tensor": (self.lengths,) * rank}[kind]
+        axes = {
+            "image": self.images,
+            "kernel": self.kernels,
+            "vector": (self.lengths,),
+            "scalar": (),
+            "matrix": (self.lengths,) * 2,
+            "tensor": (self.lengths,) * rank,
+        }[kind]
         return [Shape(dims) for dims in itertools.product(*axes)]
 
     def constant_shapes(self, constant: Term, rank: int) -> list[Shape]:
@@ -84,15 +90,33 @@ def instance_lists(axiom: Axiom, largest: int = 4) -> tuple[InstanceList, Instan
     upto, odd = tuple(range(1, largest + 1)), (1, 3)
     few = upto[:3]
     published = InstanceList(
-        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[:3:2], (1, largest)[: largest]),
+        images=(upto,) * 4 if axiom.number else (upto[:2], few, upto[:3:2], (1, largest)[:largest]),
         kernels=(upto, upto, odd, odd) if axiom.number else (few, few, odd, odd),
-        lengths=upto, ranks=(2, 3, 4),
-        parameters={"s": _STRIDES, "d": (_UNIT,), "p": ("same", (0, 0, 0, 0)), "a": (0, 1, 2, 3), "f": ("none", "relu"),
-                    "k": tuple(itertools.product(odd, odd))})
+        lengths=upto,
+        ranks=(2, 3, 4),
+        parameters={
+            "s": _STRIDES,
+            "d": (_UNIT,),
+            "p": ("same", (0, 0, 0, 0)),
+            "a": (0, 1, 2, 3),
+            "f": ("none", "relu"),
+            "k": tuple(itertools.product(odd, odd)),
+        },
+    )
     more = InstanceList(
-        images=((2,), (1, 2), (2, 4), (3,)), kernels=((1, 2), (1, 2), (1, 2, 3), (1, 2)), lengths=upto, ranks=(0, 1),
-        parameters={"s": (_UNIT, (2, 1)), "d": (_UNIT, (1, 2)), "p": ((1, 1, 0, 1), (0, 1, 1, 0)), "a": (0,),
-                    "f": ("relu", "none"), "k": ((2, 2), (3, 2))})
+        images=((2,), (1, 2), (2, 4), (3,)),
+        kernels=((1, 2), (1, 2), (1, 2, 3), (1, 2)),
+        lengths=upto,
+        ranks=(0, 1),
+        parameters={
+            "s": (_UNIT, (2, 1)),
+            "d": (_UNIT, (1, 2)),
+            "p": ((1, 1, 0, 1), (0, 1, 1, 0)),
+            "a": (0,),
+            "f": ("relu", "none"),
+            "k": ((2, 2), (3, 2)),
+        },
+    )
     return published, more
 
 
@@ -139,7 +163,8 @@ class TypedAxiom:
         kinds, self.table = least_kinds([axiom.left, axiom.right]), table
         self.left, self.right = (
             rewrite(side, lambda node: variable(node.name, kinds[node]) if node in kinds else None)
-            for side in (axiom.left, axiom.right))
+            for side in (axiom.left, axiom.right)
+        )
 
     def searches(self, given: InstanceList) -> Iterator[tuple[ShapeSearch, dict[str, Hashable]]]:
         """Yield a search for every choice of parameters and of the rank of tensors of any rank."""
@@ -149,11 +174,19 @@ class TypedAxiom:
             found = leaves(*(bind_parameters(side, params) for side in (self.left, self.right)))
             any_rank = any((leaf.is_variable and leaf.kind == "tensor") or leaf.operator == "Iewmul" for leaf in found)
             for rank in given.ranks if any_rank else (0,):
-                choices = {leaf_name(leaf): given.shapes(leaf.kind, rank) if leaf.is_variable
-                           else given.constant_shapes(leaf, rank) for leaf in found}
+                choices = {
+                    leaf_name(leaf): given.shapes(leaf.kind, rank)
+                    if leaf.is_variable
+                    else given.constant_shapes(leaf, rank)
+                    for leaf in found
+                }
                 if all(choices.values()):
-                    yield ShapeSearch([self.left, self.right], choices, params, alike=[(self.left, self.right)],
-                                      table=self.table), params
+                    yield (
+                        ShapeSearch(
+                            [self.left, self.right], choices, params, alike=[(self.left, self.right)], table=self.table
+                        ),
+                        params,
+                    )
 
 
 def instances(axiom: Axiom, *, largest: int = 4) -> Iterator[Instance]:
@@ -171,8 +204,10 @@ class _Conditions:
 
     def __init__(self, conditions: Sequence[str]) -> None:
         """Note which names each condition mentions."""
-        self._mentioned = {condition: {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
-                           for condition in conditions}
+        self._mentioned = {
+            condition: {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
+            for condition in conditions
+        }
         self._answers: dict[tuple[Hashable, ...], bool] = {}
 
     def test(self, search: ShapeSearch, params: Mapping[str, Hashable]) -> Callable[[list[int]], bool]:
@@ -196,14 +231,19 @@ class _Conditions:
         return holding
 
 
-def validate(axiom: Axiom, *, largest: int = 3, limit: int | None = None,
-             table: ShapeTable | None = None) -> Validation:
+def validate(
+    axiom: Axiom, *, largest: int = 3, limit: int | None = None, table: ShapeTable | None = None
+) -> Validation:
     """Check an axiom on its instances, or on every n-th so that about `limit` remain; stop at the first failure."""
     typed, rng = TypedAxiom(axiom, table or ShapeTable()), np.random.default_rng(0)
     conditions, step = _Conditions(axiom.conditions), 1
     if limit is not None:
-        total = sum(1 for given in instance_lists(axiom, largest) for search, _ in typed.searches(given)
-                    for _ in search.numbered())
+        total = sum(
+            1
+            for given in instance_lists(axiom, largest)
+            for search, _ in typed.searches(given)
+            for _ in search.numbered()
+        )
         step = max(1, total // limit)
     inside = excluded = needlessly = 0
     for given in instance_lists(axiom, largest):
@@ -223,8 +263,9 @@ def validate(axiom: Axiom, *, largest: int = 3, limit: int | None = None,
     return Validation(axiom, inside, excluded, needlessly)
 
 
-def validate_all(axioms: Sequence[Axiom], *, largest: int = 3, limit: int | None = None,
-                 executor: Executor | None = None) -> Iterator[Validation]:
+def validate_all(
+    axioms: Sequence[Axiom], *, largest: int = 3, limit: int | None = None, executor: Executor | None = None
+) -> Iterator[Validation]:
     """Validate axioms one by one, in this process (shape rules are remembered between axioms) or by an executor."""
     if executor is not None:
         yield from executor.map(partial(validate, largest=largest, limit=limit), axioms)

@@ -22,8 +22,22 @@ from taso_mini.rules_text import parse_term
 from taso_mini.terms import Term, variables
 
 # A variable's first letter gives its kind in the table below.
-_KINDS = {"x": "tensor", "y": "tensor", "z": "tensor", "t": "tensor", "i": "image", "j": "image", "k": "kernel",
-          "l": "kernel", "n": "kernel", "m": "matrix", "v": "vector", "u": "vector", "c": "scalar", "e": "scalar"}
+_KINDS = {
+    "x": "tensor",
+    "y": "tensor",
+    "z": "tensor",
+    "t": "tensor",
+    "i": "image",
+    "j": "image",
+    "k": "kernel",
+    "l": "kernel",
+    "n": "kernel",
+    "m": "matrix",
+    "v": "vector",
+    "u": "vector",
+    "c": "scalar",
+    "e": "scalar",
+}
 _NAMES = ("x", "y", "z", "t", "i", "j", "k", "l", "n", "m1", "m2", "m3", "m4", "v", "u", "c", "e")
 _WINDOW = "dilations=d, padding=p, strides=s"
 _SAME = "dilations=d, padding=same, strides=s"
@@ -70,6 +84,7 @@ def _parse(text: str) -> Term:
     return parse_term(text, {name: _KINDS[name[0]] for name in _NAMES})
 
 
+# fmt: off
 AXIOMS: tuple[Axiom, ...] = (
     # Sums and products, element by element.
     _axiom("add-associates", "add(x, add(y, z))", "add(add(x, y), z)", number=1),
@@ -248,3 +263,4 @@ WRONG: tuple[Axiom, ...] = (
            "conv(i, k, activation=none, WINDOW)"),
     _axiom("concat-associates", "concat(concat(x, y, axis=a), z, axis=a)", "concat(x, concat(y, z, axis=a), axis=a)"),
 )
+# fmt: on

@@ -22,8 +22,13 @@ from taso_mini.enumeration.space import Template, published
 from taso_mini.enumeration.term_table import NONE, PAD, TermTable
 from taso_mini.terms import Term, variable
 
-_RESTRICTIONS = {"conv": ("kernel",), "concat": ("rank",), "transpose": ("copy",), "Imatmul": ("dims",),
-                 "Iewmul": ("dims",)}
+_RESTRICTIONS = {
+    "conv": ("kernel",),
+    "concat": ("rank",),
+    "transpose": ("copy",),
+    "Imatmul": ("dims",),
+    "Iewmul": ("dims",),
+}
 
 
 class TermReader:
@@ -93,8 +98,10 @@ def candidates_of(found: Candidates) -> Iterator[Pair]:
     reader = TermReader(table)
     for outputs, results in zip(pairs.outputs, pairs.results, strict=True):
         present = outputs != PAD
-        yield (tuple(reader.term(int(t)) for t in outputs[present]),
-               tuple(reader.term(int(t)) for t in results[present]))
+        yield (
+            tuple(reader.term(int(t)) for t in outputs[present]),
+            tuple(reader.term(int(t)) for t in results[present]),
+        )
     for template, first, second, slot, equal in found.reductions:
         whole = reader.application(template, [a for a in (first, second) if a != NONE], slot)
         yield (whole,), (reader.term(equal),)

@@ -43,6 +43,7 @@ def sort_operands(root: Term, key: Callable[[Term], str] = str) -> Term:
     >>> print(sort_operands(Term("add", (), (y, Term("mul", (), (y, x))))))
     add(mul(x, y), y)
     """
+
     def change(node: Term) -> Term | None:
         return Term(node.operator, node.params, sorted(node.args, key=key)) if commutes(node.operator) else None
 

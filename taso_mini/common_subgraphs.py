@@ -92,8 +92,10 @@ def shares_output_operator(pair: Pair) -> bool:
     >>> shares_output_operator(((left,), (right,)))
     True
     """
-    return any(sum(sort_operands(a) is not sort_operands(b) for a, b in zip(*general, strict=True)) <= 1
-               for general in output_generalisations(pair))
+    return any(
+        sum(sort_operands(a) is not sort_operands(b) for a, b in zip(*general, strict=True)) <= 1
+        for general in output_generalisations(pair)
+    )
 
 
 def _last_operator(side: tuple[Term, ...]) -> tuple[str, object, tuple[Term, ...]] | None:

@@ -70,7 +70,11 @@ def _readers(condition: str) -> tuple[Reader, Reader]:
 
 
 _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Mod: lambda a, b: a % b}
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Mod: lambda a, b: a % b,
+}
 
 
 def _reader(node: ast.expr) -> Reader:
@@ -136,6 +140,7 @@ def _defined(shape: Callable[[Shapes, Parameters], Shape]) -> Reader:
         except ShapeError:
             return 0
         return 1
+
     return value
 
 
@@ -148,6 +153,7 @@ def ungrouped(source: Sequence[Term]) -> tuple[str, ...]:
     >>> ungrouped([term("conv", variable("x1", "image"), variable("w1", "kernel"))])
     ('groups(x1, w1) == 1',)
     """
+
     def pairs(image: Term, kernel: Term) -> Iterator[str]:
         if all(side.operator == "concat" and side.param("axis") == 1 for side in (image, kernel)):
             for part in zip(image.args, kernel.args, strict=True):
@@ -155,8 +161,12 @@ def ungrouped(source: Sequence[Term]) -> tuple[str, ...]:
         else:
             yield f"groups({image}, {kernel}) == 1"
 
-    found = [condition for node in subterms(*source) if node.operator in CONVOLUTIONS
-             for condition in pairs(node.args[0], node.args[1])]
+    found = [
+        condition
+        for node in subterms(*source)
+        if node.operator in CONVOLUTIONS
+        for condition in pairs(node.args[0], node.args[1])
+    ]
     return tuple(dict.fromkeys(found))
 
 
@@ -168,7 +178,9 @@ def applicable(rule: Substitution, shapes: Shapes, params: Parameters | None = N
     if not all(holds(condition, shapes, params) for condition in rule.conditions):
         return False
     try:
-        return all(infer(old, shapes, params).dims == infer(new, shapes, params).dims
-                   for old, new in zip(rule.source, rule.target, strict=True))
+        return all(
+            infer(old, shapes, params).dims == infer(new, shapes, params).dims
+            for old, new in zip(rule.source, rule.target, strict=True)
+        )
     except ShapeError:
         return False

@@ -49,8 +49,9 @@ _BOXES = (1, 2, 3)
 _MOST_INSTANCES = 4000  # looked at in one box
 
 
-def smallest_counterexample(source: Sequence[Term], target: Sequence[Term], conditions: Sequence[str], wrong: Sample, *,
-                            seed: int = 0) -> Sample:
+def smallest_counterexample(
+    source: Sequence[Term], target: Sequence[Term], conditions: Sequence[str], wrong: Sample, *, seed: int = 0
+) -> Sample:
     """Return the smallest counterexample found in small boxes, with the parameters of `wrong`; `wrong` if none is."""
     old, new = ([bind_parameters(root, wrong.params) for root in side] for side in (source, target))
     table = ShapeTable()
@@ -64,8 +65,11 @@ def smallest_counterexample(source: Sequence[Term], target: Sequence[Term], cond
             for known in itertools.islice(search.numbered(), _MOST_INSTANCES):
                 shapes = search.assignment(known)
                 elements = sum(int(np.prod(shape.dims)) for shape in shapes.values())
-                if (best is None or elements < best[0]) and not all(test(known) for test in tests) and all(
-                        holds(condition, shapes, wrong.params) for condition in conditions):
+                if (
+                    (best is None or elements < best[0])
+                    and not all(test(known) for test in tests)
+                    and all(holds(condition, shapes, wrong.params) for condition in conditions)
+                ):
                     best = elements, shapes
         if best is not None:
             return replace(wrong, shapes=best[1], large=False)
@@ -76,8 +80,11 @@ def _ranks(*sides: Sequence[Term]) -> Sequence[int]:
     roots = [root for side in sides for root in side]
     axes = [axis for node in subterms(*roots) if isinstance(axis := node.param("axis"), int)]
     least = max(axes, default=0) + 1
-    return range(least, 5) if any(leaf.operator == "Iewmul" or leaf.is_variable and leaf.kind == "tensor"
-                                  for leaf in leaves(*roots)) else (0,)
+    return (
+        range(least, 5)
+        if any(leaf.operator == "Iewmul" or leaf.is_variable and leaf.kind == "tensor" for leaf in leaves(*roots))
+        else (0,)
+    )
 
 
 def _box(roots: Sequence[Term], largest: int, rank: int) -> dict[str, list[Shape]]:
@@ -86,9 +93,13 @@ def _box(roots: Sequence[Term], largest: int, rank: int) -> dict[str, list[Shape
     image_sides = (1, 3) if largest > 1 else (1,)
     channels = sorted({*lengths, 2 * largest})
     axes: dict[str, Sequence[Sequence[int]]] = {
-        "image": (lengths[:1], channels, image_sides, image_sides), "scalar": (),
-        "kernel": (channels, channels, image_sides, image_sides), "vector": (channels,), "matrix": (lengths, lengths),
-        "tensor": (lengths,) * rank}
+        "image": (lengths[:1], channels, image_sides, image_sides),
+        "scalar": (),
+        "kernel": (channels, channels, image_sides, image_sides),
+        "vector": (channels,),
+        "matrix": (lengths, lengths),
+        "tensor": (lengths,) * rank,
+    }
     shapes = {kind: [Shape(dims) for dims in itertools.product(*of)] for kind, of in axes.items()}
 
     def constant(leaf: Term) -> list[Shape]:
@@ -106,31 +117,41 @@ def as_code(source: Sequence[Term], target: Sequence[Term], found: Sample) -> st
     name = type(arithmetic).__name__
     kinds = {v.name: v.kind for v in variables(*source, *target)}
     shape_import = ["from taso_mini.shapes import Shape"] if any(isinstance(x, Shape) for x in inputs.values()) else []
-    lines = ["import numpy as np", f"from taso_mini.arithmetic import {name}",
-             "from taso_mini.operator_set import evaluate", "from taso_mini.rules_text import parse_term",
-             *shape_import, "", f"kinds = {kinds}"]
+    lines = [
+        "import numpy as np",
+        f"from taso_mini.arithmetic import {name}",
+        "from taso_mini.operator_set import evaluate",
+        "from taso_mini.rules_text import parse_term",
+        *shape_import,
+        "",
+        f"kinds = {kinds}",
+    ]
     for side, roots in (("source", source), ("target", target)):
         lines.append(f"{side} = [parse_term(text, kinds) for text in {[str(root) for root in roots]}]")
     lines += ["inputs = {", *(f"    {name!r}: {_literal(value)}," for name, value in inputs.items()), "}"]
     count = len(source)
-    lines += [f"outputs = evaluate(source + target, inputs, {dict(found.params)}, arithmetic={name}())",
-              f"for old, new in zip(outputs[:{count}], outputs[{count}:]):",
-              "    print(old, 'is replaced by', new)"]
+    lines += [
+        f"outputs = evaluate(source + target, inputs, {dict(found.params)}, arithmetic={name}())",
+        f"for old, new in zip(outputs[:{count}], outputs[{count}:]):",
+        "    print(old, 'is replaced by', new)",
+    ]
     return "\n".join(lines)
 
 
-def _differing(source: Sequence[Term], target: Sequence[Term],
-               found: Sample) -> tuple[dict[str, np.ndarray | Shape], Arithmetic]:
+def _differing(
+    source: Sequence[Term], target: Sequence[Term], found: Sample
+) -> tuple[dict[str, np.ndarray | Shape], Arithmetic]:
     """Return inputs at which the sides differ: small whole numbers where that shows it, else elements of the field."""
     for inputs, arithmetic in _attempts([*source, *target], found.shapes):
         values = evaluate([*source, *target], inputs, found.params, arithmetic=arithmetic)
-        if not all(map(arithmetic.equal, values[: len(source)], values[len(source):])):
+        if not all(map(arithmetic.equal, values[: len(source)], values[len(source) :])):
             return inputs, arithmetic
     raise ValueError(f"found: expected shapes at which the two sides differ, got {found}")
 
 
-def _attempts(roots: Sequence[Term],
-              shapes: Mapping[str, Shape]) -> Iterator[tuple[dict[str, np.ndarray | Shape], Arithmetic]]:
+def _attempts(
+    roots: Sequence[Term], shapes: Mapping[str, Shape]
+) -> Iterator[tuple[dict[str, np.ndarray | Shape], Arithmetic]]:
     rng, floats, field = np.random.default_rng(0), Floats(), FiniteField()
     for most in (1, 1, 2, 2, 3, 3, 9, 9):
         drawn = draw_inputs(roots, shapes, rng=rng, arithmetic=floats)
@@ -144,4 +165,3 @@ def _literal(value: np.ndarray | Shape) -> str:
     if isinstance(value, Shape):
         return f"Shape({value.dims})"
     return f"np.array({value.tolist()})"
-

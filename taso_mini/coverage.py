@@ -43,6 +43,7 @@ class Covered:
 
 def _untyped(law: Law) -> Identity:
     """Return the rule with variables of any kind."""
+
     def change(node: Term) -> Term | None:
         return variable(node.name, "tensor") if node.is_variable else None
 
@@ -76,8 +77,14 @@ def cover(published: Iterable[Law], ours: Sequence[Law], *, applications: int = 
     return tuple(_cover(_untyped(law), law, forms, by_roots, deriver, applications) for law in published)
 
 
-def _cover(law: Identity, original: Law, forms: dict[str, str], by_roots: dict[tuple[str, ...], list[Identity]],
-           deriver: Deriver, applications: int) -> Covered:
+def _cover(
+    law: Identity,
+    original: Law,
+    forms: dict[str, str],
+    by_roots: dict[tuple[str, ...], list[Identity]],
+    deriver: Deriver,
+    applications: int,
+) -> Covered:
     pair = law.source, law.target
     same = forms.get(canonical_key(pair, blind=True))
     if same is not None:
@@ -108,6 +115,7 @@ def wrong(rule: Substitution, *, seed: int = 0, draws: int = 12) -> Sample | Non
     """
     found = check_identity(rule.source, rule.target, rule.conditions, seed=seed, draws=draws)
     if found.kind == "untyped":  # kernels of one input channel, as pool kernels are
-        found = check_identity(rule.source, rule.target, rule.conditions, seed=seed, draws=draws,
-                               group_classes=("depthwise",))
+        found = check_identity(
+            rule.source, rule.target, rule.conditions, seed=seed, draws=draws, group_classes=("depthwise",)
+        )
     return found.counterexample

@@ -76,9 +76,7 @@ def _params(node: Term, axis_values: tuple[tuple[str, Hashable], ...]) -> dict[s
 
 
 @lru_cache(maxsize=1 << 14)
-def deciders(
-    rule: Substitution, half: Term, axis_values: tuple[tuple[str, Hashable], ...] = ()
-) -> tuple[Decider, ...]:
+def deciders(rule: Substitution, half: Term, axis_values: tuple[tuple[str, Hashable], ...] = ()) -> tuple[Decider, ...]:
     """Return everything in a rule that says where the split `half` cuts.
 
     axis_values: values of the rule's axis variables.

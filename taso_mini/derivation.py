@@ -99,8 +99,10 @@ def equations(rule: Law) -> Iterator[Equation]:
         for forward in (True, False):
             old, new = (rule.source, rule.target) if forward else (rule.target, rule.source)
             pattern, replacement = tuple(old[i] for i in outputs), tuple(new[i] for i in outputs)
-            needs, makes = (frozenset(node.operator for node in subterms(*side) if not node.is_variable)
-                            for side in (pattern, replacement))
+            needs, makes = (
+                frozenset(node.operator for node in subterms(*side) if not node.is_variable)
+                for side in (pattern, replacement)
+            )
             free = tuple(v for v in variables(*replacement) if v not in variables(*pattern))
             if len(free) <= _FREE and set(parameter_variables(*replacement)) <= set(parameter_variables(*pattern)):
                 yield Equation(rule, forward, outputs, pattern, replacement, needs, free, makes)
@@ -128,9 +130,11 @@ class Step:
         """Whether places and replacements are the two sides of the rule, and the states differ in them alone."""
         e, binding = self.equation, dict(self.binding)
         old, new = (e.rule.source, e.rule.target) if e.forward else (e.rule.target, e.rule.source)
-        sides = all(sort_operands(apply_binding(old[i], binding)) is place
-                    and sort_operands(apply_binding(new[i], binding)) is replacement
-                    for i, place, replacement in zip(e.outputs, self.places, self.replacements, strict=True))
+        sides = all(
+            sort_operands(apply_binding(old[i], binding)) is place
+            and sort_operands(apply_binding(new[i], binding)) is replacement
+            for i, place, replacement in zip(e.outputs, self.places, self.replacements, strict=True)
+        )
         there = dict(zip(self.places, self.replacements, strict=True))
         back = dict(zip(self.replacements, self.places, strict=True))
         return sides and (replace(self.before, there) == self.after or replace(self.after, back) == self.before)
@@ -140,8 +144,10 @@ class Step:
         """The rule's conditions, with what its variables stand for here."""
         names = {v.name: str(t) for v, t in self.binding if isinstance(v, Term)}
         names |= {str(name): str(value) for name, value in self.binding if not isinstance(name, Term)}
-        return tuple(re.sub(r"\b[a-z]\w*\b", lambda word: names.get(word[0], word[0]), condition)
-                     for condition in self.equation.rule.conditions)
+        return tuple(
+            re.sub(r"\b[a-z]\w*\b", lambda word: names.get(word[0], word[0]), condition)
+            for condition in self.equation.rule.conditions
+        )
 
     def __str__(self) -> str:
         """Return the rule's name, and `backwards` where it is used from target to source."""
@@ -223,8 +229,7 @@ class Deriver:
         known: tuple[dict[State, Step | None], ...] = ({ends[0]: None}, {ends[1]: None})
         edges = [[ends[0]], [ends[1]]]
         for count in range(applications + 1):
-            met = next((state for state in edges[(count + 1) % 2]
-                        if state in known[0] and state in known[1]), None)
+            met = next((state for state in edges[(count + 1) % 2] if state in known[0] and state in known[1]), None)
             if met is not None:
                 chain = Chain(pair[0], pair[1], _path(known, met))
                 assert check(chain), f"a derivation that does not hold:\n{chain}"
@@ -246,8 +251,9 @@ class Deriver:
         present = {node.operator for node in nodes}
         familiar = {filler.operator for filler in fillers} | present
         for node in nodes:
-            for equation in itertools.chain(self._by_root[node.operator],
-                                            self._by_root["input"] if not node.is_variable else ()):
+            for equation in itertools.chain(
+                self._by_root[node.operator], self._by_root["input"] if not node.is_variable else ()
+            ):
                 if equation.needs <= present and (equation.needs or equation.makes <= familiar):
                     for binding, places in _places(equation.pattern, node, nodes):
                         yield from _apply(equation, state, binding, places, fillers, largest)
@@ -261,8 +267,9 @@ def _places(pattern: State, first: Term, nodes: Sequence[Term]) -> Iterator[tupl
                 yield binding, (first, *others)
 
 
-def _apply(equation: Equation, state: State, binding: Binding, places: State, fillers: Sequence[Term],
-           largest: int) -> Iterator[Step]:
+def _apply(
+    equation: Equation, state: State, binding: Binding, places: State, fillers: Sequence[Term], largest: int
+) -> Iterator[Step]:
     for filling in itertools.product(fillers, repeat=len(equation.free)):
         full: Binding = {**binding, **{v: t for v, t in zip(equation.free, filling, strict=True)}}
         new = normal(tuple(apply_binding(root, full) for root in equation.replacement))

@@ -90,8 +90,7 @@ class Enumeration:
         return sum(map(len, self.tensors))
 
 
-def enumerate_terms(profile: Profile, *, rng: np.random.Generator,
-                    arithmetic: Arithmetic | None = None) -> Enumeration:
+def enumerate_terms(profile: Profile, *, rng: np.random.Generator, arithmetic: Arithmetic | None = None) -> Enumeration:
     """Build and evaluate every term of at most `profile.max_operators` operators.
 
     >>> from taso_mini.terms import variable
@@ -140,8 +139,7 @@ def _grow(result: Enumeration, size: int, numbers: Arithmetic, *, keep: bool) ->
                     yield tensor
 
 
-def _arguments(result: Enumeration, name: str, size: int,
-               only: tuple[str, ...] | None) -> Iterator[tuple[Tensor, ...]]:
+def _arguments(result: Enumeration, name: str, size: int, only: tuple[str, ...] | None) -> Iterator[tuple[Tensor, ...]]:
     """Yield the argument tuples that fit an operator's signature and together need `size` operators."""
     wanted, _ = SIGNATURES[name]
     if wanted[0] == "*":
@@ -158,8 +156,9 @@ def _arguments(result: Enumeration, name: str, size: int,
                 for number in tensor.operators:
                     sharing[tensor.kind, level, number].append(tensor)
 
-    def extend(chosen: tuple[Tensor, ...], used: frozenset[int],
-               kinds: tuple[str, ...]) -> Iterator[tuple[Tensor, ...]]:
+    def extend(
+        chosen: tuple[Tensor, ...], used: frozenset[int], kinds: tuple[str, ...]
+    ) -> Iterator[tuple[Tensor, ...]]:
         if not kinds:
             if len(used) == size:
                 yield chosen
@@ -192,8 +191,9 @@ def _order(tensor: Tensor) -> tuple[int, str]:
     return len(tensor.operators), str(tensor.term)
 
 
-def _apply(result: Enumeration, name: str, params: Params, arguments: tuple[Tensor, ...], numbers: Arithmetic, *,
-           keep: bool) -> Tensor | None:
+def _apply(
+    result: Enumeration, name: str, params: Params, arguments: tuple[Tensor, ...], numbers: Arithmetic, *, keep: bool
+) -> Tensor | None:
     """Return the operator's result, or None when it is not defined for these shapes."""
     given = tuple(argument.shape for argument in arguments)
     key = (name, params, given)

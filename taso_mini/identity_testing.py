@@ -104,8 +104,15 @@ def error_bound(source: Sequence[Term], target: Sequence[Term], *, modulus: int 
     return max(leaf_count(root) for root in (*source, *target)) / modulus
 
 
-def check_identity(source: Sequence[Term], target: Sequence[Term], conditions: Sequence[str] = (), *, seed: int = 0,
-                   draws: int = 40, group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> IdentityVerdict:
+def check_identity(
+    source: Sequence[Term],
+    target: Sequence[Term],
+    conditions: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    draws: int = 40,
+    group_classes: Sequence[GroupClass] = GROUP_CLASSES,
+) -> IdentityVerdict:
     """Test that each source output equals its target output wherever both are defined and the conditions hold.
 
     Args:
@@ -120,17 +127,29 @@ def check_identity(source: Sequence[Term], target: Sequence[Term], conditions: S
     return verdict(source, target, conditions, samples, seed=seed)
 
 
-def verdict(source: Sequence[Term], target: Sequence[Term], conditions: Sequence[str], samples: Sequence[Sample], *,
-            seed: int = 0) -> IdentityVerdict:
+def verdict(
+    source: Sequence[Term],
+    target: Sequence[Term],
+    conditions: Sequence[str],
+    samples: Sequence[Sample],
+    *,
+    seed: int = 0,
+) -> IdentityVerdict:
     """Return what samples say about a rule."""
     meant = [s for s in samples if all(holds(condition, s.shapes, s.params) for condition in conditions)]
     compared = [s for s in meant if s.defined]
     wrong = next((s for s in compared if not s.equal), None)
-    found = IdentityVerdict("equal", dict(Counter(s.groups for s in compared)), sum(s.large for s in compared),
-                        len(meant) - len(compared), error_bound(source, target))
+    found = IdentityVerdict(
+        "equal",
+        dict(Counter(s.groups for s in compared)),
+        sum(s.large for s in compared),
+        len(meant) - len(compared),
+        error_bound(source, target),
+    )
     if wrong is not None:
-        return replace(found, kind="refuted", counterexample=smallest_counterexample(
-            source, target, conditions, wrong, seed=seed))
+        return replace(
+            found, kind="refuted", counterexample=smallest_counterexample(source, target, conditions, wrong, seed=seed)
+        )
     if not compared:
         return replace(found, kind="untyped")
     return found if found.large >= LARGE_TESTS else replace(found, kind="degenerate")

@@ -29,8 +29,9 @@ def fits(pattern: Term, found: Term) -> bool:
     return pattern.kind in RANKS and RANKS[pattern.kind] == RANKS.get(found.kind)
 
 
-def matches(patterns: Sequence[Term], terms: Sequence[Term], bound: Mapping[Hashable, Hashable] | None = None
-            ) -> Iterator[Binding]:
+def matches(
+    patterns: Sequence[Term], terms: Sequence[Term], bound: Mapping[Hashable, Hashable] | None = None
+) -> Iterator[Binding]:
     """Yield every binding that makes each pattern its term, operands of commutative operators in either order."""
     bound = dict(bound or {})
     if not patterns:

@@ -32,8 +32,13 @@ from taso_mini.terms import Substitution, Term, is_parameter_variable
 CHANGES = ("swap", "variable", "drop", "axis", "parameter")
 _AXES = ("axis", "perm")
 _VALUES: Mapping[str, Sequence[Hashable]] = {
-    "axis": (0, 1), "perm": ((0, 1), (1, 0)), "strides": ((1, 1), (2, 1), (1, 2)), "dilations": ((1, 1), (1, 2)),
-    "padding": ("same", (0, 0, 0, 0), (1, 1, 0, 0)), "activation": ("none", "relu"), "kernel": ((3, 3), (1, 3), (2, 2)),
+    "axis": (0, 1),
+    "perm": ((0, 1), (1, 0)),
+    "strides": ((1, 1), (2, 1), (1, 2)),
+    "dilations": ((1, 1), (1, 2)),
+    "padding": ("same", (0, 0, 0, 0), (1, 1, 0, 0)),
+    "activation": ("none", "relu"),
+    "kernel": ((3, 3), (1, 3), (2, 2)),
 }
 
 
@@ -65,7 +70,7 @@ def _everywhere(root: Term, pool: Sequence[Term]) -> Iterator[tuple[str, Term]]:
     yield from _changed(root, pool)
     for place, argument in enumerate(root.args):
         for change, other in _everywhere(argument, pool):
-            yield change, Term(root.operator, root.params, (*root.args[:place], other, *root.args[place + 1:]))
+            yield change, Term(root.operator, root.params, (*root.args[:place], other, *root.args[place + 1 :]))
 
 
 def mutants(rule: Substitution) -> list[Mutant]:
@@ -73,7 +78,7 @@ def mutants(rule: Substitution) -> list[Mutant]:
     found: dict[tuple[Term, ...], Mutant] = {rule.target: Mutant(rule, ""), rule.source: Mutant(rule, "")}
     for index, root in enumerate(rule.target):
         for change, other in _everywhere(root, rule.variables):
-            target = (*rule.target[:index], other, *rule.target[index + 1:])
+            target = (*rule.target[:index], other, *rule.target[index + 1 :])
             if target not in found:
                 name = f"{rule.name}-mutant-{len(found) - 1}"
                 found[target] = Mutant(replace(rule, name=name, target=target, proof=""), change)

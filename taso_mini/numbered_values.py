@@ -63,8 +63,9 @@ class NumberedValues:
         self._arithmetic, self._table, self._rng = arithmetic, table, rng
         self._drawn: dict[tuple[Term, int], Array] = {}
 
-    def comparison(self, search: ShapeSearch, left: Term, right: Term, *,
-                   trees: bool = True) -> Callable[[Sequence[int]], bool]:
+    def comparison(
+        self, search: ShapeSearch, left: Term, right: Term, *, trees: bool = True
+    ) -> Callable[[Sequence[int]], bool]:
         """Return a function that compares two roots of the search for shape numbers as `search.numbered` yields them.
 
         Roots are equal when they have the same value and, with `trees`, the same split trees; their dims must agree.
@@ -101,14 +102,22 @@ class NumberedValues:
         return compute
 
     def _operator(self, node: Term, search: ShapeSearch, computes: dict[Term, Compute]) -> Compute:
-        value, params, arithmetic, shapes = OPERATORS[node.operator].value, dict(node.params), self._arithmetic, \
-            self._table.shapes
+        value, params, arithmetic, shapes = (
+            OPERATORS[node.operator].value,
+            dict(node.params),
+            self._arithmetic,
+            self._table.shapes,
+        )
         arguments = [computes[argument] for argument in node.args]
         places = [search.slots[argument] for argument in node.args] or [search.slots[node]]
 
         def compute(known: Sequence[int]) -> Array:
-            return value(arithmetic, [shapes[known[place]] for place in places],
-                         *[argument(known) for argument in arguments], **params)
+            return value(
+                arithmetic,
+                [shapes[known[place]] for place in places],
+                *[argument(known) for argument in arguments],
+                **params,
+            )
 
         return compute
 

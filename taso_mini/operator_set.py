@@ -48,21 +48,33 @@ class Operator:
     commutative: bool = False
 
 
-def _windows(x: Array, window: tuple[int, int], strides: tuple[int, int], padding: Hashable,
-             dilations: tuple[int, int]) -> Array:
+def _windows(
+    x: Array, window: tuple[int, int], strides: tuple[int, int], padding: Hashable, dilations: tuple[int, int]
+) -> Array:
     """Return every window: (N, C, rows, columns, KH, KW)."""
     top, left, bottom, right = shapes.pads(padding, window, dilations)
     padded = np.zeros((x.shape[0], x.shape[1], x.shape[2] + top + bottom, x.shape[3] + left + right), dtype=x.dtype)
     padded[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-    count = tuple((length - d * (k - 1) - 1) // stride + 1 for length, d, k, stride in zip(
-        padded.shape[2:], dilations, window, strides, strict=True))
+    count = tuple(
+        (length - d * (k - 1) - 1) // stride + 1
+        for length, d, k, stride in zip(padded.shape[2:], dilations, window, strides, strict=True)
+    )
     rows, columns = padded.strides[2:]
     steps = (rows * strides[0], columns * strides[1], rows * dilations[0], columns * dilations[1])
     return np.ndarray(padded.shape[:2] + count + window, padded.dtype, padded, 0, padded.strides[:2] + steps)
 
 
-def _conv(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, *, strides: tuple[int, int],
-          padding: Hashable, dilations: tuple[int, int], activation: str) -> Array:
+def _conv(
+    arithmetic: Arithmetic,
+    given: Sequence[Shape],
+    x: Array,
+    w: Array,
+    *,
+    strides: tuple[int, int],
+    padding: Hashable,
+    dilations: tuple[int, int],
+    activation: str,
+) -> Array:
     patches = _windows(x, (w.shape[2], w.shape[3]), strides, padding, dilations)
     count = shapes.groups(given[0], given[1])
     n, _, rows, columns = patches.shape[:4]
@@ -76,8 +88,9 @@ def _conv(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, *,
     return arithmetic.relu(result) if activation == "relu" else result
 
 
-def _conv_bias(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, v: Array, *, activation: str,
-               **window: Any) -> Array:  # noqa: ANN401 - handed on to _conv as they are
+def _conv_bias(
+    arithmetic: Arithmetic, given: Sequence[Shape], x: Array, w: Array, v: Array, *, activation: str, **window: Any
+) -> Array:  # noqa: ANN401 - handed on to _conv as they are
     result = arithmetic.add(_conv(arithmetic, given, x, w, activation="none", **window), v[None, :, None, None])
     return arithmetic.relu(result) if activation == "relu" else result
 
@@ -88,6 +101,7 @@ def _split(half: int) -> Evaluate:
         assert tree is not None, "the shape rule has refused a split without a concatenation"
         part = slice(0, tree[0]) if half == 0 else slice(tree[0], None)
         return x[(slice(None),) * axis + (part,)]
+
     return value
 
 
@@ -126,13 +140,27 @@ def _flat_windows(x: Array, kernel: tuple[int, int], strides: tuple[int, int], p
     return windows.reshape(windows.shape[:4] + (-1,))
 
 
-def _avg_pool(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, *, kernel: tuple[int, int],
-              strides: tuple[int, int], padding: Hashable) -> Array:
+def _avg_pool(
+    arithmetic: Arithmetic,
+    given: Sequence[Shape],
+    x: Array,
+    *,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    padding: Hashable,
+) -> Array:
     return arithmetic.window_mean(_flat_windows(x, kernel, strides, padding))
 
 
-def _max_pool(arithmetic: Arithmetic, given: Sequence[Shape], x: Array, *, kernel: tuple[int, int],
-              strides: tuple[int, int], padding: Hashable) -> Array:
+def _max_pool(
+    arithmetic: Arithmetic,
+    given: Sequence[Shape],
+    x: Array,
+    *,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    padding: Hashable,
+) -> Array:
     inside = _flat_windows(np.ones(x.shape, dtype=bool), kernel, strides, padding)
     return arithmetic.window_max(_flat_windows(x, kernel, strides, padding), inside)
 
@@ -227,8 +255,9 @@ class Plan:
         """Return the shapes of the roots."""
         return [shapes[place] for place in self._roots]
 
-    def values(self, inputs: Mapping[str, Array | Shape], shapes: Sequence[Shape], arithmetic: Arithmetic
-               ) -> list[Array]:
+    def values(
+        self, inputs: Mapping[str, Array | Shape], shapes: Sequence[Shape], arithmetic: Arithmetic
+    ) -> list[Array]:
         """Return the values of the roots for arrays of the variables by name, given the steps' shapes."""
         known: list[Array] = []
         for (node, params, args), name, shape in zip(self._steps, self._names, shapes, strict=True):
@@ -236,8 +265,9 @@ class Plan:
                 known.append(np.asarray(inputs[name]))
             else:
                 given = [shapes[place] for place in args] if args else [shape]
-                known.append(OPERATORS[node.operator].value(
-                    arithmetic, given, *[known[place] for place in args], **params))
+                known.append(
+                    OPERATORS[node.operator].value(arithmetic, given, *[known[place] for place in args], **params)
+                )
         return [known[place] for place in self._roots]
 
 
@@ -266,8 +296,13 @@ def infer(root: Term, inputs: Mapping[str, Shape], params: Mapping[str, Hashable
     return steps.shapes(inputs)[-1]
 
 
-def evaluate(roots: Sequence[Term], inputs: Mapping[str, Array | Shape],
-             params: Mapping[str, Hashable] | None = None, *, arithmetic: Arithmetic) -> list[Array]:
+def evaluate(
+    roots: Sequence[Term],
+    inputs: Mapping[str, Array | Shape],
+    params: Mapping[str, Hashable] | None = None,
+    *,
+    arithmetic: Arithmetic,
+) -> list[Array]:
     """Compute the values of some terms, shared subterms once; raise ShapeError when one is not defined.
 
     `inputs` has an array for each variable, by name, and a shape (or an array, of which only the shape counts) for each

@@ -35,9 +35,22 @@ from taso_mini.ranking import expensive, price
 from taso_mini.terms import Term, parameter_variables, variables
 from taso_mini.testing import draw_samples
 
-__all__ = ["STEPS", "Pair", "Valid", "among", "canonical", "drop_common_inputs", "drop_common_outputs",
-           "drop_consequences", "drop_instances", "drop_renamings", "drop_unions", "holds_numerically", "prune",
-           "shares_output_operator"]
+__all__ = [
+    "STEPS",
+    "Pair",
+    "Valid",
+    "among",
+    "canonical",
+    "drop_common_inputs",
+    "drop_common_outputs",
+    "drop_consequences",
+    "drop_instances",
+    "drop_renamings",
+    "drop_unions",
+    "holds_numerically",
+    "prune",
+    "shares_output_operator",
+]
 
 Valid = Callable[[Pair], bool]
 
@@ -54,6 +67,7 @@ def among(pairs: Iterable[Pair]) -> Valid:
 
 def holds_numerically(seed: int = 0, *, draws: int = 6) -> Valid:
     """Return a policy: a generalised rule is valid when both sides agree on random shapes, large ones among them."""
+
     def valid(pair: Pair) -> bool:
         rng = np.random.default_rng([seed, *canonical_key(pair, blind=True).encode()[-64:]])
         for source, target in (one for one in _essential(pair) if not is_trivial(one)):
@@ -169,8 +183,9 @@ STEPS: dict[str, Step] = {
 }
 
 
-def prune(pairs: Iterable[Pair], *, valid: Valid | None = None, steps: Sequence[str] = tuple(STEPS)
-          ) -> tuple[list[Pair], dict[str, int]]:
+def prune(
+    pairs: Iterable[Pair], *, valid: Valid | None = None, steps: Sequence[str] = tuple(STEPS)
+) -> tuple[list[Pair], dict[str, int]]:
     """Run some of the steps in order; return what is left, and how many rules each step left.
 
     Args:

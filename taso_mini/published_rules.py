@@ -28,8 +28,17 @@ from taso_mini.terms import Substitution, Term, substitute, variable, variables
 Message = Mapping[int, Sequence[int | bytes]]  # field number → its values, in order
 Parameters = Mapping[str, int]
 
-_KEYS = {4: "kernel_h", 5: "kernel_w", 6: "stride_h", 7: "stride_w", 8: "pad", 9: "activation", 10: "rank", 11: "axis",
-         12: "perm"}
+_KEYS = {
+    4: "kernel_h",
+    5: "kernel_w",
+    6: "stride_h",
+    7: "stride_w",
+    8: "pad",
+    9: "activation",
+    10: "rank",
+    11: "axis",
+    12: "perm",
+}
 _PADDINGS: dict[int, Hashable] = {0: "same", 1: (0, 0, 0, 0)}
 _ACTIVATIONS: dict[int, Hashable] = {0: "none", 2: "relu"}
 
@@ -132,8 +141,12 @@ def _axis(params: Parameters) -> dict[str, Hashable]:
 def _perm(params: Parameters) -> dict[str, Hashable]:
     """Decode a permutation, whose entries are the digits of a number in base `rank`, the first one leading."""
     rank, code = params.get("rank", 2), params.get("perm", 2)
-    return {"perm": tuple(_choice({"perm": code // rank ** (rank - 1 - i) % rank}, "perm", {n: n for n in range(rank)})
-                          for i in range(rank))}
+    return {
+        "perm": tuple(
+            _choice({"perm": code // rank ** (rank - 1 - i) % rank}, "perm", {n: n for n in range(rank)})
+            for i in range(rank)
+        )
+    }
 
 
 def _none(params: Parameters) -> dict[str, Hashable]:
@@ -141,10 +154,22 @@ def _none(params: Parameters) -> dict[str, Hashable]:
 
 
 _OPERATORS: dict[int, tuple[str, Callable[[Parameters], dict[str, Hashable]]]] = {
-    3: ("conv", _conv), 6: ("max_pool", _pool), 7: ("avg_pool", _pool), 8: ("relu", _none), 12: ("concat", _axis),
-    13: ("split", _axis), 15: ("transpose", _perm), 16: ("add", _none), 17: ("mul", _none), 18: ("matmul", _none),
-    19: ("smul", _none), 20: ("enlarge", _kernel), 22: ("Imatmul", _none), 23: ("Iconv", _kernel),
-    24: ("Iewmul", _none), 25: ("Cpool", _kernel),
+    3: ("conv", _conv),
+    6: ("max_pool", _pool),
+    7: ("avg_pool", _pool),
+    8: ("relu", _none),
+    12: ("concat", _axis),
+    13: ("split", _axis),
+    15: ("transpose", _perm),
+    16: ("add", _none),
+    17: ("mul", _none),
+    18: ("matmul", _none),
+    19: ("smul", _none),
+    20: ("enlarge", _kernel),
+    22: ("Imatmul", _none),
+    23: ("Iconv", _kernel),
+    24: ("Iewmul", _none),
+    25: ("Cpool", _kernel),
 }
 
 
@@ -161,7 +186,7 @@ class _Side:
         if number < 0:
             return variable(f"t{-number}", "tensor")
         if number in path:
-            circle = " -> ".join(map(str, (*path[path.index(number):], number)))
+            circle = " -> ".join(map(str, (*path[path.index(number) :], number)))
             raise ValueError(f"{self.name} operators form a cycle: {circle}")
         if number >= len(self.entries):
             raise ValueError(f"expected one of {len(self.entries)} {self.name} operators, got number {number}")
@@ -184,8 +209,10 @@ class _Side:
         operator += str(output) if operator == "split" else ""
         args = tuple(self.value(*given, (*path, number)) for given in entry.inputs)
         if len(args) != len(SIGNATURES[operator][0]):
-            raise ValueError(f"{self.name} operator {number}: expected {len(SIGNATURES[operator][0])} operands "
-                             f"of {operator}, got {len(args)}")
+            raise ValueError(
+                f"{self.name} operator {number}: expected {len(SIGNATURES[operator][0])} operands "
+                f"of {operator}, got {len(args)}"
+            )
         result = Term(operator, params.items(), args)
         if operator == "concat" and entry.params.get("rank") in (2, 4):
             self.ranks[result] = "matrix" if entry.params["rank"] == 2 else "image"
@@ -194,8 +221,9 @@ class _Side:
 
 def _rule(name: str, data: int | bytes) -> Substitution:
     message = _message(data)
-    source, target = (_Side(side, [_entry(part) for part in message.get(field, ())])
-                      for side, field in (("source", 1), ("target", 2)))
+    source, target = (
+        _Side(side, [_entry(part) for part in message.get(field, ())]) for side, field in (("source", 1), ("target", 2))
+    )
     outputs = [_message(part) for part in message.get(3, ())]
     old = [source.value(_number(output, 1), _number(output, 3)) for output in outputs]
     new = [target.value(_number(output, 2), _number(output, 4)) for output in outputs]
@@ -206,8 +234,9 @@ def _rule(name: str, data: int | bytes) -> Substitution:
         letter = LETTERS[kinds[v]]
         counts[letter] += 1
         naming[v] = variable(f"{letter}{counts[letter]}", kinds[v])
-    return Substitution(name, tuple(substitute(root, naming) for root in old),
-                        tuple(substitute(root, naming) for root in new))
+    return Substitution(
+        name, tuple(substitute(root, naming) for root in old), tuple(substitute(root, naming) for root in new)
+    )
 
 
 def read_protobuf(path: str | Path) -> tuple[Substitution, ...]:

@@ -49,8 +49,11 @@ def expensive(roots: Sequence[Term]) -> int:
 
 
 def _running(roots: Sequence[Term]) -> list[str]:
-    counted = {(_SPLITS.get(node.operator, node.operator), node.params, node.args)
-               for node in subterms(*roots) if not node.is_variable and not is_free(node)}
+    counted = {
+        (_SPLITS.get(node.operator, node.operator), node.params, node.args)
+        for node in subterms(*roots)
+        if not node.is_variable and not is_free(node)
+    }
     return [operator for operator, _, _ in counted]
 
 
@@ -77,8 +80,10 @@ def worth_shipping(rule: Substitution) -> bool:
     costly = [{name: count for name, count in side.items() if name in PRICES} for side in (old, new)]
     if costly[0] != costly[1] and expensive(rule.target) <= expensive(rule.source):
         return operator_count(*rule.source) == 1
-    before, after = (Counter(node.operator for node in subterms(*side) if not node.is_variable)
-                     for side in (rule.source, rule.target))
+    before, after = (
+        Counter(node.operator for node in subterms(*side) if not node.is_variable)
+        for side in (rule.source, rule.target)
+    )
     grows = after["transpose"] > before["transpose"] or (old == new and after.total() > before.total())
     exchanges = old == new and old.total() >= 3
     carries = "smul" in {*before, *after} and (before.total() > 2 or gain(rule) < 0)

@@ -53,6 +53,7 @@ def restriction(source: Sequence[Term], group_class: GroupClass) -> Allowed:
 
 def draw_parameters(roots: Sequence[Term], rng: np.random.Generator) -> dict[str, Hashable]:
     """Draw a value for each parameter variable: strides, dilations, pool window, activation, padding and axis."""
+
     def pair(low: int, high: int) -> Size:
         return int(rng.integers(low, high + 1)), int(rng.integers(low, high + 1))
 
@@ -63,8 +64,12 @@ def draw_parameters(roots: Sequence[Term], rng: np.random.Generator) -> dict[str
     most = [length - 1 for length in window] if pools else [2, 2]  # no window of a pool may lie in the padding alone
     paddings.append(tuple(min((0, 0, 1, 2)[int(rng.integers(4))], most[side % 2]) for side in range(4)))
     values: dict[str, Hashable] = {
-        "s": pair(1, 2), "d": pair(1, 2), "k": window, "f": ("none", "relu")[int(rng.integers(2))],
-        "p": paddings[int(rng.integers(len(paddings)))], "a": (0, 0, 1, 1, 2, 3)[int(rng.integers(6))],
+        "s": pair(1, 2),
+        "d": pair(1, 2),
+        "k": window,
+        "f": ("none", "relu")[int(rng.integers(2))],
+        "p": paddings[int(rng.integers(len(paddings)))],
+        "a": (0, 0, 1, 1, 2, 3)[int(rng.integers(6))],
     }
     return {name: values[name] for name in parameter_variables(*roots)}
 
@@ -78,8 +83,9 @@ class World:
         large: no length of 1 among batches, channels and matrices, no image smaller than 4.
     """
 
-    def __init__(self, roots: Sequence[Term], group_class: GroupClass, rng: np.random.Generator, *,
-                 large: bool) -> None:
+    def __init__(
+        self, roots: Sequence[Term], group_class: GroupClass, rng: np.random.Generator, *, large: bool
+    ) -> None:
         """Draw the lengths."""
         self._roots, self._rng, self._least = roots, rng, 2 if large else 1
         self._shapes: dict[str, list[Shape]] = {}
@@ -154,20 +160,24 @@ class World:
             return [Shape((c, i, *window)) for c in outputs for i in sorted({1, c})]
         if constant.operator == "Imatmul":
             return [Shape((n, n)) for n in self.matrix]
-        return [shape for kind in ("tensor", "matrix", "image", "kernel", "vector", "scalar")
-                for shape in self.shapes(kind)]
+        return [
+            shape for kind in ("tensor", "matrix", "image", "kernel", "vector", "scalar") for shape in self.shapes(kind)
+        ]
 
     def choices(self) -> dict[str, list[Shape]]:
         """Return the shapes of each leaf of the roots."""
-        return {leaf_name(leaf): self.shapes(leaf.kind) if leaf.is_variable else self.constant_shapes(leaf)
-                for leaf in leaves(*self._roots)}
+        return {
+            leaf_name(leaf): self.shapes(leaf.kind) if leaf.is_variable else self.constant_shapes(leaf)
+            for leaf in leaves(*self._roots)
+        }
 
 
 def _windowed(size: Size, node: Term, window: Hashable) -> Size | None:
     """Return the size of an image of this size after a convolution or pool, None where no window fits."""
     params: Mapping[str, object] = {"dilations": (1, 1), "strides": (1, 1), **dict(node.params)}
     try:
-        return shapes.window_count(Shape((1, 1, *size)), window, params["strides"], params["padding"],  # type: ignore[arg-type]
-                                   params["dilations"])  # type: ignore[arg-type]
+        strides, padding, dilations = params["strides"], params["padding"], params["dilations"]
+        image = Shape((1, 1, *size))
+        return shapes.window_count(image, window, strides, padding, dilations)  # type: ignore[arg-type]
     except ShapeError:
         return None

@@ -38,8 +38,13 @@ def _second(dims: Dims) -> Hashable:
 
 # The lengths of each argument that must be the same in all; None: an argument that says nothing.
 AGREEING: Mapping[str, tuple[Key | None, ...]] = {
-    "add": (_whole, _whole), "mul": (_whole, _whole), "matmul": (_second, _first), "scale": (_second, _first),
-    "bias": (_second, _first), "scale_kernel": (_first, _first), "conv_bias": (None, _first, _first),
+    "add": (_whole, _whole),
+    "mul": (_whole, _whole),
+    "matmul": (_second, _first),
+    "scale": (_second, _first),
+    "bias": (_second, _first),
+    "scale_kernel": (_first, _first),
+    "conv_bias": (None, _first, _first),
 }
 
 
@@ -48,7 +53,7 @@ def keys(node: Term) -> tuple[Key | None, ...]:
     if node.operator == "concat":
         axis = node.param("axis")
         assert isinstance(axis, int)
-        return (lambda dims: dims[:axis] + dims[axis + 1:],) * 2
+        return (lambda dims: dims[:axis] + dims[axis + 1 :],) * 2
     return AGREEING.get(node.operator, (None,) * len(node.args))
 
 

@@ -60,8 +60,12 @@ class _Filter:
             if self.agreement is not None:
                 wanted = self.agreement.wanted(known, shapes)
                 choices = [choices[place] for place in self.agreement.index.at(wanted)]
-            found = self.fitting[given] = [number for number in choices if self.results[
-                tuple([number if place is None else given[place] for place in self.places])] != UNDEFINED]
+            found = self.fitting[given] = [
+                number
+                for number in choices
+                if self.results[tuple([number if place is None else given[place] for place in self.places])]
+                != UNDEFINED
+            ]
         return found
 
 
@@ -104,9 +108,15 @@ class ShapeSearch:
         table: shapes known from earlier searches.
     """
 
-    def __init__(self, roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],
-                 params: Mapping[str, Hashable] | None = None, *, alike: Sequence[tuple[Term, Term]] = (),
-                 table: ShapeTable | None = None) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Term],
+        choices: Mapping[str, Sequence[Shape]],
+        params: Mapping[str, Hashable] | None = None,
+        *,
+        alike: Sequence[tuple[Term, Term]] = (),
+        table: ShapeTable | None = None,
+    ) -> None:
         """Order the leaves, and the operators after the last leaf that they need."""
         self.table = table or ShapeTable()
         bound = {root: bind_parameters(root, params or {}) for root in roots}
@@ -118,10 +128,18 @@ class ShapeSearch:
         for node in inner:
             depth[node] = max(depth[argument] for argument in node.args)
             self._levels[depth[node]].later.append(
-                (self.slots[node], self.table.results(node), tuple(self.slots[a] for a in node.args)))
+                (self.slots[node], self.table.results(node), tuple(self.slots[a] for a in node.args))
+            )
         for level, leaf in zip(self._levels, self.leaves, strict=True):
-            self._find_direct(level, leaf, [node for node in inner if leaf in node.args
-                                            and max(depth[argument] for argument in node.args) == depth[leaf]])
+            self._find_direct(
+                level,
+                leaf,
+                [
+                    node
+                    for node in inner
+                    if leaf in node.args and max(depth[argument] for argument in node.args) == depth[leaf]
+                ],
+            )
         for one, other in alike:
             first, second = bound[one], bound[other]
             self._levels[max(depth[first], depth[second])].alike.append((self.slots[first], self.slots[second]))
@@ -241,7 +259,8 @@ class ShapeSearch:
         return places
 
 
-def assignments(roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]],
-                params: Mapping[str, Hashable] | None = None) -> Iterator[Assignment]:
+def assignments(
+    roots: Sequence[Term], choices: Mapping[str, Sequence[Shape]], params: Mapping[str, Hashable] | None = None
+) -> Iterator[Assignment]:
     """Yield every choice of one shape per leaf for which all roots are defined, in the order of the choices."""
     return ShapeSearch(roots, choices, params).all()

@@ -120,8 +120,9 @@ def pads(padding: Hashable, window: tuple[int, int], dilations: tuple[int, int])
     return top, left, top, left
 
 
-def window_count(x: Shape, window: tuple[int, int], strides: tuple[int, int], padding: Hashable,
-                 dilations: tuple[int, int]) -> tuple[int, int]:
+def window_count(
+    x: Shape, window: tuple[int, int], strides: tuple[int, int], padding: Hashable, dilations: tuple[int, int]
+) -> tuple[int, int]:
     """Return how many windows fit vertically and horizontally; at least one of each must."""
     top, left, bottom, right = pads(padding, window, dilations)
     rows = (x.dims[2] + top + bottom - dilations[0] * (window[0] - 1) - 1) // strides[0] + 1
@@ -141,8 +142,9 @@ def groups(x: Shape, w: Shape) -> int:
     return count
 
 
-def conv_shape(x: Shape, w: Shape, strides: tuple[int, int], padding: Hashable, dilations: tuple[int, int],
-               activation: str) -> Shape:
+def conv_shape(
+    x: Shape, w: Shape, strides: tuple[int, int], padding: Hashable, dilations: tuple[int, int], activation: str
+) -> Shape:
     """Shape of a (grouped) convolution, NCHW by OIHW."""
     _rank(x, 4, "the image")
     _rank(w, 4, "the kernel")
@@ -160,8 +162,15 @@ def channel_shape(x: Shape, v: Shape) -> Shape:
     return Shape(x.dims, (x.trees[0], _common(x.trees[1], v.trees[0]), x.trees[2], x.trees[3]))
 
 
-def conv_bias_shape(x: Shape, w: Shape, v: Shape, strides: tuple[int, int], padding: Hashable,
-                    dilations: tuple[int, int], activation: str) -> Shape:
+def conv_bias_shape(
+    x: Shape,
+    w: Shape,
+    v: Shape,
+    strides: tuple[int, int],
+    padding: Hashable,
+    dilations: tuple[int, int],
+    activation: str,
+) -> Shape:
     """Shape of a convolution with a bias per output channel."""
     return channel_shape(conv_shape(x, w, strides, padding, dilations, activation), v)
 
@@ -193,8 +202,10 @@ def enlarge_like_shape(w: Shape, like: Shape) -> Shape:
 def pool_kernel_shape(given: Shape, kernel: tuple[int, int]) -> Shape:
     """Shape of Cpool, the kernel of a depthwise convolution that computes an average pool: (C, 1, KH, KW)."""
     _rank(given, 4, "Cpool")
-    need(given.dims[1:] == (1, *kernel), f"Cpool of window {kernel} must be (C, 1, {kernel[0]}, {kernel[1]}), "
-         f"not {given.dims}")
+    need(
+        given.dims[1:] == (1, *kernel),
+        f"Cpool of window {kernel} must be (C, 1, {kernel[0]}, {kernel[1]}), not {given.dims}",
+    )
     return given
 
 
@@ -202,9 +213,11 @@ def identity_kernel_shape(given: Shape, kernel: tuple[int, int]) -> Shape:
     """Shape of Iconv, the kernel that convolves to the same image: depthwise (C, 1, KH, KW) or dense (C, C, KH, KW)."""
     _rank(given, 4, "Iconv")
     need(kernel[0] % 2 == 1 and kernel[1] % 2 == 1, f"Iconv needs an odd window, not {kernel}")
-    need(given.dims[2:] == tuple(kernel) and given.dims[1] in (1, given.dims[0]),
-         f"Iconv of window {kernel} must be (C, 1, {kernel[0]}, {kernel[1]}) or (C, C, {kernel[0]}, {kernel[1]}), "
-         f"not {given.dims}")
+    need(
+        given.dims[2:] == tuple(kernel) and given.dims[1] in (1, given.dims[0]),
+        f"Iconv of window {kernel} must be (C, 1, {kernel[0]}, {kernel[1]}) or (C, C, {kernel[0]}, {kernel[1]}), "
+        f"not {given.dims}",
+    )
     return given
 
 

@@ -122,11 +122,14 @@ def _compute(result: Campaign, sample: Sample, rng: np.random.Generator) -> None
             result.counterexample = sample
 
 
-def _agree(steps: Plan, known: Sequence[Shape], sample: Sample, arithmetic: Arithmetic,
-           rng: np.random.Generator) -> bool:
+def _agree(
+    steps: Plan, known: Sequence[Shape], sample: Sample, arithmetic: Arithmetic, rng: np.random.Generator
+) -> bool:
     """Compare both sides on random inputs whose axes lie in memory in random order."""
-    inputs = {name: value if isinstance(value, Shape) else _rearranged(value, rng)
-              for name, value in drawn(steps, sample.shapes, rng, arithmetic).items()}
+    inputs = {
+        name: value if isinstance(value, Shape) else _rearranged(value, rng)
+        for name, value in drawn(steps, sample.shapes, rng, arithmetic).items()
+    }
     values = steps.values(inputs, known, arithmetic)
     half = len(values) // 2
     return all(map(arithmetic.equal, values[:half], values[half:]))
@@ -139,8 +142,9 @@ def _rearranged(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(value.transpose(order)).transpose(np.argsort(order))
 
 
-def campaigns(rules: Sequence[Substitution], *, instances: int = 1000, seed: int = 0,
-              executor: Executor | None = None) -> Iterator[Campaign]:
+def campaigns(
+    rules: Sequence[Substitution], *, instances: int = 1000, seed: int = 0, executor: Executor | None = None
+) -> Iterator[Campaign]:
     """Run a campaign for each rule, by an executor if one is given; results do not depend on it."""
     run = partial(campaign, instances=instances, seed=seed)
     yield from map(run, rules) if executor is None else executor.map(run, rules, chunksize=4)

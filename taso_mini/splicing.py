@@ -79,9 +79,7 @@ class Renamed:
         return Node(node.operator, inputs, outputs, node.params)
 
 
-def splice(
-    graph: Graph, replaced: Iterable[Node], nodes: Iterable[Node], weights: Mapping[str, np.ndarray]
-) -> Graph:
+def splice(graph: Graph, replaced: Iterable[Node], nodes: Iterable[Node], weights: Mapping[str, np.ndarray]) -> Graph:
     """Return a graph with some nodes replaced by others, in an order in which each finds its inputs computed."""
     gone = {value for node in replaced for value in node.outputs}
     kept = [node for node in graph.nodes if gone.isdisjoint(node.outputs)]

@@ -162,14 +162,27 @@ def operator_count(*roots: Term) -> int:
     2
     """
     halves = {"split0": "split", "split1": "split"}
-    return len({(halves.get(node.operator, node.operator), node.params, node.args)
-                for node in subterms(*roots) if not node.is_variable})
+    return len(
+        {
+            (halves.get(node.operator, node.operator), node.params, node.args)
+            for node in subterms(*roots)
+            if not node.is_variable
+        }
+    )
 
 
 def parameter_variables(*roots: Term) -> tuple[str, ...]:
     """Return the names of the parameter variables that occur, sorted."""
-    return tuple(sorted({str(value) for node in subterms(*roots) for _, value in node.params
-                         if not node.is_variable and is_parameter_variable(value)}))
+    return tuple(
+        sorted(
+            {
+                str(value)
+                for node in subterms(*roots)
+                for _, value in node.params
+                if not node.is_variable and is_parameter_variable(value)
+            }
+        )
+    )
 
 
 def rewrite(root: Term, change: Callable[[Term], Term | None]) -> Term:
@@ -204,8 +217,10 @@ def bind_parameters(root: Term, values: Mapping[str, Hashable]) -> Term:
     def change(node: Term) -> Term | None:
         if node.is_variable or not node.params:
             return None
-        params = tuple((name, values.get(str(value), value) if is_parameter_variable(value) else value)
-                       for name, value in node.params)
+        params = tuple(
+            (name, values.get(str(value), value) if is_parameter_variable(value) else value)
+            for name, value in node.params
+        )
         return Term(node.operator, params, node.args)
 
     return rewrite(root, change)
@@ -232,12 +247,16 @@ class Substitution:
     def __post_init__(self) -> None:
         """Check that the outputs correspond and that the target's variables are bound by the source."""
         if not self.source or len(self.source) != len(self.target):
-            raise ValueError(f"rule {self.name}: expected as many target as source outputs (at least one), "
-                             f"got {len(self.source)} source and {len(self.target)} target outputs")
+            raise ValueError(
+                f"rule {self.name}: expected as many target as source outputs (at least one), "
+                f"got {len(self.source)} source and {len(self.target)} target outputs"
+            )
         free = [v for v in variables(*self.target) if v not in variables(*self.source)]
         if free:
-            raise ValueError(f"rule {self.name}: expected the source to bind every variable, "
-                             f"but the target alone uses {', '.join(map(str, free))}")
+            raise ValueError(
+                f"rule {self.name}: expected the source to bind every variable, "
+                f"but the target alone uses {', '.join(map(str, free))}"
+            )
         unbound = set(parameter_variables(*self.target)) - set(parameter_variables(*self.source))
         if unbound:
             raise ValueError(f"rule {self.name}: the target alone uses the parameters {', '.join(sorted(unbound))}")

@@ -62,8 +62,15 @@ class Sample:
         return f"shapes={dims}, params={dict(self.params)}"
 
 
-def draw_samples(source: Sequence[Term], target: Sequence[Term], *, rng: np.random.Generator, draws: int = 10,
-                 group_classes: Sequence[GroupClass] = GROUP_CLASSES, many: bool = False) -> list[Sample]:
+def draw_samples(
+    source: Sequence[Term],
+    target: Sequence[Term],
+    *,
+    rng: np.random.Generator,
+    draws: int = 10,
+    group_classes: Sequence[GroupClass] = GROUP_CLASSES,
+    many: bool = False,
+) -> list[Sample]:
     """Test a rule on up to `2 * draws` shapes per class of groups (one class only when the source has no convolution).
 
     Half of them are drawn for the source alone, half so that both sides are defined; fewer, when a world of shapes has
@@ -76,8 +83,9 @@ def draw_samples(source: Sequence[Term], target: Sequence[Term], *, rng: np.rand
             steps = bound_plan(tuple(source), tuple(target), tuple(params.items()))
             known = _defined_alike(steps, shapes, len(source))
             equal = known is not None and _agree(steps, known, drawn(steps, shapes, rng, field), len(source), field)
-            samples.append(Sample(shapes, params, group_class, known is not None, equal,
-                                  is_large(source, shapes, group_class)))
+            samples.append(
+                Sample(shapes, params, group_class, known is not None, equal, is_large(source, shapes, group_class))
+            )
     return samples
 
 
@@ -87,8 +95,15 @@ def bound_plan(source: tuple[Term, ...], target: tuple[Term, ...], params: tuple
     return plan(*(bind_parameters(root, dict(params)) for root in (*source, *target)))
 
 
-def draw_instances(source: Sequence[Term], target: Sequence[Term], group_class: GroupClass, *, rng: np.random.Generator,
-                   draws: int, many: bool = False) -> Iterator[tuple[Assignment, dict[str, Hashable]]]:
+def draw_instances(
+    source: Sequence[Term],
+    target: Sequence[Term],
+    group_class: GroupClass,
+    *,
+    rng: np.random.Generator,
+    draws: int,
+    many: bool = False,
+) -> Iterator[tuple[Assignment, dict[str, Hashable]]]:
     """Yield shapes and parameters for which the source is defined, half of them with the target defined alike.
 
     With `many`, all of them with the target defined, and more of them from each world.
@@ -109,8 +124,17 @@ def draw_instances(source: Sequence[Term], target: Sequence[Term], group_class: 
 class _Searches:
     """The searches for shapes in one world."""
 
-    def __init__(self, source: Sequence[Term], target: Sequence[Term], group_class: GroupClass,
-                 params: Mapping[str, Hashable], rng: np.random.Generator, *, large: bool, many: bool) -> None:
+    def __init__(
+        self,
+        source: Sequence[Term],
+        target: Sequence[Term],
+        group_class: GroupClass,
+        params: Mapping[str, Hashable],
+        rng: np.random.Generator,
+        *,
+        large: bool,
+        many: bool,
+    ) -> None:
         self._old, self._new = ([bind_parameters(root, params) for root in side] for side in (source, target))
         world = World([*self._old, *self._new], group_class, rng, large=large)
         self._table = ShapeTable(restriction(self._old, group_class))
@@ -172,27 +196,38 @@ def _defined_alike(steps: Plan, shapes: Mapping[str, Shape], outputs: int) -> li
     return known if found[:outputs] == found[outputs:] else None
 
 
-def _agree(steps: Plan, known: Sequence[Shape], inputs: Mapping[str, np.ndarray | Shape], outputs: int,
-           arithmetic: Arithmetic) -> bool:
+def _agree(
+    steps: Plan, known: Sequence[Shape], inputs: Mapping[str, np.ndarray | Shape], outputs: int, arithmetic: Arithmetic
+) -> bool:
     values = steps.values(inputs, known, arithmetic)
     return all(map(arithmetic.equal, values[:outputs], values[outputs:]))
 
 
-def draw_inputs(roots: Sequence[Term], shapes: Mapping[str, Shape], *, rng: np.random.Generator,
-                arithmetic: Arithmetic) -> dict[str, np.ndarray | Shape]:
+def draw_inputs(
+    roots: Sequence[Term], shapes: Mapping[str, Shape], *, rng: np.random.Generator, arithmetic: Arithmetic
+) -> dict[str, np.ndarray | Shape]:
     """Draw values for the variables; constants keep their shapes, from which their values follow."""
     return drawn(plan(*roots), shapes, rng, arithmetic)
 
 
-def drawn(steps: Plan, shapes: Mapping[str, Shape], rng: np.random.Generator, arithmetic: Arithmetic
-          ) -> dict[str, np.ndarray | Shape]:
+def drawn(
+    steps: Plan, shapes: Mapping[str, Shape], rng: np.random.Generator, arithmetic: Arithmetic
+) -> dict[str, np.ndarray | Shape]:
     """Draw values for the variables of a plan."""
-    return {name: arithmetic.draw(rng, shape.dims) if name in steps.variables else shape
-            for name, shape in shapes.items()}
+    return {
+        name: arithmetic.draw(rng, shape.dims) if name in steps.variables else shape for name, shape in shapes.items()
+    }
 
 
-def values_agree(source: Sequence[Term], target: Sequence[Term], shapes: Mapping[str, Shape],
-                 params: Mapping[str, Hashable], *, rng: np.random.Generator, arithmetic: Arithmetic) -> bool:
+def values_agree(
+    source: Sequence[Term],
+    target: Sequence[Term],
+    shapes: Mapping[str, Shape],
+    params: Mapping[str, Hashable],
+    *,
+    rng: np.random.Generator,
+    arithmetic: Arithmetic,
+) -> bool:
     """Whether both sides give equal values on one random input."""
     steps = bound_plan(tuple(source), tuple(target), tuple(params.items()))
     return _agree(steps, steps.shapes(shapes), drawn(steps, shapes, rng, arithmetic), len(source), arithmetic)

@@ -69,8 +69,11 @@ def _join_one(graph: Graph) -> Graph | None:
             if len(graph.users(value)) == 1 and outer.inputs.count(value) == 1:
                 joined = _join_concats(inner, outer) if outer.operator == "concat" else _join_splits(inner, outer)
                 position = inner if outer.operator == "split" else outer
-                kept = [joined if node is position else node for node in graph.nodes if node in (position,)
-                        or node not in (inner, outer)]
+                kept = [
+                    joined if node is position else node
+                    for node in graph.nodes
+                    if node in (position,) or node not in (inner, outer)
+                ]
                 return graph.replace(nodes=tuple(kept))
     return None
 

@@ -82,8 +82,14 @@ class Trace:
     def to_json(self) -> dict[str, Any]:
         """Return the trace as plain lists and dictionaries."""
         steps = [
-            {"rule": s.rule, "at": list(s.at), "cost_before": s.cost_before, "cost_after": s.cost_after,
-             "removed": list(s.removed), "added": list(s.added)}
+            {
+                "rule": s.rule,
+                "at": list(s.at),
+                "cost_before": s.cost_before,
+                "cost_after": s.cost_after,
+                "removed": list(s.removed),
+                "added": list(s.added),
+            }
             for s in self.steps
         ]
         counts = {"expanded": self.expanded, "generated": self.generated, "rejected": dict(self.rejected)}

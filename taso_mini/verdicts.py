@@ -75,19 +75,32 @@ class Judgement:
         return f"{self.kind}: {self.rule.name}; proof: {self.proof.kind}; tests: {self.test}"
 
 
-def compare(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: int = 12,
-            group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> Judgement:
+def compare(
+    rule: Substitution,
+    *,
+    prove: Prove = prove,
+    seed: int = 0,
+    draws: int = 12,
+    group_classes: Sequence[GroupClass] = GROUP_CLASSES,
+) -> Judgement:
     """Prove a rule, and test it under the proof's conditions (its own, if there is no proof)."""
     proof = prove(rule)
     if proof.proved:
         rule = replace(rule, conditions=proof.conditions)
-    test = check_identity(rule.source, rule.target, rule.conditions, seed=seed, draws=draws,
-                          group_classes=group_classes)
+    test = check_identity(
+        rule.source, rule.target, rule.conditions, seed=seed, draws=draws, group_classes=group_classes
+    )
     return Judgement(rule, proof, test)
 
 
-def judge(rule: Substitution, *, prove: Prove = prove, seed: int = 0, draws: int = 12,
-          group_classes: Sequence[GroupClass] = GROUP_CLASSES) -> Judgement:
+def judge(
+    rule: Substitution,
+    *,
+    prove: Prove = prove,
+    seed: int = 0,
+    draws: int = 12,
+    group_classes: Sequence[GroupClass] = GROUP_CLASSES,
+) -> Judgement:
     """Do the same, and do not go on after a contradiction.
 
     Raises: Disagreement: it is proved, and wrong where its conditions hold.

@@ -96,7 +96,8 @@ class Verifier:
     def _formula(self, axiom: Axiom) -> z3.BoolRef:
         """Return the axiom as a quantified formula with its sides as triggers."""
         bound: dict[Hashable, z3.ExprRef] = {
-            v: z3.Const(f"{axiom.name}.{v.name}", self._tensor) for v in axiom.variables}
+            v: z3.Const(f"{axiom.name}.{v.name}", self._tensor) for v in axiom.variables
+        }
         sides = (axiom.left, axiom.right)
         wanted = _quantified(*sides)
         for value in wanted:
@@ -122,7 +123,8 @@ class Verifier:
             else:
                 params = [self._parameter_value(value, bound) for _, value in node.params]
                 known[node] = self._function(node.operator, node.params, len(node.args))(
-                    *params, *(known[argument] for argument in node.args))
+                    *params, *(known[argument] for argument in node.args)
+                )
         return known[root]
 
     def _parameter_value(self, value: Hashable, bound: dict[Hashable, z3.ExprRef]) -> z3.ExprRef:
@@ -145,5 +147,6 @@ def _quantified(*sides: Term) -> set[Hashable]:
     """Return the variables and parameter variables that occur."""
     nodes = list(subterms(*sides))
     names: set[Hashable] = {node for node in nodes if node.is_variable}
-    return names | {value for node in nodes if not node.is_variable for _, value in node.params
-                    if is_parameter_variable(value)}
+    return names | {
+        value for node in nodes if not node.is_variable for _, value in node.params if is_parameter_variable(value)
+    }

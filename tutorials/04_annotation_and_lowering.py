@@ -58,9 +58,7 @@ def accumulators(program: Program) -> int:
 
 
 for name, policy in (("uniform", uniform_tiles), ("registers", register_tiles)):
-    counts = Counter(
-        min(accumulators(sample(sketch, rng, machine, tiles=policy)).bit_length(), 7) for _ in range(400)
-    )
+    counts = Counter(min(accumulators(sample(sketch, rng, machine, tiles=policy)).bit_length(), 7) for _ in range(400))
     print(f"\n{name}: accumulators of 400 random programs")
     for bits in range(1, 8):
         label = f"{2 ** (bits - 1)}–{2**bits - 1}" if bits < 7 else "64 and more"
@@ -88,7 +86,7 @@ assert str(Program(program.sketch, program.frozen).schedule()) == str(state)
 steps = [Split("conv", "h", (2,)), ComputeAt("pad", "conv", "h.0")]
 bounds = infer(replay(dag, steps))
 for name, found in bounds.items():
-    print(f"{name:6} computes {({axis: span.extent for axis, span in found.region.items()})}")
+    print(f"{name:6} computes { ({axis: span.extent for axis, span in found.region.items()}) }")
 assert bounds["pad"].region["h"].extent == 2 + 3 - 1
 
 # %% [markdown]

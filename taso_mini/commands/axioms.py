@@ -19,8 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run `axioms`: one line per axiom; status 1 when one fails."""
     if arguments.largest < 1 or (arguments.limit is not None and arguments.limit < 1):
-        raise ValueError("--largest, --limit: expected positive numbers, "
-                         f"got {arguments.largest} and {arguments.limit}")
+        raise ValueError(
+            f"--largest, --limit: expected positive numbers, got {arguments.largest} and {arguments.limit}"
+        )
     failed = instances = excluded = 0
     started = time.process_time()
     for result in validate_all(AXIOMS + LEMMAS, largest=arguments.largest, limit=arguments.limit):
@@ -28,10 +29,17 @@ def run(arguments: Namespace) -> int:
         failed += not result.holds
         instances += result.instances
         excluded += result.excluded
-    print(f"{failed} axioms failed; {instances} instances, {excluded} more excluded by conditions; "
-          f"{time.process_time() - started:.1f} seconds of one core")
+    print(
+        f"{failed} axioms failed; {instances} instances, {excluded} more excluded by conditions; "
+        f"{time.process_time() - started:.1f} seconds of one core"
+    )
     return 1 if failed else 0
 
 
-AXIOMS_COMMAND = Command("axioms", "check every axiom on all small shapes, groups included",
-                         "python -m taso_mini axioms --largest 4", add_arguments, run)
+AXIOMS_COMMAND = Command(
+    "axioms",
+    "check every axiom on all small shapes, groups included",
+    "python -m taso_mini axioms --largest 4",
+    add_arguments,
+    run,
+)

@@ -60,10 +60,18 @@ def run(arguments: Namespace) -> int:
     lost = [one.rule.name for one in found if one.how == "missing" and one.rule.name in samples]
     if lost:
         print(f"missing, as they should be, since they are wrong as stated: {', '.join(lost)}")
-    print("; ".join(f"{counts[how]} {how}" for how in HOW) + f"; {len(samples)} wrong as stated; "
-          f"{time.process_time() - started:.1f} CPU seconds", file=sys.stderr)
+    print(
+        "; ".join(f"{counts[how]} {how}" for how in HOW) + f"; {len(samples)} wrong as stated; "
+        f"{time.process_time() - started:.1f} CPU seconds",
+        file=sys.stderr,
+    )
     return 1 if missing else 0
 
 
-COVER = Command("cover", "tell which rules of a file are ours or follow from ours, and which are wrong",
-                "python -m taso_mini cover rules.pb --chains", add_arguments, run)
+COVER = Command(
+    "cover",
+    "tell which rules of a file are ours or follow from ours, and which are wrong",
+    "python -m taso_mini cover rules.pb --chains",
+    add_arguments,
+    run,
+)

@@ -26,9 +26,11 @@ SHIPPED_SEED = 0
 PUBLISHED = "published"
 MOST = 5  # operators a side
 VARIABLES = 4
-FIVE = ("five operators a side: with --variables 3 the enumeration takes about 12 CPU-minutes and 5.7 GiB, with more "
-        "variables more; --folder DIR keeps what is finished of it. Some 90,000 candidates are then proved and pruned: "
-        "expect hours")
+FIVE = (
+    "five operators a side: with --variables 3 the enumeration takes about 12 CPU-minutes and 5.7 GiB, with more "
+    "variables more; --folder DIR keeps what is finished of it. Some 90,000 candidates are then proved and pruned: "
+    "expect hours"
+)
 NAMES = (PUBLISHED, *(profile.name for profile in PROFILES))
 
 
@@ -36,18 +38,37 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `generate`."""
     parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--seed", type=int, default=SHIPPED_SEED, help="seed of all values (default: %(default)s)")
-    parser.add_argument("--operators", type=int, default=3,
-                        help=f"largest number of operators a side in {PUBLISHED}, 1 to {MOST} (default: %(default)s)")
-    parser.add_argument("--representatives", action="store_true", help=f"in {PUBLISHED} build upon one term of each "
-                        f"value only: what that loses follows from other rules; {MOST} operators need it")
-    parser.add_argument("--variables", type=int, default=VARIABLES,
-                        help=f"inputs of each shape in {PUBLISHED} (default: %(default)s; the paper has 3)")
+    parser.add_argument(
+        "--operators",
+        type=int,
+        default=3,
+        help=f"largest number of operators a side in {PUBLISHED}, 1 to {MOST} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--representatives",
+        action="store_true",
+        help=f"in {PUBLISHED} build upon one term of each "
+        f"value only: what that loses follows from other rules; {MOST} operators need it",
+    )
+    parser.add_argument(
+        "--variables",
+        type=int,
+        default=VARIABLES,
+        help=f"inputs of each shape in {PUBLISHED} (default: %(default)s; the paper has 3)",
+    )
     parser.add_argument("--folder", type=Path, help=f"keep finished parts of {PUBLISHED} here, and go on from them")
     parser.add_argument("--workers", type=int, default=0, help=f"share {PUBLISHED} between so many processes")
-    parser.add_argument("--profiles", help="comma-separated names of what to enumerate (default: all); "
-                        f"{PUBLISHED} is the paper's operators at once, the others are {', '.join(NAMES[1:])}")
-    parser.add_argument("--cluster", metavar="ADDRESS", help=f"let a Dask cluster enumerate {PUBLISHED}: its "
-                        f"scheduler's address, or `{LOCAL}` for two processes of this machine (extra `cluster`)")
+    parser.add_argument(
+        "--profiles",
+        help="comma-separated names of what to enumerate (default: all); "
+        f"{PUBLISHED} is the paper's operators at once, the others are {', '.join(NAMES[1:])}",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help=f"let a Dask cluster enumerate {PUBLISHED}: its "
+        f"scheduler's address, or `{LOCAL}` for two processes of this machine (extra `cluster`)",
+    )
     parser.add_argument("--all", action="store_true", help="also the directions that save nothing and lead nowhere")
 
 
@@ -100,11 +121,18 @@ def _check(arguments: Namespace, wanted: Sequence[str]) -> None:
 def _header(arguments: Namespace, names: Sequence[str]) -> str:
     narrower = ", one term of each value" * arguments.representatives
     narrower += f", {arguments.variables} inputs of each shape" * (arguments.variables != VARIABLES)
-    return ("Substitutions generated, proved, tested and pruned by `python -m taso_mini generate`; do not edit.\n"
-            f"seed {arguments.seed}, operators {arguments.operators}{narrower}, profiles {', '.join(names)}\n"
-            f"{'All directions' if arguments.all else 'Directions that save something, or that others build on'}; "
-            "those that can save most come first.")
+    return (
+        "Substitutions generated, proved, tested and pruned by `python -m taso_mini generate`; do not edit.\n"
+        f"seed {arguments.seed}, operators {arguments.operators}{narrower}, profiles {', '.join(names)}\n"
+        f"{'All directions' if arguments.all else 'Directions that save something, or that others build on'}; "
+        "those that can save most come first."
+    )
 
 
-GENERATE = Command("generate", "enumerate, prove, test and prune substitutions; write them as text",
-                   "python -m taso_mini generate --out rules.txt", add_arguments, run)
+GENERATE = Command(
+    "generate",
+    "enumerate, prove, test and prune substitutions; write them as text",
+    "python -m taso_mini generate --out rules.txt",
+    add_arguments,
+    run,
+)

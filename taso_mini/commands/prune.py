@@ -15,12 +15,20 @@ from taso_mini.rules_text import SHIPPED_RULES, show_rules
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `prune`."""
-    parser.add_argument("file", nargs="?", type=Path, default=SHIPPED_RULES,
-                        help="rules to prune, as text or published (.pb); default: shipped")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=SHIPPED_RULES,
+        help="rules to prune, as text or published (.pb); default: shipped",
+    )
     parser.add_argument("--out", type=Path, help="file to write the rules to that are left")
     parser.add_argument("--steps", default=",".join(STEPS), help="comma-separated, in order (default: %(default)s)")
-    parser.add_argument("--compute", action="store_true",
-                        help="test whether a generalised rule holds (default: look for it among the rules)")
+    parser.add_argument(
+        "--compute",
+        action="store_true",
+        help="test whether a generalised rule holds (default: look for it among the rules)",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -38,5 +46,10 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-PRUNE = Command("prune", "drop the rules of a file that others make superfluous; print what each step leaves",
-                "python -m taso_mini prune rules.pb --out left.txt", add_arguments, run)
+PRUNE = Command(
+    "prune",
+    "drop the rules of a file that others make superfluous; print what each step leaves",
+    "python -m taso_mini prune rules.pb --out left.txt",
+    add_arguments,
+    run,
+)

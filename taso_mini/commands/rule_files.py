@@ -22,11 +22,14 @@ def read_rules(path: Path) -> tuple[Substitution, ...]:
             if node.is_variable:
                 continue
             if node.operator not in OPERATORS:
-                raise ValueError(f"{path}: rule {rule.name}: unknown operator {node.operator!r}; "
-                                 f"there are {', '.join(OPERATORS)}")
+                raise ValueError(
+                    f"{path}: rule {rule.name}: unknown operator {node.operator!r}; there are {', '.join(OPERATORS)}"
+                )
             if OPERATORS[node.operator].arity != len(node.args):
-                raise ValueError(f"{path}: rule {rule.name}: {node.operator} takes {OPERATORS[node.operator].arity} "
-                                 f"operands, got {len(node.args)} in {node}")
+                raise ValueError(
+                    f"{path}: rule {rule.name}: {node.operator} takes {OPERATORS[node.operator].arity} "
+                    f"operands, got {len(node.args)} in {node}"
+                )
     return rules
 
 

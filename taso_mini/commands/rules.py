@@ -14,8 +14,9 @@ from taso_mini.rules_text import SHIPPED_RULES, show_rule
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `rules`."""
     parser.add_argument("words", nargs="*", help="print only rules whose text contains all of these")
-    parser.add_argument("--file", type=Path, default=SHIPPED_RULES,
-                        help="rules to print, as text or published (.pb); default: shipped")
+    parser.add_argument(
+        "--file", type=Path, default=SHIPPED_RULES, help="rules to print, as text or published (.pb); default: shipped"
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -27,5 +28,10 @@ def run(arguments: Namespace) -> int:
     return 0 if texts else 1
 
 
-RULES = Command("rules", "print the shipped substitutions, or those that mention an operator",
-                "python -m taso_mini rules conv_bias", add_arguments, run)
+RULES = Command(
+    "rules",
+    "print the shipped substitutions, or those that mention an operator",
+    "python -m taso_mini rules conv_bias",
+    add_arguments,
+    run,
+)

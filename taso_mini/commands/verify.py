@@ -21,8 +21,13 @@ from taso_mini.verdicts import Judgement, judge
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `verify`."""
-    parser.add_argument("file", nargs="?", type=Path, default=SHIPPED_RULES,
-                        help="rules to check, as text or published (.pb); default: shipped")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=SHIPPED_RULES,
+        help="rules to check, as text or published (.pb); default: shipped",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the tests (default: %(default)s)")
     parser.add_argument("--tests", type=int, default=8, help="half as many per class of groups (default: %(default)s)")
     parser.add_argument("--code", action="store_true", help="print counterexamples as programs to paste")
@@ -42,8 +47,18 @@ def run(arguments: Namespace) -> int:
         kind, sample = _as_stated(rule, found, seed=seed, draws=arguments.tests)
         counts[kind] += 1
         if arguments.json:
-            print(json.dumps({"version": 1, "rule": rule.name, "verdict": kind, "tests": found.test.kind,
-                              "axioms": found.proof.axioms, "conditions": found.rule.conditions}))
+            print(
+                json.dumps(
+                    {
+                        "version": 1,
+                        "rule": rule.name,
+                        "verdict": kind,
+                        "tests": found.test.kind,
+                        "axioms": found.proof.axioms,
+                        "conditions": found.rule.conditions,
+                    }
+                )
+            )
         elif kind != "proved":
             print(f"{kind}: {found.rule if found.usable else rule}")
             if sample is not None:
@@ -68,5 +83,10 @@ def _indented(code: str) -> str:
     return "".join(f"    {line}".rstrip() + "\n" for line in code.splitlines())
 
 
-VERIFY = Command("verify", "prove and test every substitution of a file again",
-                 "python -m taso_mini verify rules.pb --code", add_arguments, run)
+VERIFY = Command(
+    "verify",
+    "prove and test every substitution of a file again",
+    "python -m taso_mini verify rules.pb --code",
+    add_arguments,
+    run,
+)

@@ -62,8 +62,15 @@ class World:
         self.space = space
         self._table = table = TermTable(space, seed, 1)
         self._made: dict[tuple[int, tuple[Tensor, ...]], Operator] = {}
-        self.inputs = [Tensor(one.name, int(table.type[i]), table.values(int(table.type[i]), table.row[i : i + 1]),
-                              int(table.fingerprint[i])) for i, one in enumerate(space.inputs)]
+        self.inputs = [
+            Tensor(
+                one.name,
+                int(table.type[i]),
+                table.values(int(table.type[i]), table.row[i : i + 1]),
+                int(table.fingerprint[i]),
+            )
+            for i, one in enumerate(space.inputs)
+        ]
 
     def moves(self, scope: list[Tensor], new: int) -> list[Operator]:
         """Return the operators that can be applied to tensors in scope, one of them at least among the `new` last."""
@@ -97,12 +104,21 @@ class World:
             return None
         key = number, operands
         if key not in self._made:
-            values = apply(self.space.templates[number], table.surrogates, tuple(table.types.known[k] for k in kinds),
-                           *(operand.value for operand in operands))
+            values = apply(
+                self.space.templates[number],
+                table.surrogates,
+                tuple(table.types.known[k] for k in kinds),
+                *(operand.value for operand in operands),
+            )
             text = f"{number}({', '.join(operand.name for operand in operands)})"
-            self._made[key] = Operator(number, operands, tuple(
-                Tensor(f"{text}.{slot}", kind, value, int(table.fingerprints(kind, value)[0]))
-                for slot, (kind, value) in enumerate(zip(results, values, strict=True))))
+            self._made[key] = Operator(
+                number,
+                operands,
+                tuple(
+                    Tensor(f"{text}.{slot}", kind, value, int(table.fingerprints(kind, value)[0]))
+                    for slot, (kind, value) in enumerate(zip(results, values, strict=True))
+                ),
+            )
         return self._made[key]
 
 

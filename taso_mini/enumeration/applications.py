@@ -46,8 +46,9 @@ def join_all(parts: list[Applications], width: int) -> Applications:
     if not parts:
         empty = np.zeros(0, dtype=np.int32)
         return Applications(empty.astype(np.uint8), empty, empty, np.zeros((0, width), dtype=np.int32))
-    return Applications(*(np.concatenate([getattr(part, name) for part in parts])
-                          for name in ("template", "first", "second", "below")))
+    return Applications(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("template", "first", "second", "below"))
+    )
 
 
 def tensors_of(table: TermTable, nodes: Array) -> Array:
@@ -128,8 +129,12 @@ def _unary(table: TermTable, tensors: Array) -> Iterator[Applications]:
         allowed = [kind for kind in present if table.types.results(number, int(kind), NONE)]
         chosen = chosen[np.isin(table.type[chosen], allowed)]
         if len(chosen):
-            yield Applications(np.full(len(chosen), number, dtype=np.uint8), chosen.astype(np.int32),
-                               np.full(len(chosen), NONE, dtype=np.int32), table.closure[table.node[chosen]])
+            yield Applications(
+                np.full(len(chosen), number, dtype=np.uint8),
+                chosen.astype(np.int32),
+                np.full(len(chosen), NONE, dtype=np.int32),
+                table.closure[table.node[chosen]],
+            )
 
 
 def _binary(table: TermTable, first: Array, second: Array, *, last: bool) -> Applications:

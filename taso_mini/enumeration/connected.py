@@ -58,8 +58,9 @@ def _that_can_be_met(table: TermTable, roles: Roles, rows: Array) -> Array:
     return rows[np.concatenate(met)]
 
 
-def _round(table: TermTable, graphs: Array, closures: list[Array], number: int,
-           tell: Tell | None) -> Mapping[str, Array]:
+def _round(
+    table: TermTable, graphs: Array, closures: list[Array], number: int, tell: Tell | None
+) -> Mapping[str, Array]:
     """Return the graphs made of the given ones and one closure more."""
     found, made = [np.zeros((0, table.width), dtype=np.int32)], 0
     for done, total, blocks in _joins(table, graphs, closures):
@@ -72,19 +73,22 @@ def _round(table: TermTable, graphs: Array, closures: list[Array], number: int,
     return {"graphs": unique_rows(np.concatenate(found))}
 
 
-def _joins(table: TermTable, graphs: Array,
-           closures: list[Array]) -> Iterator[tuple[int, int, Iterator[Array]]]:
+def _joins(table: TermTable, graphs: Array, closures: list[Array]) -> Iterator[tuple[int, int, Iterator[Array]]]:
     """Yield (number, count, blocks of unions) for all ways in which a graph and a closure can share operators."""
     count, width = sizes(graphs), table.width
     groups = {p: graphs[count == p] for p in range(2, width)}
-    ways = [(p, q, p + q - whole) for p in range(2, width) for q in range(2, width)
-            for whole in range(max(p, q) + 1, min(p + q - 1, width) + 1) if len(groups[p]) and len(closures[q])]
+    ways = [
+        (p, q, p + q - whole)
+        for p in range(2, width)
+        for q in range(2, width)
+        for whole in range(max(p, q) + 1, min(p + q - 1, width) + 1)
+        if len(groups[p]) and len(closures[q])
+    ]
     for done, (p, q, shared) in enumerate(ways, start=1):
         yield done, len(ways), _unions(table, groups[p], closures[q], (p, q), shared)
 
 
-def _unions(table: TermTable, graphs: Array, closures: Array, places: tuple[int, int],
-            shared: int) -> Iterator[Array]:
+def _unions(table: TermTable, graphs: Array, closures: Array, places: tuple[int, int], shared: int) -> Iterator[Array]:
     """Yield the unions of graphs and closures, of so many nodes each, that share so many."""
     p, q = places
     used, more = masks(table, graphs), masks(table, closures)

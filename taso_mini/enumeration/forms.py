@@ -63,9 +63,17 @@ def once(pairs: Pairs) -> Pairs:
     place = differ.argmax(axis=1)
     at = np.arange(len(pairs)), place
     turned = pairs.source[at] > pairs.target[at]
-    ordered = Pairs(*(np.where(turned[:, None], b, a) for a, b in (
-        (pairs.source, pairs.target), (pairs.target, pairs.source),
-        (pairs.outputs, pairs.results), (pairs.results, pairs.outputs))))
+    ordered = Pairs(
+        *(
+            np.where(turned[:, None], b, a)
+            for a, b in (
+                (pairs.source, pairs.target),
+                (pairs.target, pairs.source),
+                (pairs.outputs, pairs.results),
+                (pairs.results, pairs.outputs),
+            )
+        )
+    )
     _, rows = np.unique(np.concatenate([ordered.source, ordered.target], axis=1), axis=0, return_index=True)
     return ordered.take(rows)
 
@@ -101,15 +109,29 @@ class LocalPairs:
         self.arguments = np.full(arguments.shape, NONE, dtype=np.int64)
         for column in range(2 * width):
             for index in (0, 1):
-                self.arguments[:, column, index] = self._local(table, arguments[:, column, index], node_place,
-                                                               place_of_input, column // width, width)
+                self.arguments[:, column, index] = self._local(
+                    table, arguments[:, column, index], node_place, place_of_input, column // width, width
+                )
         self.outputs, self.results = (
-            np.stack([self._local(table, np.where(one == PAD, NONE, one), node_place, place_of_input, side, width)
-                      for one in outputs.T], axis=1)
-            for side, outputs in enumerate((pairs.outputs, pairs.results)))
+            np.stack(
+                [
+                    self._local(table, np.where(one == PAD, NONE, one), node_place, place_of_input, side, width)
+                    for one in outputs.T
+                ],
+                axis=1,
+            )
+            for side, outputs in enumerate((pairs.outputs, pairs.results))
+        )
 
-    def _local(self, table: TermTable, tensors: Array, node_place: dict[int, Array], place_of_input: Array, side: int,
-               width: int) -> Array:
+    def _local(
+        self,
+        table: TermTable,
+        tensors: Array,
+        node_place: dict[int, Array],
+        place_of_input: Array,
+        side: int,
+        width: int,
+    ) -> Array:
         """Return the places of some tensors, one per pair, on a side."""
         number = len(self.space.inputs)
         result = np.full(len(tensors), NONE, dtype=np.int64)
@@ -134,8 +156,9 @@ class LocalPairs:
         """Return the pairs with the input at place `drop` replaced by the one at place `keep`, row by row."""
         other = self.take(np.arange(len(self.templates)))
         other.arguments = np.where(self.arguments == drop[:, None, None], keep[:, None, None], self.arguments)
-        other.outputs, other.results = (np.where(one == drop[:, None], keep[:, None], one)
-                                        for one in (self.outputs, self.results))
+        other.outputs, other.results = (
+            np.where(one == drop[:, None], keep[:, None], one) for one in (self.outputs, self.results)
+        )
         other.names = self.names.copy()
         other.names[np.arange(len(drop)), drop] = NONE
         return other
@@ -156,8 +179,10 @@ class LocalPairs:
             value = mix(both + operators[template])
             values[:, self.inputs + 2 * column] = value
             values[:, self.inputs + 2 * column + 1] = mix(value + np.uint64(1))
-        ends = [np.take_along_axis(values, np.where(one == NONE, values.shape[1] - 1, one), axis=1)
-                for one in (self.outputs, self.results)]
+        ends = [
+            np.take_along_axis(values, np.where(one == NONE, values.shape[1] - 1, one), axis=1)
+            for one in (self.outputs, self.results)
+        ]
         present = self.outputs != NONE
         total = np.zeros(count, dtype=np.uint64)
         for first, second in (ends, ends[::-1]):
@@ -168,8 +193,10 @@ class LocalPairs:
 
 def normal_forms(local: LocalPairs, *, aware: bool) -> Array:
     """Return the normal form of each pair as a number."""
-    parts = [_normal_forms(local.take(np.arange(low, min(low + CHUNK // 16, len(local.templates)))), aware)
-             for low in range(0, len(local.templates), CHUNK // 16)]
+    parts = [
+        _normal_forms(local.take(np.arange(low, min(low + CHUNK // 16, len(local.templates)))), aware)
+        for low in range(0, len(local.templates), CHUNK // 16)
+    ]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
 
 

@@ -103,8 +103,16 @@ def is_instance(local: LocalPairs, forms: Array, executor: Executor | None = Non
     np.minimum.at(fewest, skeleton, inputs)
     general = np.flatnonzero(inputs > fewest[skeleton])
     special = np.zeros(len(forms), dtype=bool)
-    special[_everywhere(executor, _said(tell, "looking for instances"), _instances,
-                        (local.take(general), fewest[skeleton][general]), forms[order], operators[order])] = True
+    special[
+        _everywhere(
+            executor,
+            _said(tell, "looking for instances"),
+            _instances,
+            (local.take(general), fewest[skeleton][general]),
+            forms[order],
+            operators[order],
+        )
+    ] = True
     result = np.zeros(len(forms), dtype=bool)
     result[order] = special
     return result
@@ -141,8 +149,9 @@ def _distinct(parts: list[tuple[LocalPairs, Array]]) -> tuple[LocalPairs, Array]
     return joined.take(rows), owners[rows]
 
 
-def prune(table: TermTable, pairs: Pairs, executor: Executor | None = None,
-          tell: Tell | None = None) -> tuple[Pairs, dict[str, int]]:
+def prune(
+    table: TermTable, pairs: Pairs, executor: Executor | None = None, tell: Tell | None = None
+) -> tuple[Pairs, dict[str, int]]:
     """Return the candidate rules and how many pairs each step left, in order.
 
     Args:
@@ -153,8 +162,9 @@ def prune(table: TermTable, pairs: Pairs, executor: Executor | None = None,
     """
     left = {"equal pairs": len(pairs)}
     for step, aware in (("different up to renaming", True), ("different, shapes ignored", False)):
-        forms = _everywhere(executor, _said(tell, f"naming pairs, to keep those {step}"), _forms,
-                            (LocalPairs(table, pairs),), aware)
+        forms = _everywhere(
+            executor, _said(tell, f"naming pairs, to keep those {step}"), _forms, (LocalPairs(table, pairs),), aware
+        )
         rows = firsts(forms)
         pairs, forms = pairs.take(rows), forms[rows]
         left[step] = len(pairs)
@@ -176,8 +186,13 @@ def _said(tell: Tell | None, step: str) -> Callable[[int, int], None]:
     return lambda done, total: tell(step, done, total) if tell is not None else None
 
 
-def _everywhere(executor: Executor | None, said: Callable[[int, int], None], function: Callable[..., Array],
-                pairs: tuple[Any, ...], *more: object) -> Array:
+def _everywhere(
+    executor: Executor | None,
+    said: Callable[[int, int], None],
+    function: Callable[..., Array],
+    pairs: tuple[Any, ...],
+    *more: object,
+) -> Array:
     """Return the function's results for blocks of pairs (and of arrays as long), one after the other."""
     count = len(pairs[0].templates)
     blocks = [np.arange(low, min(low + BLOCK, count)) for low in range(0, max(count, 1), BLOCK)]

@@ -128,10 +128,19 @@ def append(table: TermTable, new: Terms, size: int, *, keep_values: bool, repres
     slot = (np.arange(len(owner)) - np.repeat(first - len(table.node), outputs)).astype(np.uint8)
     row = np.full(len(owner), NONE, dtype=np.int32)
     for name, part in {
-        "template": todo.template, "arguments": np.stack([todo.first, todo.second], axis=1), "first": first,
-        "outputs": outputs, "size": np.full(count, size, dtype=np.uint8), "mask": mask, "closure": closure,
-        "node": owner, "slot": slot, "row": row, "type": new.types[owner - start, slot],
-        "fingerprint": new.fingerprints[owner - start, slot], "usable": np.ones(len(owner), dtype=bool),
+        "template": todo.template,
+        "arguments": np.stack([todo.first, todo.second], axis=1),
+        "first": first,
+        "outputs": outputs,
+        "size": np.full(count, size, dtype=np.uint8),
+        "mask": mask,
+        "closure": closure,
+        "node": owner,
+        "slot": slot,
+        "row": row,
+        "type": new.types[owner - start, slot],
+        "fingerprint": new.fingerprints[owner - start, slot],
+        "usable": np.ones(len(owner), dtype=bool),
     }.items():
         setattr(table, name, np.concatenate([getattr(table, name), part]))
     table.level_ends.append(len(table.template))
@@ -155,14 +164,15 @@ def evaluate_all(table: TermTable, parts: Iterable[Applications]) -> Terms:
     """Evaluate applications as they come and return the terms together."""
     done = [evaluate(table, part) for part in parts if len(part)]
     width = table.width
-    return Terms(join_all([one.applications for one in done], width),
-                 np.concatenate([np.zeros((0, 2), dtype=np.int32), *(one.types for one in done)]),
-                 np.concatenate([np.zeros((0, 2), dtype=np.uint64), *(one.fingerprints for one in done)]),
-                 np.concatenate([no_reductions(), *(one.reductions for one in done)]))
+    return Terms(
+        join_all([one.applications for one in done], width),
+        np.concatenate([np.zeros((0, 2), dtype=np.int32), *(one.types for one in done)]),
+        np.concatenate([np.zeros((0, 2), dtype=np.uint64), *(one.fingerprints for one in done)]),
+        np.concatenate([no_reductions(), *(one.reductions for one in done)]),
+    )
 
 
-def grow(table: TermTable, size: int, *, last: bool, keep_values: bool,
-         representatives: bool = False) -> Array:
+def grow(table: TermTable, size: int, *, last: bool, keep_values: bool, representatives: bool = False) -> Array:
     """Add all terms of one size; return the reductions found.
 
     >>> from taso_mini.enumeration.space import published

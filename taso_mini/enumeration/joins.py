@@ -77,8 +77,9 @@ def expand(starts: Array, counts: Array) -> tuple[Array, Array]:
     return which, np.arange(int(counts.sum())) - before[which] + starts[which]
 
 
-def sharing_blocks(a: Array, b: Array, count: int, *,
-                   keep: Callable[[Array, Array], Array] | None = None) -> Iterator[tuple[Array, Array]]:
+def sharing_blocks(
+    a: Array, b: Array, count: int, *, keep: Callable[[Array, Array], Array] | None = None
+) -> Iterator[tuple[Array, Array]]:
     """Yield the pairs (row of `a`, row of `b`) that share exactly `count` nodes, block by block.
 
     With `keep`, only those for which it returns true; it is asked first, so what it drops costs little.

@@ -67,8 +67,15 @@ class Part:
         """Return some of the terms, and all reductions."""
         two = np.flatnonzero(self.outputs == 2)
         others = self.others[np.isin(two, rows)]
-        return Part(self.template[rows], self.first[rows], self.second[rows], self.outputs[rows],
-                    self.fingerprints[rows], others, self.reductions)
+        return Part(
+            self.template[rows],
+            self.first[rows],
+            self.second[rows],
+            self.outputs[rows],
+            self.fingerprints[rows],
+            others,
+            self.reductions,
+        )
 
     def sharing(self, values: Array) -> Array:
         """Return the rows all of whose fingerprints are among sorted values."""
@@ -140,8 +147,15 @@ def _make_part(plan: Plan, number: int) -> Part:
         table.row = rows
     done = terms.applications
     outputs = (1 + (terms.types[:, 1] != NONE)).astype(np.uint8)
-    return Part(done.template, done.first, done.second, outputs, terms.fingerprints[:, 0],
-                terms.fingerprints[outputs == 2, 1], terms.reductions)
+    return Part(
+        done.template,
+        done.first,
+        done.second,
+        outputs,
+        terms.fingerprints[:, 0],
+        terms.fingerprints[outputs == 2, 1],
+        terms.reductions,
+    )
 
 
 def enter(table: TermTable, part: Part, size: int) -> None:

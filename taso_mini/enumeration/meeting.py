@@ -117,8 +117,12 @@ def meet(table: TermTable, partners: Partners, graphs: Array) -> Pairs:
     first = np.where(outputs[:, 0] == PAD, 0, partners.count[outputs[:, 0] % len(partners.count)])
     for low, high in blocks(first, CHUNK // 4):
         parts.append(_meet(table, partners, graphs[low:high], outputs[low:high]))
-    joined = Pairs(*(np.concatenate([getattr(part, name) for part in parts])
-                     for name in ("source", "target", "outputs", "results")))
+    joined = Pairs(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("source", "target", "outputs", "results")
+        )
+    )
     return once(joined)
 
 
@@ -135,8 +139,9 @@ def _meet(table: TermTable, partners: Partners, graphs: Array, outputs: Array) -
         counts = np.where(open_rows, partners.count[np.where(open_rows, wanted, 0)], 1)
         grown = []
         for low, high in blocks(counts):
-            which, at = expand(np.where(open_rows, partners.start[np.where(open_rows, wanted, 0)], 0)[low:high],
-                               counts[low:high])
+            which, at = expand(
+                np.where(open_rows, partners.start[np.where(open_rows, wanted, 0)], 0)[low:high], counts[low:high]
+            )
             which += low
             tensor = np.where(open_rows[which], partners.others[at], PAD)
             below = table.closure[table.node[np.where(tensor == PAD, 0, tensor)]]  # none for inputs

@@ -49,8 +49,15 @@ def pair_graphs(table: TermTable, roles: Roles, graphs: Array, *, tell: Tell | N
     # a graph with inputs in order hardly ever equals one that has other inputs, but where it does the pair counts
     other_values = outputs_of(table, others)[1]
     more = np.isin(other_values, values)
-    found = list(_together(table, np.concatenate([graphs, others[more]]),
-                           np.concatenate([values, other_values[more]]), len(graphs), said))
+    found = list(
+        _together(
+            table,
+            np.concatenate([graphs, others[more]]),
+            np.concatenate([values, other_values[more]]),
+            len(graphs),
+            said,
+        )
+    )
     several = np.flatnonzero(outputs[:, 1] != PAD)
     components = find_components(table, roles, small)
     count = sum(map(len, found))
@@ -59,8 +66,14 @@ def pair_graphs(table: TermTable, roles: Roles, graphs: Array, *, tell: Tell | N
         found.append(_apart(table, roles, components, graphs[rows], outputs[rows]))
         count += len(found[-1])
         said(f"pairing graphs with some that fall apart, {count:,} pairs so far", low + len(rows), len(several))
-    return once(Pairs(*(np.concatenate([getattr(part, name) for part in found])
-                        for name in ("source", "target", "outputs", "results"))))
+    return once(
+        Pairs(
+            *(
+                np.concatenate([getattr(part, name) for part in found])
+                for name in ("source", "target", "outputs", "results")
+            )
+        )
+    )
 
 
 def outputs_of(table: TermTable, graphs: Array) -> tuple[Array, Array]:
@@ -161,8 +174,11 @@ def _apart(table: TermTable, roles: Roles, components: Components, graphs: Array
     parts = np.where(present, mix(table.fingerprint[safe]), np.uint64(0))
     least = np.where(present, roles.least[safe], 0).astype(np.int64)
     leaves = table.leaves(graphs)
-    states = _States(np.arange(len(graphs)), np.full((len(graphs), table.width), PAD, dtype=np.int32),
-                     (present << np.arange(outputs.shape[1])).sum(axis=1))
+    states = _States(
+        np.arange(len(graphs)),
+        np.full((len(graphs), table.width), PAD, dtype=np.int32),
+        (present << np.arange(outputs.shape[1])).sum(axis=1),
+    )
     owners, others = [states.owner[:0]], [states.other[:0]]
     first = True
     while len(states.owner) and len(components.values):
@@ -194,8 +210,17 @@ def _choices(left: int, *, whole: bool) -> Iterator[int]:
             yield chosen
 
 
-def _extended(table: TermTable, components: Components, states: _States, rows: Array, left: int, chosen: int,
-              parts: Array, least: Array, leaves: Array) -> _States:
+def _extended(
+    table: TermTable,
+    components: Components,
+    states: _States,
+    rows: Array,
+    left: int,
+    chosen: int,
+    parts: Array,
+    least: Array,
+    leaves: Array,
+) -> _States:
     """Return states with a component that has the chosen outputs added, where one fits."""
     places = [place for place in range(parts.shape[1]) if chosen >> place & 1]
     later = [place for place in range(parts.shape[1]) if (left & ~chosen) >> place & 1]
@@ -216,6 +241,11 @@ def _extended(table: TermTable, components: Components, states: _States, rows: A
         row, component = row[keep], component[keep]
         keep = common(states.other[row], components.rows[component]) == 0
         row, component = row[keep], component[keep]
-        found.append(_States(states.owner[row], union(states.other[row], components.rows[component], table.width),
-                             np.full(len(row), left & ~chosen)))
+        found.append(
+            _States(
+                states.owner[row],
+                union(states.other[row], components.rows[component], table.width),
+                np.full(len(row), left & ~chosen),
+            )
+        )
     return _joined(found)

@@ -52,8 +52,9 @@ class Candidates:
     counts: dict[str, int]
 
 
-def search(plan: Plan, *, executor: Executor | None = None, folder: Path | None = None,
-           progress: Progress | None = None) -> Candidates:
+def search(
+    plan: Plan, *, executor: Executor | None = None, folder: Path | None = None, progress: Progress | None = None
+) -> Candidates:
     """Find the candidate rules of a plan.
 
     Args:
@@ -85,8 +86,9 @@ def _paired(table: TermTable, folder: str | None, tell: Progress) -> dict[str, A
     return vars(pair_graphs(table, roles, graphs, tell=tell)) | {"counts": counts}
 
 
-def _terms(plan: Plan, executor: Executor | None, folder: str | None,
-           tell: Progress) -> tuple[TermTable, Array, dict[str, int]]:
+def _terms(
+    plan: Plan, executor: Executor | None, folder: str | None, tell: Progress
+) -> tuple[TermTable, Array, dict[str, int]]:
     """Make all terms; return a table of those that share their value with another (and of all smaller ones)."""
     tell("growing smaller terms", 0, 1)
     smaller, reductions = smaller_terms(plan)  # before the first call to the executor: forked processes inherit it
@@ -139,8 +141,9 @@ def _parts(plan: Plan, total: int, executor: Executor | None, folder: str | None
         yield from in_order(executor, make_part, [(plan, number, folder) for number in range(total)])
 
 
-def in_order(executor: Executor, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]],
-             ahead: int = 64) -> Iterator[Any]:
+def in_order(
+    executor: Executor, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], ahead: int = 64
+) -> Iterator[Any]:
     """Yield `function(*one)` for each tuple of arguments, in order, with at most `ahead` calls handed out."""
     waiting = []
     rest = iter(arguments)

@@ -100,22 +100,40 @@ def _template(operator: str, **params: Hashable) -> Template:
     return Template(operator, tuple(sorted(params.items())))
 
 
-_FAMILIES = (("x", "matrix", (2, 4)), ("w", "matrix", (4, 4)), ("i", "image", (2, 4, 5, 5)),
-             ("k", "kernel", (4, 4, 3, 3)), ("r", "kernel", (4, 4, 1, 3)), ("c", "kernel", (4, 4, 3, 1)))
+_FAMILIES = (
+    ("x", "matrix", (2, 4)),
+    ("w", "matrix", (4, 4)),
+    ("i", "image", (2, 4, 5, 5)),
+    ("k", "kernel", (4, 4, 3, 3)),
+    ("r", "kernel", (4, 4, 1, 3)),
+    ("c", "kernel", (4, 4, 3, 1)),
+)
 _POOL: dict[str, Hashable] = {"kernel": (3, 3), "padding": "same", "strides": (1, 1)}
 _CONV: dict[str, Hashable] = {"dilations": (1, 1), "padding": "same", "strides": (1, 1)}
 
 PUBLISHED_TEMPLATES: tuple[Template, ...] = (
-    _template("matmul"), _template("add"), _template("mul"),
-    *(_template("conv", kernel=kernel, activation=activation, **_CONV)
-      for kernel in ((3, 3), (1, 1), (1, 3)) for activation in ("none", "relu")),
-    _template("avg_pool", **_POOL), _template("max_pool", **_POOL),
-    _template("Cpool", dims=(4, 1, 3, 3)), _template("Iconv", dims=(4, 4, 3, 3)), _template("Imatmul", dims=(4, 4)),
+    _template("matmul"),
+    _template("add"),
+    _template("mul"),
+    *(
+        _template("conv", kernel=kernel, activation=activation, **_CONV)
+        for kernel in ((3, 3), (1, 1), (1, 3))
+        for activation in ("none", "relu")
+    ),
+    _template("avg_pool", **_POOL),
+    _template("max_pool", **_POOL),
+    _template("Cpool", dims=(4, 1, 3, 3)),
+    _template("Iconv", dims=(4, 4, 3, 3)),
+    _template("Imatmul", dims=(4, 4)),
     _template("Iewmul", dims=(2, 4, 5, 5)),
-    _template("enlarge", kernel=(3, 3)), _template("smul"), _template("relu"),
+    _template("enlarge", kernel=(3, 3)),
+    _template("smul"),
+    _template("relu"),
     *(_template("concat", axis=axis, rank=rank) for rank in (2, 4) for axis in (1, 0)),
-    _template("split", axis=1), _template("split", axis=0),
-    _template("transpose", perm=(1, 0), copy=False), _template("transpose", perm=(1, 0), copy=True),
+    _template("split", axis=1),
+    _template("split", axis=0),
+    _template("transpose", perm=(1, 0), copy=False),
+    _template("transpose", perm=(1, 0), copy=True),
 )
 
 
@@ -133,7 +151,10 @@ def published(variables: int = 3, *, surrogates: str = "published") -> Space:
     """
     if variables < 1:
         raise ValueError(f"variables: expected at least 1 per family, got {variables}")
-    inputs = [Input(f"{letter}{i}", kind, dims, family)
-              for family, (letter, kind, dims) in enumerate(_FAMILIES) for i in range(1, variables + 1)]
+    inputs = [
+        Input(f"{letter}{i}", kind, dims, family)
+        for family, (letter, kind, dims) in enumerate(_FAMILIES)
+        for i in range(1, variables + 1)
+    ]
     inputs += [Input("d1", "kernel", (4, 1, 3, 3), 6), Input("s1", "scalar", (), 7)]
     return Space(f"published, {variables} inputs per family", tuple(inputs), PUBLISHED_TEMPLATES, surrogates)

@@ -97,14 +97,36 @@ def _constant(template: Template) -> tuple[TensorType, ...]:
 
 
 _RULES: dict[str, Callable[..., tuple[TensorType, ...]]] = {
-    "add": _elementwise, "mul": _elementwise, "smul": _smul, "matmul": _matmul, "conv": _conv, "concat": _concat,
-    "split": _split, "avg_pool": _pool, "max_pool": _pool, "enlarge": _enlarge, "transpose": _transpose,
+    "add": _elementwise,
+    "mul": _elementwise,
+    "smul": _smul,
+    "matmul": _matmul,
+    "conv": _conv,
+    "concat": _concat,
+    "split": _split,
+    "avg_pool": _pool,
+    "max_pool": _pool,
+    "enlarge": _enlarge,
+    "transpose": _transpose,
     "relu": lambda template, x: (x,),
-    "Cpool": _constant, "Iconv": _constant, "Imatmul": _constant, "Iewmul": _constant,
+    "Cpool": _constant,
+    "Iconv": _constant,
+    "Imatmul": _constant,
+    "Iewmul": _constant,
 }
 
-_ARITIES = {"add": 2, "mul": 2, "smul": 2, "matmul": 2, "conv": 2, "concat": 2,
-            "Cpool": 0, "Iconv": 0, "Imatmul": 0, "Iewmul": 0}
+_ARITIES = {
+    "add": 2,
+    "mul": 2,
+    "smul": 2,
+    "matmul": 2,
+    "conv": 2,
+    "concat": 2,
+    "Cpool": 0,
+    "Iconv": 0,
+    "Imatmul": 0,
+    "Iewmul": 0,
+}
 
 
 def arity(template: Template) -> int:

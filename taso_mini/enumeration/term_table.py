@@ -58,8 +58,9 @@ class Types:
         key = (template, first, second)
         if key not in self._several:
             given = [self.known[one] for one in (first, second) if one != NONE]
-            found = result_types(self.space.templates[template], *given,
-                                 pools_keep_channels=self.space.pools_keep_channels)
+            found = result_types(
+                self.space.templates[template], *given, pools_keep_channels=self.space.pools_keep_channels
+            )
             self._several[key] = tuple(map(self.number, found))
         return self._several[key]
 

@@ -203,9 +203,7 @@ def _node_costs(
     return costs
 
 
-def _way(
-    graph: Graph, node: Node, orders: Candidates, forms: Mapping[str, Form], prices: Prices
-) -> Implementation:
+def _way(graph: Graph, node: Node, orders: Candidates, forms: Mapping[str, Form], prices: Prices) -> Implementation:
     """Return the cheapest way to run a node in the chosen forms."""
     if not any(value in forms for value in node.outputs):
         return implementations(node, _types(graph, node), *_orders(node, orders))[0]

@@ -27,7 +27,8 @@ def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
     for condition in wanted:
         sides = [side.rsplit(".shape[", 1) for side in condition.split(" == ")]
         if all(len(side) == 2 and side[0] in rank and side[1][:-1].isdigit() for side in sides) and (
-                sides[0][1] == sides[1][1]):
+            sides[0][1] == sides[1][1]
+        ):
             pair = min(sides[0][0], sides[1][0]), max(sides[0][0], sides[1][0])
             groups[pair].append(int(sides[0][1][:-1]))
             order[f"pair {pair}"] = None
@@ -37,7 +38,7 @@ def merge_axes(wanted: Sequence[str], ranks: Mapping[Term, int]) -> list[str]:
     for (x, y), axes in groups.items():
         axes = sorted(set(axes))
         last = rank[x]
-        start = next((i for i in range(last) if axes[-(last - i):] == list(range(i, last))), last)
+        start = next((i for i in range(last) if axes[-(last - i) :] == list(range(i, last))), last)
         start = last if start == last - 1 and x not in many else start
         texts = [f"{x}.shape[{i}] == {y}.shape[{i}]" for i in axes if i < start]
         if start < last:

@@ -59,9 +59,12 @@ def require_consistent(axioms: Sequence[Axiom], suspects: Iterable[Axiom] | None
     """Raise ValueError, with a minimal core, when axioms are found to make any two tensors equal."""
     found = contradiction(axioms, suspects)
     if found is not None:
-        raise ValueError(f"axioms: expected a consistent set, got {', '.join(found.core)}, from which any two tensors "
-                         f"are equal: " + " = ".join(str(step.before) for step in found.proof.steps)
-                         + f" = {found.proof.steps[-1].after}")
+        raise ValueError(
+            f"axioms: expected a consistent set, got {', '.join(found.core)}, from which any two tensors "
+            f"are equal: "
+            + " = ".join(str(step.before) for step in found.proof.steps)
+            + f" = {found.proof.steps[-1].after}"
+        )
 
 
 def contradiction(axioms: Sequence[Axiom], suspects: Iterable[Axiom] | None = None) -> Contradiction | None:
@@ -112,8 +115,11 @@ def _collapse(axioms: Sequence[Axiom], suspect: Axiom) -> Proof | None:
 def _beginnings(axioms: Sequence[Axiom], suspect: Axiom, names: Sequence[Term]) -> Iterator[Term]:
     """Yield the sides of the suspect on all choices of variables, and what takes them apart."""
     free = suspect.variables
-    apart = [(axiom.left, axiom.left.args[0]) for axiom in axioms
-             if axiom.right.is_variable and len(axiom.left.args) == 1 and not axiom.left.args[0].is_variable]
+    apart = [
+        (axiom.left, axiom.left.args[0])
+        for axiom in axioms
+        if axiom.right.is_variable and len(axiom.left.args) == 1 and not axiom.left.args[0].is_variable
+    ]
     for choice in itertools.product(names, repeat=min(len(free), 4)):
         binding = dict(zip(free, itertools.chain(choice, itertools.repeat(names[0])), strict=False))
         for side in (suspect.left, suspect.right):
@@ -157,8 +163,9 @@ def derive(axiom: Axiom, axioms: Sequence[Axiom]) -> Proof | None:
     return proof
 
 
-def _derive(rule: Substitution, axes: dict[str, int], conditions: Sequence[str], axioms: Sequence[Axiom]
-            ) -> Proof | None:
+def _derive(
+    rule: Substitution, axes: dict[str, int], conditions: Sequence[str], axioms: Sequence[Axiom]
+) -> Proof | None:
     for assumed, seeds in _beginnings_of_derivation(rule):
         world = World(rule, axes, (*conditions, *constant_outputs(assumed)), assumed)
         if world.contradictory:
@@ -179,14 +186,27 @@ def _beginnings_of_derivation(rule: Substitution) -> Iterator[tuple[list[Term], 
     """Yield terms to begin with: those that fix the sizes of constants, and all."""
     yield [], []
     nodes = tuple(subterms(*rule.source, *rule.target))
-    matrices = [node for node in nodes if node.operator in ("matmul", "transpose", "Imatmul")
-                or node.is_variable and node.kind == "matrix"]
+    matrices = [
+        node
+        for node in nodes
+        if node.operator in ("matmul", "transpose", "Imatmul") or node.is_variable and node.kind == "matrix"
+    ]
     if matrices:
         products = [term("matmul", node, term("Imatmul")) for node in matrices]
         twice = [term("transpose", term("transpose", node, perm=_PERM), perm=_PERM) for node in matrices]
         yield [products[0]], products + twice
-    pools = [term("conv", node.args[0], term("Cpool", kernel=node.param("kernel")), activation="none",
-                  dilations=(1, 1), padding=node.param("padding"), strides=node.param("strides"))
-             for node in nodes if node.operator == "avg_pool"]
+    pools = [
+        term(
+            "conv",
+            node.args[0],
+            term("Cpool", kernel=node.param("kernel")),
+            activation="none",
+            dilations=(1, 1),
+            padding=node.param("padding"),
+            strides=node.param("strides"),
+        )
+        for node in nodes
+        if node.operator == "avg_pool"
+    ]
     if pools:
         yield pools, pools

@@ -78,9 +78,15 @@ class EGraph:
 
     def changed_since(self, operator: str, time: int) -> list[int]:
         """Return the nodes of an operator that are new, or whose arguments have been joined with others, since then."""
-        return [node for node in self.by_operator.get(operator, ()) if node not in self._twins
-                and (self._changed[node] > time or any(self._changed[self.find(argument)] > time
-                                                       for argument in self._arguments[node]))]
+        return [
+            node
+            for node in self.by_operator.get(operator, ())
+            if node not in self._twins
+            and (
+                self._changed[node] > time
+                or any(self._changed[self.find(argument)] > time for argument in self._arguments[node])
+            )
+        ]
 
     def arguments(self, node: int) -> tuple[int, ...]:
         """Return the nodes of a node's arguments."""

@@ -40,8 +40,9 @@ def ground_condition(condition: str, terms: Mapping[Hashable, Hashable]) -> str:
         def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - the name that ast asks for
             return ast.parse(named[node.id], mode="eval").body if node.id in named else node
 
-    left, right = (ast.unparse(Rename().visit(ast.parse(ast.unparse(side), mode="eval").body))
-                   for side in sides(condition))
+    left, right = (
+        ast.unparse(Rename().visit(ast.parse(ast.unparse(side), mode="eval").body)) for side in sides(condition)
+    )
     return f"{left} == {right}"
 
 

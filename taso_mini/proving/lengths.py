@@ -97,9 +97,13 @@ class Length:
 
     def __str__(self) -> str:
         """Return it as a sum of products that conditions can contain."""
+
         def written(sign: int) -> list[str]:
-            return [" * ".join(([str(sign * factor)] if sign * factor != 1 or not monomial else []) + list(monomial))
-                    for monomial, factor in self.terms if sign * factor > 0]
+            return [
+                " * ".join(([str(sign * factor)] if sign * factor != 1 or not monomial else []) + list(monomial))
+                for monomial, factor in self.terms
+                if sign * factor > 0
+            ]
 
         return " - ".join([" + ".join(written(1)) or "0", *written(-1)])
 
@@ -172,7 +176,11 @@ class Equations:
     def _pivot(self, difference: Length, prefer: tuple[str, ...]) -> str | None:
         """Return a name that occurs once, alone and with factor 1 or -1."""
         atoms = [atom for monomial, _ in difference.terms for atom in monomial]
-        candidates = [monomial[0] for monomial, factor in difference.terms
-                      if len(monomial) == 1 and abs(factor) == 1 and atoms.count(monomial[0]) == 1]
-        return max(candidates, key=lambda atom: (atom.startswith(prefer) if prefer else False, len(atom), atom),
-                   default=None)
+        candidates = [
+            monomial[0]
+            for monomial, factor in difference.terms
+            if len(monomial) == 1 and abs(factor) == 1 and atoms.count(monomial[0]) == 1
+        ]
+        return max(
+            candidates, key=lambda atom: (atom.startswith(prefer) if prefer else False, len(atom), atom), default=None
+        )

@@ -34,8 +34,9 @@ class World:
         contradictory: whether no sizes fit.
     """
 
-    def __init__(self, rule: Substitution, axes: Mapping[str, int], conditions: Sequence[str] = (),
-                 also: Sequence[Term] = ()) -> None:
+    def __init__(
+        self, rule: Substitution, axes: Mapping[str, int], conditions: Sequence[str] = (), also: Sequence[Term] = ()
+    ) -> None:
         """Assume both sides, the conditions, and that some more terms are defined."""
         unknown = {node.operator for node in subterms(*rule.source, *rule.target)} - RULES.keys()
         if unknown:
@@ -170,8 +171,10 @@ def leaf_ranks(roots: Sequence[Term]) -> dict[Term, int]:
                 rank.setdefault(find(other), _RANKS[want])
             elif other is not node:
                 _join(find(node), find(other), group, rank)
-    return {leaf: rank.get(find(leaf), largest_axis + 1 + (largest_axis < 3))
-            for leaf in (*variables(*roots), *constants(*roots))}
+    return {
+        leaf: rank.get(find(leaf), largest_axis + 1 + (largest_axis < 3))
+        for leaf in (*variables(*roots), *constants(*roots))
+    }
 
 
 def _join(a: Term, b: Term, group: dict[Term, Term], rank: dict[Term, int]) -> None:
@@ -181,8 +184,9 @@ def _join(a: Term, b: Term, group: dict[Term, Term], rank: dict[Term, int]) -> N
             rank.setdefault(b, rank[a])
 
 
-def conditions_of(rule: Substitution, world: World, instances: Sequence[Instance], granted: Sequence[str] = ()
-                  ) -> tuple[str, ...]:
+def conditions_of(
+    rule: Substitution, world: World, instances: Sequence[Instance], granted: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return what must hold, beside that the source is defined, for the steps' conditions and for the target."""
     typing = Typing(world.axes)
     shapes = _known_from_source(rule, world, typing)
@@ -231,8 +235,10 @@ def plainly(condition: str, shapes: Shapes, world: World) -> str:
     if not {atom for monomial, _ in gap.terms for atom in monomial} <= lengths:
         return condition
     factors = {monomial: factor for monomial, factor in gap.terms}
-    image, kernel = (next((str(leaf) for leaf in world.ranks if factors.get((f"{leaf}.shape[1]",)) == sign), None)
-                     for sign in (1, -1))
+    image, kernel = (
+        next((str(leaf) for leaf in world.ranks if factors.get((f"{leaf}.shape[1]",)) == sign), None)
+        for sign in (1, -1)
+    )
     if condition.startswith("groups(") and condition.endswith(" == 1") and len(factors) == 2 and image and kernel:
         return f"groups({image}, {kernel}) == 1"
     return equation(gap)
@@ -252,12 +258,23 @@ def _known_from_source(rule: Substitution, world: World, typing: Typing) -> Shap
 
 def _convolutions(instances: Sequence[Instance]) -> set[Term]:
     """Return the convolutions that are defined because the conditions of the instance they occur in hold."""
-    return {node for instance in instances if instance.conditions for node in (instance.left, instance.right)
-            for node in subterms(node) if node.operator in CONVOLUTIONS}
+    return {
+        node
+        for instance in instances
+        if instance.conditions
+        for node in (instance.left, instance.right)
+        for node in subterms(node)
+        if node.operator in CONVOLUTIONS
+    }
 
 
-def check_chain(rule: Substitution, world: World, conditions: Sequence[str], instances: Sequence[Instance],
-                axioms: Mapping[str, Axiom]) -> bool:
+def check_chain(
+    rule: Substitution,
+    world: World,
+    conditions: Sequence[str],
+    instances: Sequence[Instance],
+    axioms: Mapping[str, Axiom],
+) -> bool:
     """Whether each instance is one of its axiom, defined with equal shapes, and its conditions follow."""
     checked = world.assuming(conditions)
     if checked.contradictory:

@@ -104,8 +104,9 @@ class Prover:
         failed = next((verdict for verdict in verdicts.values() if not verdict.proved), None)
         if failed is not None:
             return failed
-        conditions = common_conditions({axis: verdict.conditions for axis, verdict in verdicts.items()},
-                                       leaf_ranks(rule.source))
+        conditions = common_conditions(
+            {axis: verdict.conditions for axis, verdict in verdicts.items()}, leaf_ranks(rule.source)
+        )
         kind = "proved under conditions" if conditions else "proved"
         return Verdict(kind, conditions, next(iter(verdicts.values())).proofs)
 
@@ -150,8 +151,9 @@ class Prover:
             self._search(graph, rule, [self._all], granting=True)
             yield graph, ()
 
-    def _search(self, graph: EGraph, rule: Substitution, tiers: Sequence[dict[str, list[Way]]], *,
-                granting: bool = False) -> int:
+    def _search(
+        self, graph: EGraph, rule: Substitution, tiers: Sequence[dict[str, list[Way]]], *, granting: bool = False
+    ) -> int:
         """Search with one tier of axioms after the other; return how many instances were refused."""
         goals = [(graph.add(old), graph.add(new)) for old, new in zip(rule.source, rule.target, strict=True)]
         refused = 0
@@ -193,8 +195,11 @@ def constant_shapes(roots: Sequence[Term]) -> list[tuple[str, ...]]:
 
 def constant_outputs(roots: Sequence[Term]) -> tuple[str, ...]:
     """Return the conditions that constant kernels have an output for each channel of what they are applied to."""
-    return tuple(f"{node.args[1]}.shape[0] == {node.args[0]}.shape[1]" for node in subterms(*roots)
-                 if node.operator in CONVOLUTIONS and node.args[1].is_constant)
+    return tuple(
+        f"{node.args[1]}.shape[0] == {node.args[0]}.shape[1]"
+        for node in subterms(*roots)
+        if node.operator in CONVOLUTIONS and node.args[1].is_constant
+    )
 
 
 def common_conditions(found: Mapping[int | None, tuple[str, ...]], ranks: Mapping[Term, int]) -> tuple[str, ...]:
@@ -210,8 +215,9 @@ def common_conditions(found: Mapping[int | None, tuple[str, ...]], ranks: Mappin
     split = {axis: [part for c in conditions for part in split_axes(c, ranks)] for axis, conditions in found.items()}
     first = next(iter(split.values()))
     always = [c for c in first if all(c in conditions for conditions in split.values())]
-    of_axis = [{c.replace(f"[{axis}]", "[a]") for c in conditions if c not in always}
-               for axis, conditions in split.items()]
+    of_axis = [
+        {c.replace(f"[{axis}]", "[a]") for c in conditions if c not in always} for axis, conditions in split.items()
+    ]
     if all(conditions == of_axis[0] for conditions in of_axis):
         return (*merge_axes(always, ranks), *sorted(of_axis[0]))
     return tuple(merge_axes(list(dict.fromkeys(c for conditions in split.values() for c in conditions)), ranks))

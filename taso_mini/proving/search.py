@@ -43,7 +43,8 @@ def ways(axioms: Sequence[Axiom]) -> dict[str, list[Way]]:
     for axiom in axioms:
         for pattern, result in ((axiom.left, axiom.right), (axiom.right, axiom.left)):
             bound = set(variables(pattern)) >= set(variables(result)) and (
-                set(parameter_variables(pattern)) >= set(parameter_variables(result)))
+                set(parameter_variables(pattern)) >= set(parameter_variables(result))
+            )
             if bound and not pattern.is_variable:
                 found[pattern.operator].append(Way(axiom, pattern, result))
     return found
@@ -100,8 +101,9 @@ def instantiate(pattern: Term, terms: Binding) -> Term:
         if node.is_variable:
             known[node] = terms[node]
         else:
-            params = tuple((name, terms[value] if is_parameter_variable(value) else value)
-                           for name, value in node.params)
+            params = tuple(
+                (name, terms[value] if is_parameter_variable(value) else value) for name, value in node.params
+            )
             known[node] = Term(node.operator, params, tuple(known[argument] for argument in node.args))
     return known[pattern]
 
@@ -109,8 +111,14 @@ def instantiate(pattern: Term, terms: Binding) -> Term:
 class Search:
     """One attempt to make terms equal in an e-graph."""
 
-    def __init__(self, graph: EGraph, directions: Mapping[str, Sequence[Way]], *, granting: bool = False,
-                 most_nodes: int = MOST_NODES) -> None:
+    def __init__(
+        self,
+        graph: EGraph,
+        directions: Mapping[str, Sequence[Way]],
+        *,
+        granting: bool = False,
+        most_nodes: int = MOST_NODES,
+    ) -> None:
         """Search in `graph`; with `granting`, axioms may be used whose conditions do not follow."""
         self._graph = graph
         self._directions = directions
@@ -150,13 +158,19 @@ class Search:
         if len(graph.terms) > self._most_nodes:
             return False
         now = graph.clock
-        found = [(way, binding) for operator, known in self._directions.items()
-                 for node in graph.changed_since(operator, self._matched) for way in known
-                 for binding in matches(graph, way.pattern, node, {})]
+        found = [
+            (way, binding)
+            for operator, known in self._directions.items()
+            for node in graph.changed_since(operator, self._matched)
+            for way in known
+            for binding in matches(graph, way.pattern, node, {})
+        ]
         self._matched = now
         for way, binding in found:
-            key = (id(way), *(graph.find(value) if isinstance(name, Term) else value
-                              for name, value in binding.items()))
+            key = (
+                id(way),
+                *(graph.find(value) if isinstance(name, Term) else value for name, value in binding.items()),
+            )
             if key in self._done:
                 continue
             self._done.add(key)

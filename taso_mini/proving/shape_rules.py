@@ -106,19 +106,30 @@ def _split(half: int) -> Rule:
         cut = typing.cut(x.trees[axis])
         length = cut.length if half == 0 else typing.normal(x.dims[axis] - cut.length)
         part: Tree = (cut.first, cut.second)[half]
-        return SymbolicShape((*x.dims[:axis], length, *x.dims[axis + 1 :]),
-                             (*x.trees[:axis], part, *x.trees[axis + 1 :]))
+        return SymbolicShape(
+            (*x.dims[:axis], length, *x.dims[axis + 1 :]), (*x.trees[:axis], part, *x.trees[axis + 1 :])
+        )
+
     return rule
 
 
-def _window_counts(typing: Typing, node: Term, x: SymbolicShape, window: list[Length], dilations: object
-                   ) -> tuple[Length, Length]:
+def _window_counts(
+    typing: Typing, node: Term, x: SymbolicShape, window: list[Length], dilations: object
+) -> tuple[Length, Length]:
     padding, strides = node.param("padding"), node.param("strides")
     counts = []
     for side in (0, 1):
         pads = (padding[side], padding[side + 2]) if isinstance(padding, tuple) else padding
-        counts.append(typing.windows(x.dims[2 + side], window[side], _pair(strides, side), pads,
-                                     _pair(dilations, side), f"{node}.shape[{2 + side}]"))
+        counts.append(
+            typing.windows(
+                x.dims[2 + side],
+                window[side],
+                _pair(strides, side),
+                pads,
+                _pair(dilations, side),
+                f"{node}.shape[{2 + side}]",
+            )
+        )
     return counts[0], counts[1]
 
 
@@ -150,8 +161,10 @@ def _scale_kernel(typing: Typing, node: Term, w: SymbolicShape, v: SymbolicShape
 
 def _enlarge(typing: Typing, node: Term, w: SymbolicShape) -> SymbolicShape:
     _rank(typing, w, 4)
-    window = [typing.largest(w.dims[2 + side], _window_length(node.param("kernel"), side), f"{node}.shape[{2 + side}]")
-              for side in (0, 1)]
+    window = [
+        typing.largest(w.dims[2 + side], _window_length(node.param("kernel"), side), f"{node}.shape[{2 + side}]")
+        for side in (0, 1)
+    ]
     return SymbolicShape((*w.dims[:2], *window), (w.trees[0], w.trees[1], None, None))
 
 

@@ -153,8 +153,9 @@ class Typing:
 
     # Opaque lengths.
 
-    def windows(self, image: Length, window: Length, stride: Hashable, padding: Hashable, dilation: Hashable,
-                text: str) -> Length:
+    def windows(
+        self, image: Length, window: Length, stride: Hashable, padding: Hashable, dilation: Hashable, text: str
+    ) -> Length:
         """Return how many windows fit along an axis; `text` names the result in conditions."""
         if padding == "same":
             self.odd(window)
@@ -182,8 +183,9 @@ class Typing:
 
     def _merge_opaque(self) -> None:
         """Give opaque lengths of what has become the same thing one name, and rewrite what was asked for."""
-        self._facts = {tuple(self.normal(part) if isinstance(part, Length) else part for part in fact)
-                       for fact in self._facts}
+        self._facts = {
+            tuple(self.normal(part) if isinstance(part, Length) else part for part in fact) for fact in self._facts
+        }
         old, self._opaque = self._opaque, {}
         largest, self._largest = self._largest, {}
         for result, (one, other) in largest.items():

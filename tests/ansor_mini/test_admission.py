@@ -8,8 +8,10 @@ from runtime.loop_nest_text import parse
 
 def nest(size, scope="local", copies=1):
     stores = "\n".join(f"            C[{i}] = S[{i}] * 2.0 + {i}.0" for i in range(copies))
-    return parse(f"def f() -> (C: float32[{max(copies, 1)}]):\n    with {scope}(float32[{size}]) as S:\n"
-                 f"        for i in parallel(1):\n{stores}")
+    return parse(
+        f"def f() -> (C: float32[{max(copies, 1)}]):\n    with {scope}(float32[{size}]) as S:\n"
+        f"        for i in parallel(1):\n{stores}"
+    )
 
 
 def test_scratch_buffers_that_fit_are_worth_it():

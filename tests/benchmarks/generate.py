@@ -43,14 +43,22 @@ from tests.benchmarks.command import RESULTS, main
 
 PUBLISHED_RULES = Path(__file__).parents[1] / "data" / "taso_generated_3op_619.pb"
 PAPER_FACTOR = 39  # the paper's Table 3: 28,744 -> 17,346 -> 743
-STEPS = ("equal pairs", "different up to renaming", "different, shapes ignored", "no common output operator",
-         "no union of rules", "no instance of another")
+STEPS = (
+    "equal pairs",
+    "different up to renaming",
+    "different, shapes ignored",
+    "no common output operator",
+    "no union of rules",
+    "no instance of another",
+)
 
 
 def cpu_seconds() -> float:
     """CPU seconds of this process and of those of its children that have ended."""
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, (
-        resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def peak_gib() -> float:
@@ -126,16 +134,31 @@ def show_sizes(now: Mapping[str, Any], recorded: Path = RESULTS) -> None:
         one = json.loads(path.read_text(encoding="utf-8"))
         if any(one[name] != now[name] for name in ("operators", "surrogates", "representatives")):
             searches.append(one)
-    print("\n  operators               terms       values         graphs   that hang together"
-          "   pairs up to renaming    rules   CPU-s    GiB")
+    print(
+        "\n  operators               terms       values         graphs   that hang together"
+        "   pairs up to renaming    rules   CPU-s    GiB"
+    )
     for one in sorted(searches, key=lambda one: (one["operators"], one["representatives"], one["surrogates"])):
         whole = one["graphs"] if "graph_sets" in one else None
         together = one.get("connected_graphs", None if whole else one["graphs"])
-        shown = [f"{number:,}" if number else "-" for number in (
-            one["terms"], one["classes"], whole, together, one["candidates"], one["after_renaming"], one["rules"])]
+        shown = [
+            f"{number:,}" if number else "-"
+            for number in (
+                one["terms"],
+                one["classes"],
+                whole,
+                together,
+                one["candidates"],
+                one["after_renaming"],
+                one["rules"],
+            )
+        ]
         kind = "representatives" if one["representatives"] else one["surrogates"]
-        print("  {} {:15}{:>13}{:>13}{:>15}{:>21}".format(one["operators"], kind, *shown[:4])
-              + "{:>10}{:>13}{:>9}".format(*shown[4:]) + f"{one['cpu_seconds']:8.1f}{one['peak_gib']:7.2f}")
+        print(
+            "  {} {:15}{:>13}{:>13}{:>15}{:>21}".format(one["operators"], kind, *shown[:4])
+            + "{:>10}{:>13}{:>9}".format(*shown[4:])
+            + f"{one['cpu_seconds']:8.1f}{one['peak_gib']:7.2f}"
+        )
 
 
 class Progress:
@@ -157,18 +180,26 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
     """Search, count, and compare with the published rules."""
     operators = options.operators
     started = cpu_seconds()
-    plan = Plan(published(options.variables, surrogates=options.surrogates), operators, options.representatives,
-                options.seed)
+    plan = Plan(
+        published(options.variables, surrogates=options.surrogates), operators, options.representatives, options.seed
+    )
     with workers(options) as executor:
         wall = time.monotonic()
         found = search(plan, executor=executor, folder=options.folder, progress=Progress())
         elapsed = time.monotonic() - wall
     seconds = cpu_seconds() - started
     figures = {
-        "operators": operators, "surrogates": options.surrogates, "representatives": options.representatives,
-        "terms": found.counts["terms"], "classes": found.counts["classes"], "candidates": found.counts[STEPS[0]],
-        "after_renaming": found.counts[STEPS[1]], "rules": found.counts[STEPS[-1]],
-        "cpu_seconds": round(seconds, 2), "seconds": round(elapsed, 2), "peak_gib": round(peak_gib(), 3),
+        "operators": operators,
+        "surrogates": options.surrogates,
+        "representatives": options.representatives,
+        "terms": found.counts["terms"],
+        "classes": found.counts["classes"],
+        "candidates": found.counts[STEPS[0]],
+        "after_renaming": found.counts[STEPS[1]],
+        "rules": found.counts[STEPS[-1]],
+        "cpu_seconds": round(seconds, 2),
+        "seconds": round(elapsed, 2),
+        "peak_gib": round(peak_gib(), 3),
     }
     describe(found, seconds, elapsed)
     if (options.workers or options.dask) and operators < 5:  # alone, five take too long to compare with
@@ -176,12 +207,18 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
         parents.cache_clear()
         wall = time.monotonic()
         alone = search(plan)
-        same = all(np.array_equal(getattr(alone.pairs, name), getattr(found.pairs, name))
-                   for name in ("source", "target", "outputs", "results"))
+        same = all(
+            np.array_equal(getattr(alone.pairs, name), getattr(found.pairs, name))
+            for name in ("source", "target", "outputs", "results")
+        )
         taken = time.monotonic() - wall
         worker_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        figures |= {"same_alone": same, "seconds_alone": round(taken, 2), "time_ratio": round(taken / elapsed, 2),
-                    "peak_gib_of_a_worker": round(worker_gib, 3)}
+        figures |= {
+            "same_alone": same,
+            "seconds_alone": round(taken, 2),
+            "time_ratio": round(taken / elapsed, 2),
+            "peak_gib_of_a_worker": round(worker_gib, 3),
+        }
         print(f"  alone: {figures['seconds_alone']} s, {figures['time_ratio']} times as long; the same rules: {same}")
     figures["graphs"] = figures["connected_graphs"] = found.counts["graphs"]
     if operators <= 3 or options.count:
@@ -193,16 +230,20 @@ def benchmark(quick: bool, options: argparse.Namespace) -> Mapping[str, Any]:
         if funnel:
             funnel.append(figures["rules"])
             figures["funnel"] = funnel
-            print("\n  initial {:,} -> renaming {:,} -> common subgraph {:,}".format(*funnel)
-                  + f": {funnel[0] / max(funnel[2], 1):.1f} x (the paper: {PAPER_FACTOR} x)")
+            print(
+                "\n  initial {:,} -> renaming {:,} -> common subgraph {:,}".format(*funnel)
+                + f": {funnel[0] / max(funnel[2], 1):.1f} x (the paper: {PAPER_FACTOR} x)"
+            )
     show_sizes(figures)
     if operators == 3 and not options.no_coverage and PUBLISHED_RULES.exists():
         lost = missing(read_protobuf(PUBLISHED_RULES), laws(found))
         judged = [judge(rule) for rule in lost]
         figures["published_missing"] = len(lost)
         figures["published_wrong"] = sum(one.kind == "refuted" for one in judged)
-        print(f"\n  rules of {PUBLISHED_RULES.name} that are not among ours and do not follow: {len(lost)}, "
-              f"of which wrong: {figures['published_wrong']}")
+        print(
+            f"\n  rules of {PUBLISHED_RULES.name} that are not among ours and do not follow: {len(lost)}, "
+            f"of which wrong: {figures['published_wrong']}"
+        )
         for one in judged[:20]:
             print(f"    {one.rule}\n{one.test}")
     return figures
@@ -212,8 +253,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this benchmark's own options."""
     parser.add_argument("--operators", type=int, default=3, help="operators on each side (default 3)")
     parser.add_argument("--variables", type=int, default=3, help="inputs of each shape (default 3, as published)")
-    parser.add_argument("--surrogates", default="published", choices=("published", "sound"),
-                        help="how relu and pools are computed on integers (default: as published)")
+    parser.add_argument(
+        "--surrogates",
+        default="published",
+        choices=("published", "sound"),
+        help="how relu and pools are computed on integers (default: as published)",
+    )
     parser.add_argument("--representatives", action="store_true", help="build upon one term of each value only")
     parser.add_argument("--count", action="store_true", help="count all graphs beyond three operators too (minutes)")
     parser.add_argument("--no-coverage", action="store_true", help="do not compare with the published rules")

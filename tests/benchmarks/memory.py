@@ -90,7 +90,8 @@ def plans() -> dict[str, Any]:
         ratios[name] = memory.total_bytes / memory.live_lower_bound
         sizes = (memory.sum_bytes, memory.total_bytes, memory.live_lower_bound)
         sys.stdout.write(
-            f"{name:14}" + "".join(f"{size / 1e6:10.3f}" for size in sizes)
+            f"{name:14}"
+            + "".join(f"{size / 1e6:10.3f}" for size in sizes)
             + f"{ratios[name]:12.4f}{memory.sum_bytes / memory.total_bytes:10.1f}\n"
         )
         sys.stdout.flush()

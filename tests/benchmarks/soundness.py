@@ -54,8 +54,9 @@ def shipped_rules() -> list[Substitution]:
     return [rule for path in sorted(Path(RULES_DIRECTORY).glob("*.txt")) for rule in load_rules(path)]
 
 
-def run_campaigns(rules: Sequence[Substitution], instances: int, executor: Executor | None,
-                  keep: Path | None = None) -> dict[str, Any]:
+def run_campaigns(
+    rules: Sequence[Substitution], instances: int, executor: Executor | None, keep: Path | None = None
+) -> dict[str, Any]:
     """Run part 1, print its table and return its figures."""
     started = time.perf_counter()
     done = _kept(rules, instances, keep)
@@ -71,16 +72,25 @@ def run_campaigns(rules: Sequence[Substitution], instances: int, executor: Execu
     total: Counter[str] = Counter()
     for result in done:
         total.update(result.groups)
-    print(f"{len(done)} rules, at least {min(r.instances for r in done)} instances of each, "
-          f"{sum(r.instances for r in done)} in all, {sum(r.large for r in done)} of them large")
+    print(
+        f"{len(done)} rules, at least {min(r.instances for r in done)} instances of each, "
+        f"{sum(r.instances for r in done)} in all, {sum(r.large for r in done)} of them large"
+    )
     print("  groups: " + ", ".join(f"{name}: {count}" for name, count in total.items()))
-    print(f"  computed in the finite field, in float64 and in exact integers "
-          f"(refused for size: {sum(r.refused for r in done)}); wrong: {len(wrong)} rules")
+    print(
+        f"  computed in the finite field, in float64 and in exact integers "
+        f"(refused for size: {sum(r.refused for r in done)}); wrong: {len(wrong)} rules"
+    )
     for result in wrong:
         _show_wrong(result)
-    return {"rules": len(done), "instances_least": min(r.instances for r in done),
-            "instances": sum(r.instances for r in done), "large_least": min(r.large for r in done),
-            "wrong": len(wrong), "campaign_seconds": time.perf_counter() - started}
+    return {
+        "rules": len(done),
+        "instances_least": min(r.instances for r in done),
+        "instances": sum(r.instances for r in done),
+        "large_least": min(r.large for r in done),
+        "wrong": len(wrong),
+        "campaign_seconds": time.perf_counter() - started,
+    }
 
 
 def _shown(what: str, total: int, results: Iterator[Any]) -> Iterator[Any]:
@@ -95,8 +105,15 @@ def _shown(what: str, total: int, results: Iterator[Any]) -> Iterator[Any]:
 
 
 def _line(result: Campaign, asked: int) -> dict[str, Any]:
-    return {"rule": str(result.rule), "asked": asked, "instances": result.instances, "large": result.large,
-            "groups": dict(result.groups), "wrong": dict(result.wrong), "refused": result.refused}
+    return {
+        "rule": str(result.rule),
+        "asked": asked,
+        "instances": result.instances,
+        "large": result.large,
+        "groups": dict(result.groups),
+        "wrong": dict(result.wrong),
+        "refused": result.refused,
+    }
 
 
 def _kept(rules: Sequence[Substitution], asked: int, keep: Path | None) -> list[Campaign]:
@@ -105,8 +122,11 @@ def _kept(rules: Sequence[Substitution], asked: int, keep: Path | None) -> list[
         return []
     lines = [json.loads(line) for line in keep.read_text(encoding="utf-8").splitlines()]
     found = {line["rule"]: line for line in lines if line["asked"] == asked}
-    return [Campaign(rule, one["instances"], one["large"], Counter(one["groups"]), Counter(one["wrong"]),
-                     one["refused"]) for rule in rules if (one := found.get(str(rule)))]
+    return [
+        Campaign(rule, one["instances"], one["large"], Counter(one["groups"]), Counter(one["wrong"]), one["refused"])
+        for rule in rules
+        if (one := found.get(str(rule)))
+    ]
 
 
 def _show_wrong(result: Campaign) -> None:
@@ -128,18 +148,28 @@ def judge_mutants(chosen: Sequence[Mutant], executor: Executor | None) -> dict[s
     contradictions = [judgement for judgement in judged if judgement.contradiction]
     accepted = [judgement for judgement in judged if judgement.kind.startswith("proved")]
     untrue = [judgement for judgement in accepted if _fails_heavier_test(judgement)]
-    for title, group in (("proved and refuted", contradictions), ("accepted but untrue", untrue),
-                         ("not refuted and not proved", [j for j in judged if j.kind == "unknown"]),
-                         ("degenerate", [j for j in judged if j.test.kind == "degenerate" or
-                                         j.test.kind == "untyped" and j.proof.proved])):
+    for title, group in (
+        ("proved and refuted", contradictions),
+        ("accepted but untrue", untrue),
+        ("not refuted and not proved", [j for j in judged if j.kind == "unknown"]),
+        (
+            "degenerate",
+            [j for j in judged if j.test.kind == "degenerate" or j.test.kind == "untyped" and j.proof.proved],
+        ),
+    ):
         print(f"  {title}: {len(group)}")
         for judgement in group:
             print(f"    {judgement.rule}  (tests: {judgement.test.total}, large: {judgement.test.large})")
-    return {"mutants": len(judged), "mutants_refuted": sum(j.test.kind == "refuted" for j in judged),
-            "mutants_accepted": len(accepted), "mutants_degenerate": sum(j.kind == "degenerate" for j in judged),
-            "mutants_unknown": sum(j.kind == "unknown" for j in judged),
-            "proved_and_refuted": len(contradictions), "accepted_untrue": len(untrue),
-            "mutant_seconds": time.perf_counter() - started}
+    return {
+        "mutants": len(judged),
+        "mutants_refuted": sum(j.test.kind == "refuted" for j in judged),
+        "mutants_accepted": len(accepted),
+        "mutants_degenerate": sum(j.kind == "degenerate" for j in judged),
+        "mutants_unknown": sum(j.kind == "unknown" for j in judged),
+        "proved_and_refuted": len(contradictions),
+        "accepted_untrue": len(untrue),
+        "mutant_seconds": time.perf_counter() - started,
+    }
 
 
 def _fails_heavier_test(judgement: Judgement) -> bool:
@@ -153,17 +183,24 @@ def validate_axioms(largest: int) -> dict[str, Any]:
     done = list(_shown("axioms", len(AXIOMS + LEMMAS), validate_all(AXIOMS + LEMMAS, largest=largest)))
     seconds = time.process_time() - started
     wrong: list[Validation] = list(validate_all(WRONG, largest=3))
-    print(f"\n{len(done)} axioms, lengths up to {largest}, {sum(r.instances for r in done)} instances, "
-          f"{sum(r.excluded for r in done)} more excluded by conditions, {seconds:.1f} s of one core")
+    print(
+        f"\n{len(done)} axioms, lengths up to {largest}, {sum(r.instances for r in done)} instances, "
+        f"{sum(r.excluded for r in done)} more excluded by conditions, {seconds:.1f} s of one core"
+    )
     for result in done:
         print(f"  {result}")
     print("known to be wrong:")
     for result in wrong:
         print(f"  {result}")
-    return {"axioms": len(done), "axiom_instances": sum(r.instances + r.excluded for r in done),
-            "axiom_failures": sum(not r.holds for r in done), "axiom_seconds": seconds,
-            "excluded_needlessly": sum(r.needlessly for r in done),
-            "wrong_axioms_refuted": sum(r.failure is not None for r in wrong), "wrong_axioms": len(wrong)}
+    return {
+        "axioms": len(done),
+        "axiom_instances": sum(r.instances + r.excluded for r in done),
+        "axiom_failures": sum(not r.holds for r in done),
+        "axiom_seconds": seconds,
+        "excluded_needlessly": sum(r.needlessly for r in done),
+        "wrong_axioms_refuted": sum(r.failure is not None for r in wrong),
+        "wrong_axioms": len(wrong),
+    }
 
 
 def add_arguments(parser: Parser) -> None:
@@ -177,8 +214,9 @@ def add_arguments(parser: Parser) -> None:
 def benchmark(quick: bool, options: Namespace) -> dict[str, Any]:
     """Run all parts."""
     rules = shipped_rules()
-    count, instances, length = ((QUICK_MUTANTS, QUICK_INSTANCES, QUICK_LENGTH) if quick else
-                                (options.mutants, options.instances, LENGTH))
+    count, instances, length = (
+        (QUICK_MUTANTS, QUICK_INSTANCES, QUICK_LENGTH) if quick else (options.mutants, options.instances, LENGTH)
+    )
     chosen = draw_mutants([*rules, *read_protobuf(PUBLISHED)], count, rng=np.random.default_rng(0))
     some = rules[:: -(-len(rules) // QUICK_RULES)] if quick else rules
     with ProcessPoolExecutor(options.jobs) if options.jobs > 1 else nullcontext() as executor:

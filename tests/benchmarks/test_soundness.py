@@ -38,8 +38,9 @@ def test_a_wrong_rule_is_counted_and_shown(capsys):
 def test_mutants_are_counted():
     figures = judge_mutants(draw_mutants(RULES[:4], 8, rng=np.random.default_rng(0)), None)
     assert figures["mutants"] == 8 and figures["proved_and_refuted"] == 0
-    assert figures["mutants"] == sum(figures[f"mutants_{kind}"] for kind in (
-        "refuted", "accepted", "degenerate", "unknown"))
+    assert figures["mutants"] == sum(
+        figures[f"mutants_{kind}"] for kind in ("refuted", "accepted", "degenerate", "unknown")
+    )
 
 
 def test_axioms_are_counted():

@@ -36,8 +36,22 @@ def test_what_is_proved_is_certified_and_what_is_not_is_refuted(outcomes):
 def test_counterexamples_are_printed_as_a_program(outcomes, capsys):
     wrong = [replace(outcome, verdict=Verdict("unknown", proofs=(None,))) for outcome in outcomes[1:]]
     verify.test(wrong, all_rules=False)
-    figures = dict.fromkeys(("proved", "goals", "rules_under_conditions", "rules", "refuted", "unknown",
-                             "certificates_checked", "seconds", "slowest_seconds", "test_seconds", "disagreements"), 0)
+    figures = dict.fromkeys(
+        (
+            "proved",
+            "goals",
+            "rules_under_conditions",
+            "rules",
+            "refuted",
+            "unknown",
+            "certificates_checked",
+            "seconds",
+            "slowest_seconds",
+            "test_seconds",
+            "disagreements",
+        ),
+        0,
+    )
     verify.show(figures, wrong, [])
     printed = capsys.readouterr().out
     program = "\n".join(line[4:] for line in printed.splitlines() if line.startswith("    "))

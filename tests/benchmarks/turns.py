@@ -76,9 +76,7 @@ class Worker:
         self.process.wait()
 
 
-def calm_medians(
-    rounds: int, take_turns: Callable[[int], Mapping[str, float]], times: int = 2
-) -> dict[str, float]:
+def calm_medians(rounds: int, take_turns: Callable[[int], Mapping[str, float]], times: int = 2) -> dict[str, float]:
     """Medians over the calmest of `times` as many rounds.
 
     On a shared machine a core may be slow for seconds at a time, and its caches small, because of what others do there;

@@ -69,7 +69,8 @@ def prove_all(rules: Sequence[Substitution]) -> list[Outcome]:
         verdict = prover.prove(rule)
         certified = verdict.proved and all(
             proof is not None and certifier.certifies(proof.instances, old, new)
-            for proof, old, new in zip(verdict.proofs, rule.source, rule.target, strict=True))
+            for proof, old, new in zip(verdict.proofs, rule.source, rule.target, strict=True)
+        )
         outcomes.append(Outcome(rule, verdict, time.process_time() - started, certified))
     return outcomes
 
@@ -147,30 +148,47 @@ def show(figures: dict[str, Any], outcomes: Sequence[Outcome], disagreements: Se
         rule = outcome.rule
         print(f"\n{rule}\n  {outcome.verdict.kind}: {outcome.verdict.reason}; tested: {outcome.tested}")
         if outcome.tested is not None and outcome.tested.counterexample is not None:
-            print("\n".join("    " + line for line in as_code(
-                rule.source, rule.target, outcome.tested.counterexample).splitlines()))
+            print(
+                "\n".join(
+                    "    " + line
+                    for line in as_code(rule.source, rule.target, outcome.tested.counterexample).splitlines()
+                )
+            )
     lengths = Counter(len(p.instances) for o in outcomes for p in o.verdict.proofs if p)
     used = Counter(name for o in outcomes for name in o.verdict.axioms)
     print("\ninstances in a certificate: " + ", ".join(f"{n}: {count}" for n, count in sorted(lengths.items())))
     print("axioms used most: " + ", ".join(f"{name} ({count})" for name, count in used.most_common(8)))
-    print(f"{figures['proved']} of {figures['goals']} goals proved ({figures['rules_under_conditions']} of "
-          f"{figures['rules']} rules under conditions), {figures['refuted']} refuted, {figures['unknown']} unknown; "
-          f"Z3 confirms {figures['certificates_checked']} rules' certificates")
-    print(f"{figures['seconds']:.2f} s of one core with certificates, slowest rule "
-          f"{1e3 * figures['slowest_seconds']:.1f} ms; tests {figures['test_seconds']:.1f} s, "
-          f"{figures['disagreements']} both proved and refuted")
+    print(
+        f"{figures['proved']} of {figures['goals']} goals proved ({figures['rules_under_conditions']} of "
+        f"{figures['rules']} rules under conditions), {figures['refuted']} refuted, {figures['unknown']} unknown; "
+        f"Z3 confirms {figures['certificates_checked']} rules' certificates"
+    )
+    print(
+        f"{figures['seconds']:.2f} s of one core with certificates, slowest rule "
+        f"{1e3 * figures['slowest_seconds']:.1f} ms; tests {figures['test_seconds']:.1f} s, "
+        f"{figures['disagreements']} both proved and refuted"
+    )
     if "quantified_seconds" in figures:
-        print(f"quantified axioms in Z3: {figures['quantified_rules_proved']} of {figures['rules']} rules in "
-              f"{figures['quantified_seconds']:.2f} s")
-        print(f"axioms: of the published ones, redundant: {', '.join(figures['redundant_axioms']) or 'none'}; "
-              f"contradictory: {', '.join(figures['contradictory_axioms']) or 'none found'} "
-              f"({figures['relations_seconds']:.1f} s)")
+        print(
+            f"quantified axioms in Z3: {figures['quantified_rules_proved']} of {figures['rules']} rules in "
+            f"{figures['quantified_seconds']:.2f} s"
+        )
+        print(
+            f"axioms: of the published ones, redundant: {', '.join(figures['redundant_axioms']) or 'none'}; "
+            f"contradictory: {', '.join(figures['contradictory_axioms']) or 'none found'} "
+            f"({figures['relations_seconds']:.1f} s)"
+        )
 
 
 def add_arguments(parser: Parser) -> None:
     """Declare `--rules`."""
-    parser.add_argument("--rules", type=Path, default=PUBLISHED, metavar="FILE",
-                        help="rules as text, or as the published system's .pb (default: its 133 rules)")
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        default=PUBLISHED,
+        metavar="FILE",
+        help="rules as text, or as the published system's .pb (default: its 133 rules)",
+    )
 
 
 if __name__ == "__main__":

@@ -105,9 +105,7 @@ class _Network:
             operands = [x, self.weight(out, count // groups, size, size)]
             operands += [self.weight(out)] if self.draw(st.booleans()) else []
             activation = self.draw(st.sampled_from(["none", "none", "relu"]))
-            made = self.build.add(
-                "conv", *operands, padding=(size // 2,) * 4, groups=groups, activation=activation
-            )
+            made = self.build.add("conv", *operands, padding=(size // 2,) * 4, groups=groups, activation=activation)
         elif operator in ("scale", "bias"):
             shape = self.draw(st.sampled_from([(1, count, 1, 1), (count, 1, 1), ()]))
             made = self.build.add("mul" if operator == "scale" else "add", x, self.weight(*shape))

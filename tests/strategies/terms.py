@@ -15,16 +15,21 @@ VARIABLES = {
 
 def elementwise_terms(*, max_leaves: int = 6) -> st.SearchStrategy[Term]:
     """Terms of add, mul and relu over three tensors: defined whenever the tensors' shapes are equal."""
+
     def extend(inner: st.SearchStrategy[Term]) -> st.SearchStrategy[Term]:
         binary = st.builds(lambda name, a, b: term(name, a, b), st.sampled_from(["add", "mul"]), inner, inner)
         return binary | st.builds(lambda a: term("relu", a), inner)
+
     return st.recursive(st.sampled_from(VARIABLES["tensor"]), extend, max_leaves=max_leaves)
 
 
 def parameter_values() -> st.SearchStrategy:
     """Values a parameter may have: numbers, tuples, words and variables."""
-    return st.integers(-3, 9) | st.tuples(st.integers(0, 3), st.integers(0, 3)) | st.sampled_from(
-        [*PARAMETER_VARIABLES, "none", "relu", "same"])
+    return (
+        st.integers(-3, 9)
+        | st.tuples(st.integers(0, 3), st.integers(0, 3))
+        | st.sampled_from([*PARAMETER_VARIABLES, "none", "relu", "same"])
+    )
 
 
 def any_terms(*, max_leaves: int = 6) -> st.SearchStrategy[Term]:
@@ -34,9 +39,13 @@ def any_terms(*, max_leaves: int = 6) -> st.SearchStrategy[Term]:
     params = st.dictionaries(names, parameter_values(), max_size=3)
 
     def extend(inner: st.SearchStrategy[Term]) -> st.SearchStrategy[Term]:
-        return st.builds(lambda name, given, args: Term(name, given.items(), args),
-                         st.sampled_from(["conv", "concat", "relu", "split0"]), params,
-                         st.lists(inner, min_size=1, max_size=3))
+        return st.builds(
+            lambda name, given, args: Term(name, given.items(), args),
+            st.sampled_from(["conv", "concat", "relu", "split0"]),
+            params,
+            st.lists(inner, min_size=1, max_size=3),
+        )
+
     return st.recursive(leaves, extend, max_leaves=max_leaves)
 
 

@@ -20,10 +20,19 @@ BY_NUMBER = {axiom.number: axiom for axiom in AXIOMS if axiom.number}
 BY_NAME = {axiom.name: axiom for axiom in AXIOMS + LEMMAS + WRONG}
 # Instances with lengths up to 4, one group: the published validator's lists, counted.
 PUBLISHED = {
-    **dict.fromkeys((1, 2, 3, 4, 5, 6, 7, 8, 42), 336), **dict.fromkeys((9, 16, 30, 34, 35, 41, 43), 16),
-    **dict.fromkeys((10, 29, 31, 32), 64), **dict.fromkeys((11, 15, 21, 22, 26, 27), 4992),
-    **dict.fromkeys((20, 25, 28), 256), 12: 51200, **dict.fromkeys((13, 14, 17, 18, 36, 37, 38), 25600),
-    19: 102400, 23: 204800, 24: 204800, 33: 5376, 39: 6400, 44: 131072,
+    **dict.fromkeys((1, 2, 3, 4, 5, 6, 7, 8, 42), 336),
+    **dict.fromkeys((9, 16, 30, 34, 35, 41, 43), 16),
+    **dict.fromkeys((10, 29, 31, 32), 64),
+    **dict.fromkeys((11, 15, 21, 22, 26, 27), 4992),
+    **dict.fromkeys((20, 25, 28), 256),
+    12: 51200,
+    **dict.fromkeys((13, 14, 17, 18, 36, 37, 38), 25600),
+    19: 102400,
+    23: 204800,
+    24: 204800,
+    33: 5376,
+    39: 6400,
+    44: 131072,
     40: 1024 + 768,  # 768 for dense identity kernels, which the published list leaves out
 }
 GROUPED = {12: 19200, **dict.fromkeys((13, 14, 17, 18), 9600), 19: 19200, 23: 76800, 24: 32000, 44: 49152}
@@ -38,8 +47,11 @@ def count(axiom, given: InstanceList):
     """Count one group, and more groups, with the shapes alone."""
     table, counts = ShapeTable(), [0, 0]
     for search, _ in TypedAxiom(axiom, table).searches(given):
-        convolutions = [tuple(search.slots[a] for a in node.args) for node in search.slots
-                        if node.operator == "conv" and not node.args[1].is_constant]
+        convolutions = [
+            tuple(search.slots[a] for a in node.args)
+            for node in search.slots
+            if node.operator == "conv" and not node.args[1].is_constant
+        ]
         for known in search.numbered():
             counts[any(table.shapes[known[x]].dims[1] != table.shapes[known[w]].dims[1] for x, w in convolutions)] += 1
     return counts
@@ -107,11 +119,17 @@ def test_an_executor_changes_nothing():
     assert parallel == list(validate_all(axioms, largest=2))
 
 
-TEXTS = [("conv(i, add(k, l), activation=relu, {})",
-          "add(conv(i, k, activation=none, {0}), conv(i, l, activation=none, {0}))"),
-         ("avg_pool(i, kernel=(2, 3), padding=(1, 1, 0, 1), strides=(1, 2))",
-          "conv(i, Cpool(kernel=(2, 3)), activation=none, dilations=(1, 1), padding=(1, 1, 0, 1), strides=(1, 2))"),
-         ("max_pool(i, kernel=(2, 3), padding=(1, 1, 0, 1), strides=(1, 1))", "relu(i)")]
+TEXTS = [
+    (
+        "conv(i, add(k, l), activation=relu, {})",
+        "add(conv(i, k, activation=none, {0}), conv(i, l, activation=none, {0}))",
+    ),
+    (
+        "avg_pool(i, kernel=(2, 3), padding=(1, 1, 0, 1), strides=(1, 2))",
+        "conv(i, Cpool(kernel=(2, 3)), activation=none, dilations=(1, 1), padding=(1, 1, 0, 1), strides=(1, 2))",
+    ),
+    ("max_pool(i, kernel=(2, 3), padding=(1, 1, 0, 1), strides=(1, 1))", "relu(i)"),
+]
 
 
 @pytest.mark.parametrize(("left", "right"), TEXTS)
@@ -120,8 +138,12 @@ def test_numbered_values_are_those_of_evaluate(left, right):
     kinds = {"i": "image", "k": "kernel", "l": "kernel"}
     old, new = (parse_term(text.format(window), kinds) for text in (left, right))
     kernels = [Shape((4, i, k, 1)) for i, k in itertools.product((1, 2), (1, 3))]
-    choices = {"i": [Shape((2, 2, h, 3)) for h in (3, 4)], "k": kernels, "l": kernels,
-               "Cpool(kernel=(2, 3))": [Shape((2, 1, 2, 3))]}
+    choices = {
+        "i": [Shape((2, 2, h, 3)) for h in (3, 4)],
+        "k": kernels,
+        "l": kernels,
+        "Cpool(kernel=(2, 3))": [Shape((2, 1, 2, 3))],
+    }
     table, field = ShapeTable(), SmallField()
     search = ShapeSearch([old, new], choices, table=table)
     values = NumberedValues(field, table, np.random.default_rng(0))
@@ -129,8 +151,10 @@ def test_numbered_values_are_those_of_evaluate(left, right):
     seen = 0
     for known in search.numbered():
         seen += 1
-        inputs = {leaf_name(leaf): computes[leaf](known) if leaf.is_variable else table.shapes[known[slot]]
-                  for slot, leaf in enumerate(search.leaves)}
+        inputs = {
+            leaf_name(leaf): computes[leaf](known) if leaf.is_variable else table.shapes[known[slot]]
+            for slot, leaf in enumerate(search.leaves)
+        }
         for root, wanted in zip((old, new), evaluate([old, new], inputs, arithmetic=field), strict=True):
             assert np.array_equal(computes[root](known), wanted)
     assert seen

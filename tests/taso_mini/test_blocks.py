@@ -125,10 +125,11 @@ def test_no_place_in_the_order_loses_fewer_matches_than_the_first_cut(name):
     graph = searched(network(name))
     order = [operation for operation in graph.in_order() or () if not operation.constant]
     place = {value: i for i, operation in enumerate(order) for value in operation.outputs}
-    matches = [sorted({place[value] for value in one.match.inner if value in place})
-               for one in all_attempts(graph, MATCHER).values()]
+    matches = [
+        sorted({place[value] for value in one.match.inner if value in place})
+        for one in all_attempts(graph, MATCHER).values()
+    ]
     reads = [(place[value], i) for i, operation in enumerate(order) for value in operation.inputs if value in place]
     quarter = len(order) // 4
     found = least_cut(len(order), reads, matches, range(quarter), range(len(order) - quarter, len(order)))
-    assert lost(found, matches) <= min(
-        lost(set(range(at)), matches) for at in range(quarter, len(order) - quarter + 1))
+    assert lost(found, matches) <= min(lost(set(range(at)), matches) for at in range(quarter, len(order) - quarter + 1))

@@ -51,8 +51,9 @@ def test_equal_keys_are_equal_forms_and_a_form_is_the_rule(a, b, c, d):
 
 def test_variables_of_each_side_are_not_named_apart():
     kinds = {"a": "tensor", "b": "tensor", "s": "scalar"}
-    left, right, other = (parse_term(text, kinds) for text in (
-        "mul(smul(a, s), b)", "mul(smul(b, s), a)", "mul(smul(a, s), a)"))
+    left, right, other = (
+        parse_term(text, kinds) for text in ("mul(smul(a, s), b)", "mul(smul(b, s), a)", "mul(smul(a, s), a)")
+    )
     assert canonical_key(((left,), (right,))) != canonical_key(((left,), (left,)))
     assert canonical_key(((left,), (right,))) != canonical_key(((left,), (other,)))
     assert show_pair(canonical(((left,), (right,)))) == "mul(smul(x1, c1), x2) = mul(smul(x2, c1), x1)"
@@ -68,7 +69,9 @@ def test_kinds_count_unless_blind():
 
 
 def test_published_rules_have_fewer_forms_than_the_files_have_rules():
-    forms = [len({canonical_key(pair_of(rule)) for rule in read_protobuf(DATA / name)})
-             for name in ("taso_published_133.pb", "taso_generated_3op_619.pb")]
+    forms = [
+        len({canonical_key(pair_of(rule)) for rule in read_protobuf(DATA / name)})
+        for name in ("taso_published_133.pb", "taso_generated_3op_619.pb")
+    ]
     # 90 and 468 when ranks, windows and the two ways to store a transposed matrix, which terms do not hold, count
     assert forms == [84, 323]

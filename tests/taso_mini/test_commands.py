@@ -48,6 +48,7 @@ def file(tmp_path):
         path = tmp_path / name
         path.write_text(text)
         return str(path)
+
     return write
 
 
@@ -108,26 +109,40 @@ def test_rules_prints_published_rules_too(capsys):
     assert run("rules", "no-such-operator") == 1
 
 
-@pytest.mark.parametrize("words", [
-    ["verify", "absent.txt"], ["verify", "absent.pb"], ["prune", "absent.txt"], ["cover", "absent.pb"],
-    ["verify", str(DATA / "README.md")], ["verify", str(DATA / "taso_published_133.pb"), "--tests", "0"],
-    ["generate", "--profiles", "nonsense"], ["generate", "--workers", "1", "--cluster", "local"],
-    ["generate", "--variables", "0"], ["generate", "--operators", "9"], ["generate", "--out", "no/such/file.txt"],
-    ["cover", str(DATA / "taso_published_133.pb"), "--operators", "0"], ["axioms", "--largest", "0"],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "absent.txt"],
+        ["verify", "absent.pb"],
+        ["prune", "absent.txt"],
+        ["cover", "absent.pb"],
+        ["verify", str(DATA / "README.md")],
+        ["verify", str(DATA / "taso_published_133.pb"), "--tests", "0"],
+        ["generate", "--profiles", "nonsense"],
+        ["generate", "--workers", "1", "--cluster", "local"],
+        ["generate", "--variables", "0"],
+        ["generate", "--operators", "9"],
+        ["generate", "--out", "no/such/file.txt"],
+        ["cover", str(DATA / "taso_published_133.pb"), "--operators", "0"],
+        ["axioms", "--largest", "0"],
+    ],
+)
 def test_bad_input_is_one_clear_sentence(words, capsys):
     assert run(*words) == 2
     err = capsys.readouterr().err.strip()
     assert err and len(err.splitlines()) <= 3 and "Traceback" not in err
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("rule r\n  variables x: tensor\n  source relu(x\n  target x\n", "line 1"),
-    ("rule r\n  variables x: tensor\n  source y\n  target x\n", "not declared"),
-    ("source relu(x)\n", "expected 'rule NAME'"),
-    ("rule r\n  variables x: tensor, y: tensor\n  source relu(x)\n  target relu(y)\n", "bind every variable"),
-    ("rule r\n  variables x: colour\n  source relu(x)\n  target relu(x)\n", "kind"),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("rule r\n  variables x: tensor\n  source relu(x\n  target x\n", "line 1"),
+        ("rule r\n  variables x: tensor\n  source y\n  target x\n", "not declared"),
+        ("source relu(x)\n", "expected 'rule NAME'"),
+        ("rule r\n  variables x: tensor, y: tensor\n  source relu(x)\n  target relu(y)\n", "bind every variable"),
+        ("rule r\n  variables x: colour\n  source relu(x)\n  target relu(x)\n", "kind"),
+    ],
+)
 def test_a_malformed_text_is_told_where(file, capsys, text, told):
     assert run("verify", file(text)) == 2
     assert told in capsys.readouterr().err

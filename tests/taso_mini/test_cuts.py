@@ -13,7 +13,7 @@ from taso_mini.rewriting import all_rewrites
 from taso_mini.rules_text import parse_rules
 from taso_mini.search_graph import SearchGraph
 
-PULL_UP, = parse_rules("""
+(PULL_UP,) = parse_rules("""
 rule split-add-is-add-split
   variables x: tensor, y: tensor
   source    split0(add(x, y), axis=a)
@@ -21,7 +21,7 @@ rule split-add-is-add-split
   target    add(split0(x, axis=a), split0(y, axis=a))
   target    add(split1(x, axis=a), split1(y, axis=a))
 """)
-UNDO, = parse_rules("""
+(UNDO,) = parse_rules("""
 rule split-concat-is-its-parts
   variables x: tensor, y: tensor
   source    split0(concat(x, y, axis=a), axis=a)
@@ -60,7 +60,7 @@ def test_a_split_elsewhere_than_the_concatenation_does_not_match(cut, fires):
 
 
 def test_an_axis_that_nothing_is_known_of_has_no_decider():
-    rule, = parse_rules("""
+    (rule,) = parse_rules("""
 rule window-is-forgotten
   variables x: image, w: kernel
   source    relu(conv(x, w, activation=none, dilations=d, padding=p, strides=s))
@@ -70,7 +70,7 @@ rule window-is-forgotten
 
 
 def test_axis_variables_are_told_apart_by_value():
-    rule, = parse_rules("""
+    (rule,) = parse_rules("""
 rule two-axes
   variables x: tensor, y: tensor
   source    split0(concat(x, y, axis=a), axis=1)

@@ -48,17 +48,26 @@ def terms(*texts):
     return tuple(parse_term(text, KINDS) for text in texts)
 
 
-@pytest.mark.parametrize(("source", "target", "steps"), [
-    (["mul(x, y)"], ["mul(y, x)"], 0),
-    (["mul(mul(x, y), z)"], ["mul(x, mul(z, y))"], 1),
-    (["mul(mul(x, y), mul(z, w))"], ["mul(mul(mul(x, z), y), w)"], 2),
-    (["mul(add(x, y), mul(z, z))"], ["add(mul(mul(x, z), z), mul(y, mul(z, z)))"], 2),
-    (["relu(x)", "relu(mul(x, y))"],
-     ["split0(relu(concat(x, mul(x, y), axis=1)), axis=1)", "split1(relu(concat(x, mul(x, y), axis=1)), axis=1)"], 1),
-    (["x"], ["split0(concat(x, y, axis=0), axis=0)"], 1),
-    (["relu(x)"], ["relu(y)"], None),
-    (["mul(add(x, y), mul(z, mul(x, y)))"], ["add(mul(x, mul(mul(z, y), x)), mul(y, mul(mul(z, x), y)))"], None),
-])
+@pytest.mark.parametrize(
+    ("source", "target", "steps"),
+    [
+        (["mul(x, y)"], ["mul(y, x)"], 0),
+        (["mul(mul(x, y), z)"], ["mul(x, mul(z, y))"], 1),
+        (["mul(mul(x, y), mul(z, w))"], ["mul(mul(mul(x, z), y), w)"], 2),
+        (["mul(add(x, y), mul(z, z))"], ["add(mul(mul(x, z), z), mul(y, mul(z, z)))"], 2),
+        (
+            ["relu(x)", "relu(mul(x, y))"],
+            [
+                "split0(relu(concat(x, mul(x, y), axis=1)), axis=1)",
+                "split1(relu(concat(x, mul(x, y), axis=1)), axis=1)",
+            ],
+            1,
+        ),
+        (["x"], ["split0(concat(x, y, axis=0), axis=0)"], 1),
+        (["relu(x)"], ["relu(y)"], None),
+        (["mul(add(x, y), mul(z, mul(x, y)))"], ["add(mul(x, mul(mul(z, y), x)), mul(y, mul(mul(z, x), y)))"], None),
+    ],
+)
 def test_shortest_chain(source, target, steps):
     chain = DERIVER.derive((terms(*source), terms(*target)))
     assert (None if chain is None else len(chain.steps)) == steps
@@ -67,15 +76,21 @@ def test_shortest_chain(source, target, steps):
 
 
 def test_more_applications_reach_further():
-    pair = (terms("mul(add(x, y), mul(z, mul(x, y)))"),
-            terms("add(mul(x, mul(mul(z, y), x)), mul(y, mul(mul(z, x), y)))"))
+    pair = (
+        terms("mul(add(x, y), mul(z, mul(x, y)))"),
+        terms("add(mul(x, mul(mul(z, y), x)), mul(y, mul(mul(z, x), y)))"),
+    )
     chain = DERIVER.derive(pair, applications=4)
     assert chain is not None and 2 < len(chain.steps) <= 4 and check(chain)
 
 
 def test_conditions_speak_of_the_terms_of_the_chain():
-    chain = DERIVER.derive((terms("conv(relu(i), concat(mul(w, w), u, axis=0))"),
-                            terms("concat(conv(relu(i), mul(w, w)), conv(relu(i), u), axis=1)")))
+    chain = DERIVER.derive(
+        (
+            terms("conv(relu(i), concat(mul(w, w), u, axis=0))"),
+            terms("concat(conv(relu(i), mul(w, w)), conv(relu(i), u), axis=1)"),
+        )
+    )
     assert chain is not None and chain.conditions == ("groups(relu(i), mul(w, w)) == 1",)
 
 

@@ -30,10 +30,26 @@ from taso_mini.enumeration.term_table import PAD, TermTable
 from taso_mini.shapes import Shape
 
 MEASURED = {  # with the published generator's own functions for relu and pools
-    2: {"graphs": [70, 5391], "ordered": [228, 57947], "fingerprints": 5353, "pairs": 134, "no common leaf": 126,
-        "aware": 81, "blind": 38, "funnel": [126, 81, 38, 30, 30, 29]},
-    3: {"graphs": [70, 5391, 431387], "ordered": [228, 57947, 16347235], "fingerprints": 417257, "pairs": 27353,
-        "no common leaf": 6643, "aware": 3335, "blind": 1763, "funnel": [6643, 3335, 1763, 913, 871, 689]},
+    2: {
+        "graphs": [70, 5391],
+        "ordered": [228, 57947],
+        "fingerprints": 5353,
+        "pairs": 134,
+        "no common leaf": 126,
+        "aware": 81,
+        "blind": 38,
+        "funnel": [126, 81, 38, 30, 30, 29],
+    },
+    3: {
+        "graphs": [70, 5391, 431387],
+        "ordered": [228, 57947, 16347235],
+        "fingerprints": 417257,
+        "pairs": 27353,
+        "no common leaf": 6643,
+        "aware": 3335,
+        "blind": 1763,
+        "funnel": [6643, 3335, 1763, 913, 871, 689],
+    },
 }
 
 
@@ -45,14 +61,18 @@ def grown(operators, space=None, seed=0, representatives=False):
 
 
 def two_matrices(*operators):
-    templates = [one for one in published().templates
-                 if one.operator in operators and one.param("rank") != 4 and one.param("axis") != 0]
+    templates = [
+        one
+        for one in published().templates
+        if one.operator in operators and one.param("rank") != 4 and one.param("axis") != 0
+    ]
     return Space("two matrices", (Input("a", "matrix", (3, 3), 0), Input("b", "matrix", (3, 3), 0)), tuple(templates))
 
 
 def same(one, other):
-    return all(np.array_equal(getattr(one, name), getattr(other, name))
-               for name in ("source", "target", "outputs", "results"))
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("source", "target", "outputs", "results")
+    )
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -106,22 +126,40 @@ def test_meeting_in_the_middle_loses_only_unions(table, every_pair):
     assert forms[0] == forms[1] and len(forms[0]) == MEASURED[table.width]["funnel"][-1]
 
 
-@pytest.mark.parametrize(("operators", "size", "rules"), [
-    (("relu", "transpose", "matmul"), 4, 2192), (("add", "mul"), 4, 1), (("concat", "split", "relu"), 5, 55),
-    (("add", "relu"), 5, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("operators", "size", "rules"),
+    [
+        (("relu", "transpose", "matmul"), 4, 2192),
+        (("add", "mul"), 4, 1),
+        (("concat", "split", "relu"), 5, 55),
+        (("add", "relu"), 5, 0),
+    ],
+    ids=str,
+)
 def test_meeting_in_the_middle_finds_all_rules_of_four_and_five_operators(operators, size, rules):
     space = two_matrices(*operators)
     table = grown(size, space)
     *_, pairs = pairs_of_all_graphs(table)
     found = search(Plan(space, size))
-    forms = [set(normal_forms(LocalPairs(one, some), aware=False).tolist())
-             for one, some in ((table, prune(table, pairs)[0]), (found.table, found.pairs))]
+    forms = [
+        set(normal_forms(LocalPairs(one, some), aware=False).tolist())
+        for one, some in ((table, prune(table, pairs)[0]), (found.table, found.pairs))
+    ]
     assert forms[0] == forms[1] and len(forms[0]) == rules
 
 
-@pytest.mark.parametrize(("operators", "size", "representatives"), [
-    (None, 2, False), (None, 3, False), (None, 3, True), (("relu", "transpose", "matmul"), 4, False),
-    (("concat", "split", "relu"), 5, False), (("concat", "split", "relu"), 5, True)], ids=str)
+@pytest.mark.parametrize(
+    ("operators", "size", "representatives"),
+    [
+        (None, 2, False),
+        (None, 3, False),
+        (None, 3, True),
+        (("relu", "transpose", "matmul"), 4, False),
+        (("concat", "split", "relu"), 5, False),
+        (("concat", "split", "relu"), 5, True),
+    ],
+    ids=str,
+)
 def test_grouping_finds_the_pairs_of_meeting_in_the_middle(operators, size, representatives):
     space = two_matrices(*operators) if operators else published(surrogates="sound")
     table = grown(size, space, representatives=representatives)
@@ -140,10 +178,13 @@ def test_outputs_beside_others_have_small_partners():
     table = grown(3)
     roles = find_roles(table)
     partners = find_partners(table)
-    for tensor in np.flatnonzero(roles.alone)[:: 50]:
+    for tensor in np.flatnonzero(roles.alone)[::50]:
         some = partners.others[partners.start[tensor] :][: partners.count[tensor]]
-        beside = [int(table.size[n]) for n in table.node[some]
-                  if table.size[n] < 3 or (sinks(table, table.closure[n : n + 1]) != PAD).sum() > 1]
+        beside = [
+            int(table.size[n])
+            for n in table.node[some]
+            if table.size[n] < 3 or (sinks(table, table.closure[n : n + 1]) != PAD).sum() > 1
+        ]
         assert roles.least[tensor] == min(beside, default=NEVER)
 
 
@@ -163,7 +204,10 @@ def test_search_counts_and_repeats():
     first, second = (search(Plan(published(), 3)) for _ in range(2))
     assert first.counts == second.counts
     assert (first.counts["terms"], first.counts["classes"], first.counts["no instance of another"]) == (
-        61968, 54351, 689)
+        61968,
+        54351,
+        689,
+    )
     assert (first.pairs.source == second.pairs.source).all() and (first.pairs.target == second.pairs.target).all()
 
 
@@ -232,10 +276,12 @@ def test_values_agree_with_plain_integers():
     rng = np.random.default_rng(0)
     sound = SURROGATES["sound"]
     x, w = (rng.integers(-(2**30), 2**30, size=dims, dtype=np.int32) for dims in ((3, 2, 8, 5, 5), (3, 4, 4, 3, 3)))
-    template = Template("conv", (("activation", "none"), ("dilations", (1, 1)), ("kernel", (3, 3)),
-                                 ("padding", "same"), ("strides", (1, 1))))
+    template = Template(
+        "conv",
+        (("activation", "none"), ("dilations", (1, 1)), ("kernel", (3, 3)), ("padding", "same"), ("strides", (1, 1))),
+    )
     given = tuple(contiguous(Shape(one.shape[1:])) for one in (x, w))
-    result, = apply(template, sound, given, x, w)
+    (result,) = apply(template, sound, given, x, w)
     assert result.shape[1:] == result_types(template, *given)[0].dims
     wide = np.pad(x.astype(object), ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
     for batch, n, o, row, column in rng.integers(0, (3, 2, 4, 5, 5), size=(20, 5)):
@@ -250,8 +296,10 @@ def test_values_agree_with_plain_integers():
 def test_reductions_are_terms_that_equal_a_part_of_themselves():
     found = search(Plan(published().only("transpose"), 2))
     table = found.table
-    shown = {(str(table.space.templates[t].param("copy")), table.space.inputs[equal].name)
-             for t, _, _, _, equal in found.reductions}
+    shown = {
+        (str(table.space.templates[t].param("copy")), table.space.inputs[equal].name)
+        for t, _, _, _, equal in found.reductions
+    }
     assert ("False", "x1") in shown and ("True", "w1") in shown
 
 

@@ -16,11 +16,19 @@ from taso_mini.testing import draw_inputs
 KINDS = {"i": "image", "j": "image", "k": "kernel"}
 POOL = "kernel=(3, 2), padding=(1, 0, 1, 1), strides=(2, 1)"
 WINDOW = "dilations=(1, 1), padding=(1, 0, 1, 1), strides=(2, 1)"
-TERMS = (f"relu(avg_pool(i, {POOL}))", f"max_pool(add(i, j), {POOL})", f"conv(mul(i, j), k, activation=relu, {WINDOW})",
-         f"avg_pool(avg_pool(i, {POOL}), kernel=(2, 2), padding=(0, 0, 0, 0), strides=(1, 1))",
-         f"conv(i, Cpool(kernel=(3, 2)), activation=none, {WINDOW})")
-SHAPES = {"i": Shape((2, 2, 5, 5)), "j": Shape((2, 2, 5, 5)), "k": Shape((4, 1, 3, 2)),
-          "Cpool(kernel=(3, 2))": Shape((2, 1, 3, 2))}
+TERMS = (
+    f"relu(avg_pool(i, {POOL}))",
+    f"max_pool(add(i, j), {POOL})",
+    f"conv(mul(i, j), k, activation=relu, {WINDOW})",
+    f"avg_pool(avg_pool(i, {POOL}), kernel=(2, 2), padding=(0, 0, 0, 0), strides=(1, 1))",
+    f"conv(i, Cpool(kernel=(3, 2)), activation=none, {WINDOW})",
+)
+SHAPES = {
+    "i": Shape((2, 2, 5, 5)),
+    "j": Shape((2, 2, 5, 5)),
+    "k": Shape((4, 1, 3, 2)),
+    "Cpool(kernel=(3, 2))": Shape((2, 1, 3, 2)),
+}
 
 
 @given(st.sampled_from(TERMS), st.integers(0, 2**32 - 1))
@@ -30,8 +38,8 @@ def test_exact_numbers_agree_with_floats(text, seed):
     inputs = draw_inputs([root], SHAPES, rng=np.random.default_rng(seed), arithmetic=exact)
     names = {v.name for v in variables(root)}
     floats = {name: x / exact.unit if name in names else x for name, x in inputs.items()}
-    value, = evaluate([root], inputs, arithmetic=exact)
-    wanted, = evaluate([root], floats, arithmetic=Floats())
+    (value,) = evaluate([root], inputs, arithmetic=exact)
+    (wanted,) = evaluate([root], floats, arithmetic=Floats())
     assert value.dtype == np.int64
     np.testing.assert_allclose(value / exact.unit, wanted, rtol=1e-12, atol=1e-12)
 

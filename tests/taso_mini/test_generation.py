@@ -6,8 +6,12 @@ from taso_mini.profiles import CONV, CONV_RELU, PROFILES, RELU
 from taso_mini.rules_text import parse_rules, show_rules
 from taso_mini.terms import variable
 
-FUSION = Profile("fusion", ((variable("x1", "image"), (1, 4, 3, 3)), (variable("w1", "kernel"), (4, 4, 3, 3))),
-                 (CONV, CONV_RELU, RELU), 2)
+FUSION = Profile(
+    "fusion",
+    ((variable("x1", "image"), (1, 4, 3, 3)), (variable("w1", "kernel"), (4, 4, 3, 3))),
+    (CONV, CONV_RELU, RELU),
+    2,
+)
 
 
 def test_generation_is_reproducible_and_parses():

@@ -98,7 +98,7 @@ IMAGE, KERNEL, VECTOR = TensorType((2, 4, 5, 5)), TensorType((6, 4, 3, 3)), Tens
 def test_only_exact_meanings_are_read(operator, types, params, term):
     inputs = tuple(f"x{i}" for i in range(len(types)))
     full, outputs = infer(operator, types, Params(**params))
-    found, = read_node(Node(operator, inputs, ("y",), full), types)
+    (found,) = read_node(Node(operator, inputs, ("y",), full), types)
     assert (found.operator if found else None) == term
 
 

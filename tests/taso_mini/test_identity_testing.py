@@ -16,20 +16,35 @@ from taso_mini.testing import draw_samples
 from tests.source import ROOT
 
 UNIT = "dilations=(1, 1), padding=same, strides=(1, 1)"
-KINDS = {"x": "tensor", "y": "tensor", "m": "matrix", "n": "matrix", "i": "image", "j": "image", "k": "kernel",
-         "l": "kernel"}
+KINDS = {
+    "x": "tensor",
+    "y": "tensor",
+    "m": "matrix",
+    "n": "matrix",
+    "i": "image",
+    "j": "image",
+    "k": "kernel",
+    "l": "kernel",
+}
 PUBLISHED = read_protobuf(ROOT / "tests" / "data" / "taso_published_133.pb")
 
-MERGE_INPUTS = (f"add(conv(i, k, activation=none, {UNIT}), conv(j, l, activation=none, {UNIT}))",
-                f"conv(concat(i, j, axis=1), concat(k, l, axis=1), activation=none, {UNIT})")
-MERGE_BOTH = (f"concat(conv(i, k, activation=none, {UNIT}), conv(j, l, activation=none, {UNIT}), axis=1)",
-              f"conv(concat(i, j, axis=1), concat(k, l, axis=0), activation=none, {UNIT})")
+MERGE_INPUTS = (
+    f"add(conv(i, k, activation=none, {UNIT}), conv(j, l, activation=none, {UNIT}))",
+    f"conv(concat(i, j, axis=1), concat(k, l, axis=1), activation=none, {UNIT})",
+)
+MERGE_BOTH = (
+    f"concat(conv(i, k, activation=none, {UNIT}), conv(j, l, activation=none, {UNIT}), axis=1)",
+    f"conv(concat(i, j, axis=1), concat(k, l, axis=0), activation=none, {UNIT})",
+)
 TRUE = [
     ("mul(x, y)", "mul(y, x)", ()),
     ("relu(concat(x, y, axis=a))", "concat(relu(x), relu(y), axis=a)", ()),
     ("matmul(m, Imatmul())", "m", ()),
-    ("avg_pool(i, kernel=(3, 3), padding=same, strides=(1, 1))",
-     f"conv(i, Cpool(kernel=(3, 3)), activation=none, {UNIT})", ()),
+    (
+        "avg_pool(i, kernel=(3, 3), padding=same, strides=(1, 1))",
+        f"conv(i, Cpool(kernel=(3, 3)), activation=none, {UNIT})",
+        (),
+    ),
     (*MERGE_INPUTS, ("groups(i, k) == 1", "groups(j, l) == 1")),
     (*MERGE_BOTH, ("k.shape[1] == l.shape[1]", "k.shape[0] * j.shape[1] == l.shape[0] * i.shape[1]")),
 ]
@@ -39,8 +54,11 @@ FALSE = [
     ("concat(x, y, axis=0)", "concat(y, x, axis=0)", 2),
     # Groups 2: x, z (1, 2, 1, 1) and y, w (2, 1, 1, 1).
     (*MERGE_INPUTS, 8),
-    ("avg_pool(i, kernel=(3, 3), padding=same, strides=(1, 1))",
-     "max_pool(i, kernel=(3, 3), padding=same, strides=(1, 1))", 1),
+    (
+        "avg_pool(i, kernel=(3, 3), padding=same, strides=(1, 1))",
+        "max_pool(i, kernel=(3, 3), padding=same, strides=(1, 1))",
+        1,
+    ),
 ]
 
 

@@ -103,7 +103,7 @@ def test_a_merge_pays_only_where_its_split_is_a_view():
     found = optimize_jointly(graph, MERGE, costs)
     assert not any(node.operator == "split" for node in found.variants["substitutions"].graph.nodes)
     assert found.costs["joint"] < found.costs["sequential"] and [step.rule for step in found.steps] == ["merge"]
-    split, = (node for node in found.graph.nodes if node.operator == "split")
+    (split,) = (node for node in found.graph.nodes if node.operator == "split")
     assert split["axis"] == 0
     data = feeds(graph)
     assert np.allclose(*(g.evaluate(data)[graph.outputs[0]] for g in (graph, found.graph)))

@@ -148,8 +148,11 @@ def test_a_chain_of_convolutions_is_converted_at_its_ends_only():
     laid = realize(found)
     assert {node["layout"] for node in laid.nodes if node.operator in ("conv", "max_pool")} == {"NHWC"}
     assert sum(node.operator == "transpose" for node in laid.nodes) <= 2
-    assert not any(form.native != orders.plain(4) for form in assign(graph, Prices(FlopCost())).forms.values()
-                   if len(form.native) == 4)
+    assert not any(
+        form.native != orders.plain(4)
+        for form in assign(graph, Prices(FlopCost())).forms.values()
+        if len(form.native) == 4
+    )
 
 
 def attention() -> Graph:

@@ -17,7 +17,7 @@ from taso_mini.unification import RANK, unify
 from tests.strategies import rewritable
 from tests.taso_mini.test_substitution import EVERY_RULE
 
-MERGE, = parse_rules("""
+(MERGE,) = parse_rules("""
 rule relu-relu-is-split-relu-concat
   variables x: image, w: kernel, k: kernel
   source    relu(conv(x, w, activation=none, dilations=d, padding=p, strides=s))
@@ -64,7 +64,7 @@ def test_a_second_output_is_reached_through_a_shared_variable():
 
 
 def test_a_variable_twice_must_be_one_value():
-    double, = parse_rules("""
+    (double,) = parse_rules("""
 rule add-twice
   variables x: tensor
   source    add(x, x)
@@ -87,7 +87,7 @@ def test_parameter_variables_must_agree():
 
 
 def test_what_weights_alone_decide_is_left_alone():
-    undo, = parse_rules("""
+    (undo,) = parse_rules("""
 rule relu-relu
   variables x: tensor
   source    relu(relu(x))

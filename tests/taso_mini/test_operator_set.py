@@ -39,9 +39,16 @@ def test_grouped_convolution_equals_seven_loops(groups, window):
     rng = np.random.default_rng(0)
     x = rng.integers(-3, 4, (2, 4, 5, 6)).astype(float)
     w = rng.integers(-3, 4, (4, 4 // groups, 3, 2)).astype(float)
-    root = term("conv", variable("x", "image"), variable("w", "kernel"), activation="none", strides=strides,
-                padding=padding, dilations=dilations)
-    value, = evaluate([root], {"x": x, "w": w}, arithmetic=Floats())
+    root = term(
+        "conv",
+        variable("x", "image"),
+        variable("w", "kernel"),
+        activation="none",
+        strides=strides,
+        padding=padding,
+        dilations=dilations,
+    )
+    (value,) = evaluate([root], {"x": x, "w": w}, arithmetic=Floats())
     assert (value == slow_conv(x, w, *window)).all()
     assert infer(root, {"x": Shape(x.shape), "w": Shape(w.shape)}).dims == value.shape
 
@@ -64,51 +71,88 @@ def test_field_relu_keeps_zero_and_window_max_is_a_function_of_the_set():
     assert field.window_max(np.array([[0, 5]]), np.array([[False, True]])) == 5
 
 
-@pytest.mark.parametrize(("text", "dims"), [
-    ("matmul(m, n)", {"m": (2, 3), "n": (4, 2)}),
-    (CONV, {"x": (1, 3, 4, 4), "w": (2, 2, 3, 3)}),
-    (CONV, {"x": (1, 2, 4, 4), "w": (2, 2, 2, 2)}),
-    ("split0(x, axis=1)", {"x": (1, 2, 4, 4)}),
-    ("scale(x, v)", {"x": (1, 2, 4, 4), "v": (3,)}),
-    ("add(x, y)", {"x": (1, 2, 4, 4), "y": (1, 1, 4, 4)}),
-    ("smul(x, v)", {"x": (1, 2, 4, 4), "v": (2,)}),
-])
+@pytest.mark.parametrize(
+    ("text", "dims"),
+    [
+        ("matmul(m, n)", {"m": (2, 3), "n": (4, 2)}),
+        (CONV, {"x": (1, 3, 4, 4), "w": (2, 2, 3, 3)}),
+        (CONV, {"x": (1, 2, 4, 4), "w": (2, 2, 2, 2)}),
+        ("split0(x, axis=1)", {"x": (1, 2, 4, 4)}),
+        ("scale(x, v)", {"x": (1, 2, 4, 4), "v": (3,)}),
+        ("add(x, y)", {"x": (1, 2, 4, 4), "y": (1, 1, 4, 4)}),
+        ("smul(x, v)", {"x": (1, 2, 4, 4), "v": (2,)}),
+    ],
+)
 def test_undefined_applications_are_shape_errors(text, dims):
     with pytest.raises(ShapeError):
         infer(parse_term(text, KINDS), {name: Shape(d) for name, d in dims.items()})
 
 
 def test_every_operator_is_defined_somewhere():
-    assert set(OPERATORS) >= {"matmul", "conv", "add", "mul", "relu", "concat", "split0", "split1", "transpose",
-                              "avg_pool", "max_pool", "enlarge", "enlarge_like", "scale", "bias", "conv_bias",
-                              "scale_kernel", "Cpool", "Iconv", "Imatmul", "Iewmul"}
+    assert set(OPERATORS) >= {
+        "matmul",
+        "conv",
+        "add",
+        "mul",
+        "relu",
+        "concat",
+        "split0",
+        "split1",
+        "transpose",
+        "avg_pool",
+        "max_pool",
+        "enlarge",
+        "enlarge_like",
+        "scale",
+        "bias",
+        "conv_bias",
+        "scale_kernel",
+        "Cpool",
+        "Iconv",
+        "Imatmul",
+        "Iewmul",
+    }
 
 
-ONES = [("Cpool(kernel=(3, 3))", (4, 1, 3, 3)), ("Iconv(kernel=(3, 1))", (4, 1, 3, 1)),
-        ("Iconv(kernel=(1, 3))", (4, 4, 1, 3)), ("Imatmul()", (3, 3)), ("Iewmul()", (2, 3))]
+ONES = [
+    ("Cpool(kernel=(3, 3))", (4, 1, 3, 3)),
+    ("Iconv(kernel=(3, 1))", (4, 1, 3, 1)),
+    ("Iconv(kernel=(1, 3))", (4, 4, 1, 3)),
+    ("Imatmul()", (3, 3)),
+    ("Iewmul()", (2, 3)),
+]
 
 
 @pytest.mark.parametrize(("constant", "dims"), ONES)
 @pytest.mark.parametrize("arithmetic", [FiniteField(), Floats()], ids=["field", "floats"])
 def test_a_constant_does_what_it_is_for(constant, dims, arithmetic):
-    uses = {"Cpool": (f"conv(x, {constant}, activation=none, dilations=(1, 1), padding=same, strides=(2, 1))",
-                      "avg_pool(x, kernel=(3, 3), padding=same, strides=(2, 1))"),
-            "Iconv": (f"conv(x, {constant}, activation=none, dilations=(1, 1), padding=same, strides=(1, 1))", "x"),
-            "Imatmul": ("matmul(m, Imatmul())", "m"), "Iewmul": ("mul(m, Iewmul())", "m")}
+    uses = {
+        "Cpool": (
+            f"conv(x, {constant}, activation=none, dilations=(1, 1), padding=same, strides=(2, 1))",
+            "avg_pool(x, kernel=(3, 3), padding=same, strides=(2, 1))",
+        ),
+        "Iconv": (f"conv(x, {constant}, activation=none, dilations=(1, 1), padding=same, strides=(1, 1))", "x"),
+        "Imatmul": ("matmul(m, Imatmul())", "m"),
+        "Iewmul": ("mul(m, Iewmul())", "m"),
+    }
     rng = np.random.default_rng(0)
     inputs = {"x": arithmetic.draw(rng, (2, 4, 5, 6)), "m": arithmetic.draw(rng, (2, 3)), constant: Shape(dims)}
-    used, plain = evaluate([parse_term(text, KINDS) for text in uses[constant.split("(")[0]]], inputs,
-                           arithmetic=arithmetic)
+    used, plain = evaluate(
+        [parse_term(text, KINDS) for text in uses[constant.split("(")[0]]], inputs, arithmetic=arithmetic
+    )
     assert arithmetic.equal(used, plain)
 
 
-@pytest.mark.parametrize(("text", "constant", "dims"), [
-    ("matmul(m, Imatmul())", "Imatmul()", (3, 2)),
-    ("relu(Cpool(kernel=(3, 3)))", "Cpool(kernel=(3, 3))", (4, 2, 3, 3)),
-    ("relu(Cpool(kernel=(3, 3)))", "Cpool(kernel=(3, 3))", (4, 1, 3, 1)),
-    ("relu(Iconv(kernel=(3, 3)))", "Iconv(kernel=(3, 3))", (4, 2, 3, 3)),
-    ("relu(Iconv(kernel=(2, 2)))", "Iconv(kernel=(2, 2))", (4, 1, 2, 2)),
-])
+@pytest.mark.parametrize(
+    ("text", "constant", "dims"),
+    [
+        ("matmul(m, Imatmul())", "Imatmul()", (3, 2)),
+        ("relu(Cpool(kernel=(3, 3)))", "Cpool(kernel=(3, 3))", (4, 2, 3, 3)),
+        ("relu(Cpool(kernel=(3, 3)))", "Cpool(kernel=(3, 3))", (4, 1, 3, 1)),
+        ("relu(Iconv(kernel=(3, 3)))", "Iconv(kernel=(3, 3))", (4, 2, 3, 3)),
+        ("relu(Iconv(kernel=(2, 2)))", "Iconv(kernel=(2, 2))", (4, 1, 2, 2)),
+    ],
+)
 def test_constants_refuse_other_shapes(text, constant, dims):
     with pytest.raises(ShapeError, match=constant.split("(")[0]):
         infer(parse_term(text, KINDS), {"m": Shape((2, 3)), constant: Shape(dims)})
@@ -120,7 +164,7 @@ def test_constants_refuse_other_shapes(text, constant, dims):
 def test_enlarge_puts_the_kernel_in_the_middle_and_never_cuts(kernel, window):
     w = np.arange(1, 7).reshape(2, 3, 1, 1).astype(float)
     root = term("enlarge", variable("w", "kernel"), kernel=kernel)
-    value, = evaluate([root], {"w": w}, arithmetic=Floats())
+    (value,) = evaluate([root], {"w": w}, arithmetic=Floats())
     assert value.shape == (2, 3, *window) and value.sum() == w.sum()
     assert (value[:, :, window[0] // 2, window[1] // 2] == w[:, :, 0, 0]).all()
     assert infer(term("enlarge", variable("w", "kernel"), kernel=(1, 1)), {"w": Shape(value.shape)}).dims == value.shape

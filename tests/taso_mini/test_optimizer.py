@@ -106,7 +106,7 @@ def test_batch_normalisation_becomes_weight_arithmetic():
     y = build.add("mul", y, build.weight("s", np.arange(4.0).reshape(1, 4, 1, 1)))
     graph = build.finish(build.add("relu", build.add("add", y, build.weight("t", np.ones((1, 4, 1, 1))))))
     found = optimize(graph, RULES, budget=10)
-    conv, = found.graph.nodes
+    (conv,) = found.graph.nodes
     assert conv.operator == "conv" and len(conv.inputs) == 3 and conv["activation"] == "relu"
     assert same_outputs(graph, found.graph, np.random.default_rng(2))
 

@@ -41,7 +41,8 @@ def test_every_published_rule_is_proved_under_its_exact_conditions(verdicts):
     outputs_per_group = {99, 100, 130, 131}  # which the published verifier cannot prove, nor anybody without conditions
     assert {i for i, v in enumerate(verdicts) if not v.proved} == set()
     assert {i for i, v in enumerate(verdicts) if v.kind == "proved under conditions"} == (
-        shapes | groups | outputs_per_group)
+        shapes | groups | outputs_per_group
+    )
     assert {i for i, v in enumerate(verdicts) if any("groups" in c for c in v.conditions)} == groups
     assert {i for i, v in enumerate(verdicts) if any("*" in c for c in v.conditions)} == outputs_per_group
     assert verdicts[125].conditions == ("groups(x1, w1) == 1", "w1.shape[1:] == w2.shape[1:]")
@@ -92,8 +93,10 @@ def test_a_wrong_equation_is_not_proved_without_conditions(axiom):
         except ValueError:  # the other direction binds more variables
             continue
         verdict = prove(rule)
-        assert verdict.kind == "unknown" or check_identity(
-            [source], [target], verdict.conditions, draws=5).kind != "refuted"
+        assert (
+            verdict.kind == "unknown"
+            or check_identity([source], [target], verdict.conditions, draws=5).kind != "refuted"
+        )
         assert verdict.kind == "unknown" or verdict.conditions
 
 
@@ -103,8 +106,12 @@ def test_the_condition_for_merging_both_channels_is_exact():
     field, rng, seen = FiniteField(), np.random.default_rng(0), {True: 0, False: 0}
     channels = (1, 2, 3, 4, 6)
     for ci, cj, ck, cl, ok, ol in itertools.product(channels, channels, (1, 2), (1, 2), channels, channels):
-        shapes = {"i": Shape((1, ci, 1, 2)), "j": Shape((1, cj, 1, 2)), "k": Shape((ok, ck, 1, 1)),
-                  "l": Shape((ol, cl, 1, 1))}
+        shapes = {
+            "i": Shape((1, ci, 1, 2)),
+            "j": Shape((1, cj, 1, 2)),
+            "k": Shape((ok, ck, 1, 1)),
+            "l": Shape((ol, cl, 1, 1)),
+        }
         try:
             same = infer(axiom.left, shapes, params).dims == infer(axiom.right, shapes, params).dims
         except ShapeError:
@@ -117,31 +124,48 @@ def test_the_condition_for_merging_both_channels_is_exact():
     assert min(seen.values()) > 30
 
 
-@pytest.mark.parametrize(("text", "conditions"), [
-    ("variables x1: tensor, x2: tensor, x3: tensor, x4: tensor\n"
-     "source add(concat(x1, x2, axis=a), concat(x3, x4, axis=a))\n"
-     "target concat(add(x1, x3), add(x2, x4), axis=a)", ("x1.shape[a] == x3.shape[a]",)),
-    ("variables x: image, w: kernel\n"
-     f"source conv(x, enlarge(w, kernel=(3, 3)), activation=none, {WINDOW})\n"
-     f"target conv(x, w, activation=none, {WINDOW})", ("w.shape[2] % 2 == 1", "w.shape[3] % 2 == 1")),
-    ("variables x: image\nsource avg_pool(x, kernel=(3, 3), padding=same, strides=(2, 2))\n"
-     "target conv(x, Cpool(kernel=(3, 3)), activation=none, dilations=(1, 1), padding=same, strides=(2, 2))", ()),
-    ("variables x: image, w: kernel\n"
-     f"source add(x, conv(x, w, activation=none, {WINDOW}))\n"
-     f"target conv(x, add(w, Iconv(kernel=(3, 3))), activation=none, {WINDOW})",
-     ("(w.shape[1] - 1) * (w.shape[1] - w.shape[0]) == 0", "w.shape[2] == 3", "w.shape[3] == 3")),
-    ("variables m: matrix, n: matrix\nsource matmul(m, matmul(Imatmul(), n))\ntarget matmul(m, n)", ()),
-])
+@pytest.mark.parametrize(
+    ("text", "conditions"),
+    [
+        (
+            "variables x1: tensor, x2: tensor, x3: tensor, x4: tensor\n"
+            "source add(concat(x1, x2, axis=a), concat(x3, x4, axis=a))\n"
+            "target concat(add(x1, x3), add(x2, x4), axis=a)",
+            ("x1.shape[a] == x3.shape[a]",),
+        ),
+        (
+            "variables x: image, w: kernel\n"
+            f"source conv(x, enlarge(w, kernel=(3, 3)), activation=none, {WINDOW})\n"
+            f"target conv(x, w, activation=none, {WINDOW})",
+            ("w.shape[2] % 2 == 1", "w.shape[3] % 2 == 1"),
+        ),
+        (
+            "variables x: image\nsource avg_pool(x, kernel=(3, 3), padding=same, strides=(2, 2))\n"
+            "target conv(x, Cpool(kernel=(3, 3)), activation=none, dilations=(1, 1), padding=same, strides=(2, 2))",
+            (),
+        ),
+        (
+            "variables x: image, w: kernel\n"
+            f"source add(x, conv(x, w, activation=none, {WINDOW}))\n"
+            f"target conv(x, add(w, Iconv(kernel=(3, 3))), activation=none, {WINDOW})",
+            ("(w.shape[1] - 1) * (w.shape[1] - w.shape[0]) == 0", "w.shape[2] == 3", "w.shape[3] == 3"),
+        ),
+        ("variables m: matrix, n: matrix\nsource matmul(m, matmul(Imatmul(), n))\ntarget matmul(m, n)", ()),
+    ],
+)
 def test_conditions_say_what_the_source_does_not(text, conditions):
     verdict = prove(rule_of(f"rule r\n{text}"))
     assert verdict.proved and verdict.conditions == conditions
 
 
-@pytest.mark.parametrize("text", [
-    "variables x: tensor\nsource add(x, concat(x, x, axis=0))\ntarget x",  # no sizes fit: anything would follow
-    "variables x: tensor, y: tensor\nsource concat(x, y, axis=0)\ntarget concat(y, x, axis=0)",
-    "variables x: tensor, y: tensor\nsource split0(concat(x, y, axis=0), axis=1)\ntarget x",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "variables x: tensor\nsource add(x, concat(x, x, axis=0))\ntarget x",  # no sizes fit: anything would follow
+        "variables x: tensor, y: tensor\nsource concat(x, y, axis=0)\ntarget concat(y, x, axis=0)",
+        "variables x: tensor, y: tensor\nsource split0(concat(x, y, axis=0), axis=1)\ntarget x",
+    ],
+)
 def test_what_stays_unknown_says_why(text):
     verdict = prove(rule_of(f"rule r\n{text}"))
     assert verdict.kind == "unknown" and verdict.reason and not verdict.proved
@@ -171,7 +195,7 @@ def test_the_same_proof_every_time(verdicts):
 
 def test_a_side_that_fits_no_window_is_unknown():
     """Equal sizes ask for a window of two, which "same" padding does not allow."""
-    rule, = parse_rules("""
+    (rule,) = parse_rules("""
 rule merged-with-another-padding
   variables x1: image, w1: kernel
   source    relu(conv(x1, w1, activation=none, dilations=(1, 1), padding=same, strides=(1, 1)))

@@ -54,29 +54,38 @@ def test_a_rule_that_two_smaller_ones_give_is_dropped_unless_it_saves_an_expensi
     assert drop_consequences([associates, regrouped]) == [associates]
     window = "activation=none, dilations=d, padding=p, strides=s"
     split = rule(f"conv(i, add(w, u), {window})", f"add(conv(i, w, {window}), conv(i, u, {window}))")
-    twice = rule(f"conv(i, add(w, add(u, u)), {window})",
-                 f"add(conv(i, w, {window}), add(conv(i, u, {window}), conv(i, u, {window})))")
+    twice = rule(
+        f"conv(i, add(w, add(u, u)), {window})",
+        f"add(conv(i, w, {window}), add(conv(i, u, {window}), conv(i, u, {window})))",
+    )
     assert drop_consequences([split, twice]) == [split, twice]
 
 
-@pytest.mark.parametrize(("old", "new", "shared"), [
-    ("relu(add(x, y))", "relu(add(y, x))", True), ("add(relu(x), y)", "add(y, mul(x, z))", True),
-    ("add(relu(x), relu(y))", "add(x, y)", False), ("relu(x)", "add(x, x)", False),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "shared"),
+    [
+        ("relu(add(x, y))", "relu(add(y, x))", True),
+        ("add(relu(x), y)", "add(y, mul(x, z))", True),
+        ("add(relu(x), relu(y))", "add(x, y)", False),
+        ("relu(x)", "add(x, x)", False),
+    ],
+)
 def test_common_output_operator(old, new, shared):
     assert shares_output_operator(rule(old, new)) is shared
 
 
 SHARED = rule("mul(add(relu(x), y), z)", "add(mul(relu(x), z), mul(z, y))")
 GENERAL = rule("mul(add(x, y), z)", "add(mul(x, z), mul(y, z))")
-CONSTANT = (parse_term("matmul(matmul(x, Imatmul()), y)", {"x": "matrix", "y": "matrix"}),), (
-    parse_term("matmul(x, matmul(Imatmul(), y))", {"x": "matrix", "y": "matrix"}),)
+CONSTANT = (
+    (parse_term("matmul(matmul(x, Imatmul()), y)", {"x": "matrix", "y": "matrix"}),),
+    (parse_term("matmul(x, matmul(Imatmul(), y))", {"x": "matrix", "y": "matrix"}),),
+)
 
 
 def test_a_shared_operator_becomes_a_variable():
-    general, = input_generalisations(SHARED)
+    (general,) = input_generalisations(SHARED)
     assert canonical(general) == canonical(GENERAL)
-    constant, = input_generalisations(CONSTANT)
+    (constant,) = input_generalisations(CONSTANT)
     assert show_pair(constant) == "matmul(matmul(x, shared1), y) = matmul(x, matmul(shared1, y))"
     halves = rule("add(split0(x, axis=0), split1(x, axis=0))", "add(split1(x, axis=0), split0(x, axis=0))")
     assert [show_pair(g) for g in input_generalisations(halves)] == ["add(shared1, shared2) = add(shared2, shared1)"]
@@ -89,11 +98,14 @@ def test_a_rule_goes_when_its_generalisation_is_a_rule_and_stays_when_it_is_not(
     assert drop_common_inputs([SHARED, idempotent], among([GENERAL])) == [idempotent]
 
 
-@pytest.mark.parametrize(("old", "new", "dropped"), [
-    ("relu(add(x, y))", "relu(add(y, x))", True),  # one operand, the same on both sides
-    ("mul(add(x, y), relu(z))", "mul(relu(z), add(y, x))", True),  # exchanged operands
-    ("add(x, relu(y))", "add(relu(x), y)", False),  # equal sums do not make equal summands
-])
+@pytest.mark.parametrize(
+    ("old", "new", "dropped"),
+    [
+        ("relu(add(x, y))", "relu(add(y, x))", True),  # one operand, the same on both sides
+        ("mul(add(x, y), relu(z))", "mul(relu(z), add(y, x))", True),  # exchanged operands
+        ("add(x, relu(y))", "add(relu(x), y)", False),  # equal sums do not make equal summands
+    ],
+)
 def test_common_outputs_look_at_the_operands(old, new, dropped):
     pair = rule(old, new)
     assert len(list(output_generalisations(pair))) >= 1

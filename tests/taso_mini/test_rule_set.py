@@ -26,8 +26,10 @@ def pair(old, new):
 
 
 FUSION = pair(f"relu(conv(x, w, activation=none, {WINDOW}))", f"conv(x, w, activation=relu, {WINDOW})")
-SUM = pair(f"add(conv(x, w, activation=none, {WINDOW}), conv(x, u, activation=none, {WINDOW}))",
-           f"conv(x, add(w, u), activation=none, {WINDOW})")
+SUM = pair(
+    f"add(conv(x, w, activation=none, {WINDOW}), conv(x, u, activation=none, {WINDOW}))",
+    f"conv(x, add(w, u), activation=none, {WINDOW})",
+)
 FALSE = pair("relu(add(t, r))", "add(relu(t), relu(r))")
 UNBOUND = pair("split0(concat(t, r, axis=0), axis=0)", "t")
 
@@ -106,10 +108,12 @@ def test_wrong_published_rules():
 
 
 def test_a_rule_of_parameters_covers_each_value():
-    wide, = make_rules([FUSION], seed=0, draws=4)[0][:1]
-    strided = parse_rules("rule s\n variables x: image, w: kernel\n"
-                          " source relu(conv(x, w, activation=none, dilations=(1, 1), padding=same, strides=(2, 2)))\n"
-                          " target conv(x, w, activation=relu, dilations=(1, 1), padding=same, strides=(2, 2))\n")
-    found, = cover(strided, [wide])
+    (wide,) = make_rules([FUSION], seed=0, draws=4)[0][:1]
+    strided = parse_rules(
+        "rule s\n variables x: image, w: kernel\n"
+        " source relu(conv(x, w, activation=none, dilations=(1, 1), padding=same, strides=(2, 2)))\n"
+        " target conv(x, w, activation=relu, dilations=(1, 1), padding=same, strides=(2, 2))\n"
+    )
+    (found,) = cover(strided, [wide])
     assert found.how == "instance"
     assert canonical_key(pair_of(strided[0])) != canonical_key(FUSION)

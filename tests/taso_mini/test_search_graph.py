@@ -16,12 +16,14 @@ from taso_mini.rules_text import parse_rules
 from taso_mini.search_graph import Change, SearchGraph
 from tests.strategies import graphs, rewritable
 
-ROUND_TRIP = directed(parse_rules("""
+ROUND_TRIP = directed(
+    parse_rules("""
 rule relu-concat
   variables x: tensor, y: tensor
   source    relu(concat(x, y, axis=a))
   target    concat(relu(x), relu(y), axis=a)
-"""))
+""")
+)
 
 
 @given(graphs.graphs(max_nodes=8))
@@ -42,9 +44,9 @@ def two() -> SearchGraph:
 
 def test_there_and_back_is_the_same_graph():
     search, matcher = two(), Matcher(ROUND_TRIP)
-    there, = all_rewrites(search, matcher).values()
+    (there,) = all_rewrites(search, matcher).values()
     middle = search.apply(there.change)
-    back, = all_rewrites(middle, matcher).values()
+    (back,) = all_rewrites(middle, matcher).values()
     again = middle.apply(back.change)
     assert again.fingerprint == search.fingerprint != middle.fingerprint
     assert again.cost == search.cost and dict(again.producers) == dict(search.producers)

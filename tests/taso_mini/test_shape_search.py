@@ -18,17 +18,28 @@ from taso_mini.terms import Term
 
 KINDS = {"x": "tensor", "y": "tensor", "z": "tensor", "i": "image", "k": "kernel", "l": "kernel"}
 WINDOW = "activation=none, dilations=(1, 1), padding=same, strides=(1, 1)"
-TERMS = ("add(x, y)", "concat(x, add(y, z), axis=0)", "split0(concat(x, y, axis=1), axis=1)", "matmul(add(x, y), z)",
-         "add(concat(x, y, axis=0), z)", "mul(x, Iewmul())", "matmul(x, Imatmul())", "matmul(concat(x, x, axis=1), y)",
-         f"conv(i, concat(k, l, axis=0), {WINDOW})", f"conv(i, Cpool(kernel=(3, 1)), {WINDOW})")
+TERMS = (
+    "add(x, y)",
+    "concat(x, add(y, z), axis=0)",
+    "split0(concat(x, y, axis=1), axis=1)",
+    "matmul(add(x, y), z)",
+    "add(concat(x, y, axis=0), z)",
+    "mul(x, Iewmul())",
+    "matmul(x, Imatmul())",
+    "matmul(concat(x, x, axis=1), y)",
+    f"conv(i, concat(k, l, axis=0), {WINDOW})",
+    f"conv(i, Cpool(kernel=(3, 1)), {WINDOW})",
+)
 MATRICES = [Shape(dims) for dims in itertools.product((1, 2, 3), repeat=2)]
 IMAGES = [Shape((1, c, 3, 3)) for c in (1, 2, 4)]
 KERNELS = [Shape((o, i, *window)) for o in (2, 4) for i in (1, 2) for window in ((1, 1), (3, 1))]
 
 
 def choices_of(root):
-    return {leaf_name(leaf): {"i": IMAGES, "k": KERNELS, "l": KERNELS, "C": KERNELS}.get(leaf_name(leaf)[0], MATRICES)
-            for leaf in leaves(root)}
+    return {
+        leaf_name(leaf): {"i": IMAGES, "k": KERNELS, "l": KERNELS, "C": KERNELS}.get(leaf_name(leaf)[0], MATRICES)
+        for leaf in leaves(root)
+    }
 
 
 def by_brute_force(root, choices):
@@ -68,8 +79,10 @@ def test_an_index_changes_no_sample(text, seed):
 
 @pytest.mark.parametrize("operator", [*AGREEING, "concat"])
 def test_where_an_operator_is_defined_its_arguments_agree(operator):
-    params = {"concat": (("axis", 1),), "conv_bias": tuple(
-        {"activation": "none", "dilations": (1, 1), "padding": "same", "strides": (1, 1)}.items())}.get(operator, ())
+    params = {
+        "concat": (("axis", 1),),
+        "conv_bias": tuple({"activation": "none", "dilations": (1, 1), "padding": "same", "strides": (1, 1)}.items()),
+    }.get(operator, ())
     names = "xyz"[: len(AGREEING.get(operator, "xy"))]
     root = Term(operator, params, [parse_term(name, KINDS) for name in names])
     shapes = [Shape(d) for d in ((1, 2, 3, 3), (2, 4, 1, 1), (4, 2, 3, 3), (2, 3), (3, 3), (3, 2), (2,), (4,), (3,))]

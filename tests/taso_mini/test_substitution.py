@@ -162,7 +162,7 @@ def test_convolutions_that_feed_each_other_would_close_a_cycle():
     second = build.add("matmul", x, build.add("matmul", first, w))
     search = start(build.finish([first, second]))
     merge = next(rule for rule in SAMPLE_RULES if rule.name == "matmul-matmul-is-split-matmul-concat")
-    attempt, = all_attempts(search, Matcher([merge])).values()
+    (attempt,) = all_attempts(search, Matcher([merge])).values()
     assert isinstance(attempt, Rejection) and attempt.reason == CYCLE
 
 
@@ -176,7 +176,7 @@ def test_a_long_cycle_shows_when_the_graph_is_built():
     graph = build.finish([first, build.add("matmul", x, y)])
     merge = next(rule for rule in SAMPLE_RULES if rule.name == "matmul-matmul-is-split-matmul-concat")
     search = start(graph)
-    rewrite, = all_rewrites(search, Matcher([merge])).values()
+    (rewrite,) = all_rewrites(search, Matcher([merge])).values()
     after = search.apply(rewrite.change)
     assert after.has_cycle() and after.in_order() is None
     assert optimize(graph, [merge], budget=10).trace.rules == {}
@@ -188,7 +188,7 @@ def test_an_intermediate_value_that_is_an_output_stays():
     conv = build.add("conv", x, build.weight("w", np.ones((2, 2, 1, 1), np.float32)))
     graph = build.finish([conv, build.add("relu", conv)])
     search = start(graph)
-    rewrite, = all_rewrites(search, Matcher(SAMPLE_RULES)).values()
+    (rewrite,) = all_rewrites(search, Matcher(SAMPLE_RULES)).values()
     after = search.apply(rewrite.change).to_graph()
     assert [node["activation"] for node in after.nodes if node.operator == "conv"] == ["none", "relu"]
     assert after.outputs == graph.outputs

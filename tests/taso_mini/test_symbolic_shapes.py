@@ -84,12 +84,21 @@ def test_every_operator_has_a_symbolic_rule():
     assert set(OPERATORS) | {"input"} == set(RULES)
 
 
-@pytest.mark.parametrize(("known", "asked"), [
-    ("conv(x, enlarge(w, kernel=(3, 3)), WINDOW)", "conv(x, w, WINDOW)"),  # an even window could be enlarged to an odd
-    ("concat(x, y, axis=1)", "add(x, y)"),
-    ("add(conv(x, w, WINDOW), conv(y, w, WINDOW))", "conv(add(x, y), w, WINDOW)"),  # the groups may differ
-    ("conv(x, concat(w, u, axis=0), WINDOW)", "conv(x, w, WINDOW)"),  # the outputs of w may not divide into the groups
-])
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        (
+            "conv(x, enlarge(w, kernel=(3, 3)), WINDOW)",
+            "conv(x, w, WINDOW)",
+        ),  # an even window could be enlarged to an odd
+        ("concat(x, y, axis=1)", "add(x, y)"),
+        ("add(conv(x, w, WINDOW), conv(y, w, WINDOW))", "conv(add(x, y), w, WINDOW)"),  # the groups may differ
+        (
+            "conv(x, concat(w, u, axis=0), WINDOW)",
+            "conv(x, w, WINDOW)",
+        ),  # the outputs of w may not divide into the groups
+    ],
+)
 def test_what_does_not_follow_is_unknown(known, asked):
     kinds = {"x": "image", "y": "image", "w": "kernel", "u": "kernel"}
     window = "activation=none, dilations=(1, 1), padding=same, strides=(1, 1)"
@@ -101,11 +110,14 @@ def test_what_does_not_follow_is_unknown(known, asked):
         shapes.of(terms[1])
 
 
-@pytest.mark.parametrize("text", [
-    "add(x, conv(x, add(w, enlarge(w, kernel=(3, 3))), activation=none, dilations=(1, 1), padding=(0, 0, 0, 0), "
-    "strides=(1, 1)))",  # the window is 3 at least, and must be 1
-    "add(x, concat(x, x, axis=1))",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "add(x, conv(x, add(w, enlarge(w, kernel=(3, 3))), activation=none, dilations=(1, 1), padding=(0, 0, 0, 0), "
+        "strides=(1, 1)))",  # the window is 3 at least, and must be 1
+        "add(x, concat(x, x, axis=1))",
+    ],
+)
 def test_what_no_sizes_can_do_is_found_out(text):
     _, possible = assumed([parse_term(text, {"x": "image", "w": "kernel"})])
     assert not possible

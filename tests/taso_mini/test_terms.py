@@ -28,14 +28,17 @@ def test_rules_survive_print_and_parse(rule):
     assert parse_rules(show_rules([rule], header="a\nheader")) == (rule,)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("what", "line 1: expected 'rule NAME'"),
-    ("rule a\n  variables x: tensor\n  source relu(x)\n  target relu(y)", "'y'"),
-    ("rule a\n  variables x: shoe\n  source relu(x)\n  target x", "kind"),
-    ("rule a\n  variables x: tensor\n  source relu(x\n  target x", "expected a term"),
-    ("rule a\n  variables x: tensor, y: tensor\n  source relu(x)\n  target relu(y)", "bind every variable"),
-    ("rule a\n  variables x: tensor\n  source x\n  target x\n" * 2, "twice"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("what", "line 1: expected 'rule NAME'"),
+        ("rule a\n  variables x: tensor\n  source relu(x)\n  target relu(y)", "'y'"),
+        ("rule a\n  variables x: shoe\n  source relu(x)\n  target x", "kind"),
+        ("rule a\n  variables x: tensor\n  source relu(x\n  target x", "expected a term"),
+        ("rule a\n  variables x: tensor, y: tensor\n  source relu(x)\n  target relu(y)", "bind every variable"),
+        ("rule a\n  variables x: tensor\n  source x\n  target x\n" * 2, "twice"),
+    ],
+)
 def test_bad_rule_text_is_one_clear_error(text, message):
     with pytest.raises(ValueError, match=message):
         parse_rules(text)

@@ -22,7 +22,7 @@ def test_a_split_of_a_split_is_one_split_unless_the_middle_is_needed():
     x = build.input("x", (2, 6))
     left, right = build.add("split", x, axis=1, sizes=(4, 2))
     first, second = build.add("split", left, axis=-1, sizes=(1, 3))
-    split, = tidy(build.finish([first, second, right])).nodes
+    (split,) = tidy(build.finish([first, second, right])).nodes
     assert split["sizes"] == (1, 3, 2) and split.outputs == (first, second, right)
     assert len(tidy(build.finish([first, second, right, left])).nodes) == 2
 
