@@ -15,15 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ansor_mini.annotation import complete
 from ansor_mini.cpu_rules.extended import extended_rules
-from ansor_mini.holes import PARALLEL
 from ansor_mini.local_measurer import LocalMeasurer
 from ansor_mini.measured_programs import program_of
 from ansor_mini.record import OK, Record
 from ansor_mini.records import RecordFile, read_records, write_records
 from ansor_mini.sketch import Program, derive
 from ansor_mini.task import SearchOptions, Task
+from ansor_mini.transfer import with_threads
 from ansor_mini.tuner import tune
 from runtime.command_line import DONE, Parser, exit_status
 from runtime.compile_c import cache_directory
@@ -64,13 +63,8 @@ def _seeds(case: Case, threads: int, earlier: Sequence[Record]) -> list[Program]
     dag, machine, here = case.dag, detect(), processor(detect().line)
     known = {sketch.key: sketch for sketch in derive(dag, extended_rules(case.constants), machine)}
     good = [r for r in earlier if r.task == case.text and r.kind == OK and r.steps in known]
-    seeds: dict[Program, None] = {}
     alone = [record for record in good if record.threads == 1 < threads and processor(record.machine) == here]
-    for record in sorted(alone, key=lambda record: record.cost)[:FINALISTS]:
-        sketch = program_of(record, dag, known).sketch
-        kept = {name: value for name, value in record.annotation.items() if sketch.hole[name].kind != PARALLEL}
-        rng = np.random.default_rng(0)
-        seeds[sketch.program(complete(sketch, kept, rng, threads=threads, lanes=machine.lanes))] = None
+    seeds = dict.fromkeys(with_threads(alone, dag, known, threads, machine.lanes, FINALISTS))
     for other in sorted({processor(record.machine) for record in good} - {here}):
         there = [record for record in good if record.threads == threads and processor(record.machine) == other]
         for record in sorted(there, key=lambda record: record.cost)[:FINALISTS]:
