@@ -55,15 +55,16 @@ AHEAD = 1 << 10  # bytes between an element and the line that is asked for with 
 LINE = 64  # bytes of a cache line
 MAX_LINES = 32  # that an iteration with requests reads of one operand
 MAX_READS = 64  # vectors of one operand in one iteration
+LARGEST = 1 << 32  # bytes of an operand, so that places beyond its end are integers of 32 bits still
 
 
 def prefetch_far(nest: LoopNest, far: int = FAR) -> LoopNest:
     """Add prefetches to loops over operands of so many bytes or more, see the module."""
     touched = {access.buffer for access in accesses(nest.body)}
-    near = frozenset(buffer.name for buffer in touched if buffer.scope != "global" or buffer.nbytes < far)
-    if len(near) == len(touched):
+    left = {buffer.name for buffer in touched if buffer.scope != "global" or not far <= buffer.nbytes <= LARGEST}
+    if len(left) == len(touched):
         return nest
-    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, (), near))
+    return LoopNest(nest.name, nest.inputs, nest.outputs, _below(nest.body, (), frozenset(left)))
 
 
 def _below(stmt: Stmt, around: tuple[For, ...], done: frozenset[str]) -> Stmt:
@@ -131,11 +132,11 @@ def _stream(reads: Sequence[Access], loop: For) -> _Stream | None:
     lines: set[int] = set()
     for read in reads:
         offset = place_form(read.indices, read.buffer.shape).plus(origin, -1)
-        extents: dict[Expr, range] = {each.var: range(each.extent) for each in read.loops}
+        extents: dict[Expr, Sequence[int]] = {each.var: range(each.extent) for each in read.loops}
         lane = read.lane
         if lane is None or not offset.terms.keys() <= extents.keys() or offset.terms.get(lane.var) != 1:
             return None
-        extents[lane.var] = range(0, lane.extent, lane.extent - 1)  # its ends
+        extents[lane.var] = (0, lane.extent - 1)
         for values in product(*(extents[atom] for atom in offset.terms)):
             element = offset.const + sum(map(mul, values, offset.terms.values()))
             lines.add(element * size // LINE * LINE // size)
