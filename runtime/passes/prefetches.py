@@ -5,7 +5,8 @@ the end of a page of 4 KiB, and not at all while a block that is near already is
 block comes all at once, faster than the cache can give it, and the arithmetic waits. This pass adds one of two requests
 to a loop that reads such an operand in vectors. Both may name what nobody will read; that costs time and nothing else.
 
-- Nothing is used again soon: an innermost loop asks for its lines some iterations ahead, for the first-level cache.
+- Nothing is used again soon, but each line several times in its iteration: an innermost loop asks for its lines some
+  iterations ahead, for the first-level cache.
 
       for k in range(512):                       for k in range(512):
           T[...] += ... W[c, k, j]       ->          prefetch1(W[c, k + 16, 0])
@@ -53,6 +54,7 @@ COLD = 1 << 17  # the same in a network, whose other kernels have used the cache
 BLOCK = 5 << 17  # bytes of a block that stays in the second-level cache beside the next one
 AHEAD = 1 << 10  # bytes between an element and the line that is asked for with it
 LINE = 64  # bytes of a cache line
+USES = 4  # of a line in one iteration, below which it is bytes that a loop waits for, and requests are in their way
 MAX_LINES = 32  # that an iteration with requests reads of one operand
 MAX_READS = 64  # vectors of one operand in one iteration
 LARGEST = 1 << 32  # bytes of an operand, so that places beyond its end are integers of 32 bits still
@@ -78,7 +80,7 @@ def _below(stmt: Stmt, around: tuple[For, ...], done: frozenset[str]) -> Stmt:
                 if reuse:
                     requests = _of_next_block(stream, stmt, reuse, beyond) if beyond is not None else []
                 else:
-                    requests = _of_later_lines(stream, stmt) if innermost else []
+                    requests = _of_later_lines(stream, stmt) if innermost and stream.uses >= USES else []
                 asked += requests
                 done |= {stream.buffer.name} if requests else set()
         body = stmt.body if stmt.kind == VECTORIZE else _below(stmt.body, (*around, stmt), done)
@@ -93,12 +95,14 @@ class _Stream:
     buffer, place: the operand, and the element that a read starts with where all loops inside are at 0.
     steps: elements by which the loop and those around it move the place, by variable; none for those that do not.
     lines: the first elements of the cache lines that one iteration reads, counted from the place.
+    uses: how often an iteration reads each line.
     """
 
     buffer: Buffer
     place: tuple[Expr, ...]
     steps: Mapping[str, int]
     lines: tuple[int, ...]
+    uses: float
 
     def ask(self, line: Affine, loop: For, later: int, level: int) -> Prefetch:
         """A request for a line, counted in elements from where the place is so many iterations of a loop later."""
@@ -142,7 +146,8 @@ def _stream(reads: Sequence[Access], loop: For) -> _Stream | None:
             lines.add(element * size // LINE * LINE // size)
         if len(lines) > MAX_LINES:
             return None
-    return _Stream(first.buffer, place, steps, tuple(sorted(lines)))
+    every = sum(prod([loop.extent for loop in read.loops if loop.kind != VECTORIZE]) for read in reads)
+    return _Stream(first.buffer, place, steps, tuple(sorted(lines)), every / len(lines))
 
 
 def vectors_read(read: Access) -> int:

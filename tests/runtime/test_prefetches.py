@@ -19,7 +19,7 @@ from runtime.interpreter import interpret
 from runtime.loop_nest import Allocate, Block, For, If, LoopNest, Prefetch, Stmt, block, change_parts, walk_stmts
 from runtime.loop_nest_text import parse
 from runtime.passes import prefetches
-from runtime.passes.prefetches import prefetch_far
+from runtime.passes.prefetches import USES, prefetch_far
 from runtime.verify_nest import verify
 
 BLOCKS, REUSE, STEPS, VECTORS = 4, 5, 8, 2
@@ -42,13 +42,17 @@ def blocks(reuse: int = REUSE, vectors: int = VECTORS, steps: int = STEPS) -> Lo
                         C[i, v * 16 + c] = C[i, v * 16 + c] + X[i, b, k] * W[b, k, v * 16 + c]""")
 
 
-STREAM = """def f(X: float32[8, 64], W: float32[8, 64, 16]) -> (C: float32[16]):
-    for c in vectorize(16):
-        C[c] = 0.0
+def stream(rows: int = 4) -> LoopNest:
+    """Each element of W is read once, for all rows."""
+    return parse(f"""def f(X: float32[{rows}, 8, 64], W: float32[8, 64, 16]) -> (C: float32[{rows}, 16]):
+    for r in range({rows}):
+        for c in vectorize(16):
+            C[r, c] = 0.0
     for i in range(8):
         for k in range(64):
-            for c in vectorize(16):
-                C[c] = C[c] + X[i, k] * W[i, k, c]"""
+            for r in unroll({rows}):
+                for c in vectorize(16):
+                    C[r, c] = C[r, c] + X[r, i, k] * W[i, k, c]""")
 
 
 def requests(nest: LoopNest) -> list[Prefetch]:
@@ -92,7 +96,7 @@ def without(stmt: Stmt) -> Stmt:
 
 
 def test_a_stream_asks_for_the_lines_of_later_iterations() -> None:
-    nest = prefetch_far(parse(STREAM), FAR)
+    nest = prefetch_far(stream(), FAR)
     assert "            prefetch1(W[i, k + 16, 0])\n" in str(nest)
     lines = [(values["i"] * 64 + values["k"] + 16, line) for values, line in asked(nest.body, {})]
     assert len(lines) == 8 * 64 and all(wanted == line for wanted, line in lines)
@@ -111,7 +115,7 @@ def test_every_line_of_the_next_block_is_asked_for_while_this_one_is_used(reuse:
 
 
 def test_the_only_block_is_near_after_its_first_use() -> None:
-    used_again = STREAM.replace("W[i, k, c]", "W[3, k, c]")
+    used_again = str(stream()).replace("W[i, k, c]", "W[3, k, c]")
     assert not requests(prefetch_far(parse(used_again), FAR))
 
 
@@ -122,16 +126,22 @@ def test_few_passes_of_many_make_the_requests() -> None:
 
 
 def test_what_is_near_written_or_read_one_by_one_is_not_asked_for() -> None:
-    scalar = STREAM.replace("C[c] = C[c] + X[i, k] * W[i, k, c]", "C[c] = C[c] + W[i, k, 0]")
-    in_place = STREAM.replace("C[c] = C[c] + X[i, k] * W[i, k, c]", "W[i, k, c] = W[i, k, c] + 1.0")
+    scalar = str(stream()).replace("W[i, k, c]", "W[i, k, 0]")
+    in_place = str(stream()).replace("C[r, c] = C[r, c] + X[r, i, k] * W[i, k, c]", "W[i, k, c] = W[i, k, c] + 1.0")
     for text in (scalar, in_place):
         assert not requests(prefetch_far(parse(text), FAR))
-    assert prefetch_far(parse(STREAM)) == parse(STREAM)
+    assert prefetch_far(stream()) == stream()
+
+
+def test_a_loop_that_waits_for_bytes_alone_asks_for_nothing() -> None:
+    assert [bool(requests(prefetch_far(stream(rows), FAR))) for rows in (2, USES - 1, USES)] == [False, False, True]
 
 
 def test_a_block_that_would_leave_no_room_for_the_next_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetches, "BLOCK", 512)
-    assert {request.level for request in requests(prefetch_far(blocks(), FAR))} == {1}
+    again = parse(str(stream()).replace("for i in range(8)", "for t in range(3):\n     for i in range(8)"))
+    assert not requests(prefetch_far(again, FAR))  # all of W is one block
+    monkeypatch.setattr(prefetches, "BLOCK", 1024)
+    assert {request.level for request in requests(prefetch_far(again, FAR))} == {1}
 
 
 @given(reuse=st.integers(1, 9), vectors=st.integers(1, 4), steps=st.integers(1, 20))
@@ -147,7 +157,7 @@ def test_nothing_but_requests_is_added(reuse: int, vectors: int, steps: int) -> 
 
 
 @pytest.mark.cc
-@pytest.mark.parametrize("nest", [blocks(), parse(STREAM)], ids=["blocks", "stream"])
+@pytest.mark.parametrize("nest", [blocks(), stream(8)], ids=["blocks", "stream"])
 def test_requests_beyond_the_end_do_no_harm(nest: LoopNest) -> None:
     text = emit_kernel(nest, far=FAR)
     assert "__builtin_prefetch" in text and "__builtin_prefetch" not in emit_kernel(nest)
