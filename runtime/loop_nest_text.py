@@ -147,6 +147,10 @@ def _buffer(name: str, node: ast.expr, scope: str) -> Buffer:
     return Buffer(name, tuple(shape), node.value.id, scope)
 
 
+def _is_prefetch(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id in ("prefetch1", "prefetch2")
+
+
 class _Reader:
     """Turns ast nodes into statements and expressions; knows the buffers and variables in scope."""
 
@@ -163,7 +167,7 @@ class _Reader:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript):
             target = self.load(node.targets[0])
             return Store(target.buffer, target.indices, self.expr(node.value))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _is_prefetch(node.value):
             return self.prefetch(node.value)
         if isinstance(node, ast.If) and not node.orelse:
             return If(self.expr(node.test), self.body(node.body))
@@ -174,11 +178,10 @@ class _Reader:
         raise _fail(node, "expected a store, for, if, with, prefetch or pass")
 
     def prefetch(self, node: ast.Call) -> Stmt:
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name not in ("prefetch1", "prefetch2") or len(node.args) != 1 or not isinstance(node.args[0], ast.Subscript):
-            raise _fail(node, "expected `prefetch1(A[i])` or `prefetch2(A[i])`")
+        if len(node.args) != 1 or not isinstance(node.args[0], ast.Subscript):
+            raise _fail(node, "expected an element, as in `prefetch1(A[i])`")
         target = self.load(node.args[0])
-        return Prefetch(target.buffer, target.indices, int(name[-1]))
+        return Prefetch(target.buffer, target.indices, int(ast.unparse(node.func)[-1]))
 
     def loop(self, node: ast.For) -> Stmt:
         source = node.iter

@@ -49,6 +49,7 @@ def test_no_inputs_and_rank_zero() -> None:
         ("    B[0] = A[0] ** 2.0", "expected one of"),
         ("    B[0] = sin(A[0])", "expected min, max, select, cast"),
         ("    print(A)", "expected a store, for, if, with, prefetch or pass"),
+        ("    prefetch1(4)", "expected an element, as in `prefetch1"),
         ("    with local(float8[2]) as T:\n        pass", "expected a type"),
     ],
 )
