@@ -3,9 +3,10 @@
 Paper: Ansor §7.1
 
 Each case is timed with one thread and with two, our kernel and all peers in turns, every library in a process of its
-own (`operator_worker` says why), on the same core when there is one thread. Medians are taken over the calmer half of
-the rounds (`turns` says why). The peer that counts is the fastest. The order of channels is free for all: our programs
-of C2D and DEP may compute the definition over NCHW16c, and PyTorch's may have what oneDNN prefers.
+own (`operator_worker` says why), on the same core when there is one thread. All cases have their rounds twice, minutes
+apart (with `--quick` once), and medians are taken over the calmer half (`turns` says why). The peer that counts is the
+fastest. The order of channels is free for all: our programs of C2D and DEP may compute the definition over NCHW16c, and
+PyTorch's may have what oneDNN prefers.
 
 Beside each case stands its share of what the machine can do: of the multiply-adds of its cores, counting only those
 that are executed (padding is skipped), or of its memory's bytes; and the ratio that a kernel at that limit would have,
@@ -26,6 +27,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,13 +52,17 @@ MEMORY_BOUND = ("DEP", "NRM")
 WRONG, WRONG_PEER = 1e-3, 1e-2  # a larger relative error is another result; some peers sum millions into one float
 
 
-def compare(
-    workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool
-) -> tuple[dict[str, float], dict[str, float], str]:
-    """Seconds of all programs of a case, medians over rounds; their relative errors; the definition that ours computes.
+@dataclass
+class Compared:
+    """Seconds of all programs of a case by rounds, their relative errors, and the definition that ours computes."""
 
-    Our worker comes first.
-    """
+    rounds: list[dict[str, float]]
+    errors: dict[str, float]
+    task: str
+
+
+def compare(workers: Sequence[Worker], suite: Suite, number: int, threads: int, quick: bool) -> Compared:
+    """Some rounds of a case; our worker comes first."""
     case = suite.cases[number]
     if threads == 1:
         on_all_cores(workers)
@@ -65,7 +71,7 @@ def compare(
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
     large = case.dag.flops > LARGE
-    rounds = 1 if quick else (3 if large else 7)
+    rounds = (1 if large else 2) if quick else (3 if large else 7)
     length = {"seconds": 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 2}
     if quick:
         length = {"seconds": 0.002, "warm": SPREAD / 2 if threads > 1 else 0.001, "calls": 1}
@@ -80,7 +86,7 @@ def compare(
             time.sleep(SETTLE[programs[name].library] if threads > 1 else 0.0)
         return seconds
 
-    return calm_medians(rounds, take_turns, times=1 if quick and large else 2), errors, loaded[0]["tasks"][0]
+    return Compared([take_turns(start) for start in range(rounds)], errors, loaded[0]["tasks"][0])
 
 
 def relative_errors(programs: Mapping[str, Worker], expected: np.ndarray | None) -> dict[str, float]:
@@ -151,14 +157,17 @@ def measure_all(
         print(f" {'ratio':>6} {'at most':>7} {'trials':>6}")
         libraries = [name for name in LIBRARIES if find_spec(name) is not None]
         workers += [stack.enter_context(Worker(library, threads, arguments=(suite.name,))) for library in libraries]
-        for case in cases:
-            seconds, errors, task = compare(workers, suite, suite.cases.index(case), threads, quick)
-            row = rows[case.text] = row_of(case, seconds, least[case.text])
+        numbers = [suite.cases.index(case) for case in cases]
+        earlier = [compare(workers, suite, number, threads, quick).rounds for number in ([] if quick else numbers)]
+        for place, (case, number) in enumerate(zip(cases, numbers)):
+            found = compare(workers, suite, number, threads, quick)
+            rounds = found.rounds + (earlier[place] if earlier else [])
+            row = rows[case.text] = row_of(case, calm_medians(rounds), least[case.text])
             own = [record for record in records if record.task in case.names and record.threads == threads]
             row["trials"] = len({(r.task, r.steps, tuple(sorted(r.annotation.items()))) for r in own})
-            row |= {"error": errors.pop(OURS), "error_of_peers": max(errors.values())}
-            if task != case.text:
-                row["definition"] = task
+            row |= {"error": found.errors.pop(OURS), "error_of_peers": max(found.errors.values())}
+            if found.task != case.text:
+                row["definition"] = found.task
             share = f"{row['share_of_multiply_adds']:.2f}  "
             if "share_of_bandwidth" in row:
                 share = f"{row['share_of_bandwidth']:.2f} B"

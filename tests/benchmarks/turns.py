@@ -10,7 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.operator_worker import OURS
@@ -76,19 +76,19 @@ class Worker:
         self.process.wait()
 
 
-def calm_medians(rounds: int, take_turns: Callable[[int], Mapping[str, float]], times: int = 2) -> dict[str, float]:
-    """Medians over the calmest of `times` as many rounds.
+def calm_medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Medians of the seconds of all programs over the calmer half of some rounds.
 
     On a shared machine a core may be slow for seconds at a time, and its caches small, because of what others do there;
     a kernel at its core's limit loses more than one that wastes it anyway. A round is calm when all programs together,
-    in the geometric mean, take little. take_turns: seconds of every program, given the number of the round.
+    in the geometric mean, take little.
 
-    >>> calm_medians(1, lambda number: {"ours": 4.0 - number, "theirs": 8.0 - number})
+    >>> calm_medians([{"ours": 4.0, "theirs": 8.0}, {"ours": 3.0, "theirs": 7.0}])
     {'ours': 3.0, 'theirs': 7.0}
     """
-    taken = [take_turns(number) for number in range(times * rounds)]
-    calmest = sorted(taken, key=lambda seconds: statistics.geometric_mean(seconds.values()))[:rounds]
-    return {name: statistics.median(seconds[name] for seconds in calmest) for name in taken[0]}
+    calmest = sorted(rounds, key=lambda seconds: statistics.geometric_mean(seconds.values()))
+    calmest = calmest[: max(1, len(rounds) // 2)]
+    return {name: statistics.median(seconds[name] for seconds in calmest) for name in rounds[0]}
 
 
 def ask_all(workers: Sequence[Worker], **request: Any) -> list[dict[str, Any]]:
