@@ -34,8 +34,8 @@ lanes = machine.lanes
 columns = 2 * lanes
 
 
-def tiled(n: int, rows: int, *, parallel: bool = False) -> LoopNest:
-    """A product of n x n matrices in register tiles of `rows` rows and two vectors."""
+def tiled(n: int, rows: int, *, height: int = 0, parallel: bool = False) -> LoopNest:
+    """A product of n x n matrices (or height x n and n x n) in register tiles of `rows` rows and two vectors."""
     steps: list = [
         CacheWrite("C"),
         Split("C.local", "i", (rows,)),
@@ -50,7 +50,7 @@ def tiled(n: int, rows: int, *, parallel: bool = False) -> LoopNest:
     ]
     if parallel:
         steps.append(Parallel("C", "j.0"))
-    return lower(replay(parse_workload(f"matmul:{n},{n},{n}"), steps))
+    return lower(replay(parse_workload(f"matmul:{height or n},{n},{n}"), steps))
 
 
 nest = tiled(64, 6, parallel=True)
@@ -156,6 +156,29 @@ for name, source in (("kept", text), ("folded", re.sub(r"KEEP64\(B_row.*?\);", "
 for name, value in interleaved(programs, rounds=5, min_seconds=0.02).items():
     print(f"{name:>16} {2e-9 * size**3 / value:7.1f} GFLOP/s")
 assert keeps
+
+# %% [markdown]
+# ## 6. What is far away
+# Here B takes 4 MiB, more than a second-level cache, and every line of it is used by one tile. Rows are 4 KiB apart,
+# where no processor foresees which comes next. So the loop asks for the lines that it reads some iterations later
+# (`prefetches`): nobody waits for a request.
+
+# %%
+size, height = 1024, 8
+wide = tiled(size, 8, height=height)
+text = emit_library([wide])
+print("\n".join(line.strip() for line in text.splitlines() if "prefetch" in line))
+assert "__builtin_prefetch(&B" in text and "__builtin_prefetch" not in emit_library([tiled(384, 8)])
+a, b = (rng.integers(-3, 4, (rows, size)).astype(np.float32) for rows in (height, size))
+programs = {}
+for name, source in (("asked for", text), ("waited for", re.sub(r".*__builtin_prefetch.*\n", "", text))):
+    kernel = load_kernel(build_library(source), wide)
+    out = aligned_empty((height, size), "float32")
+    kernel(a, b, out)
+    assert np.array_equal(out, a @ b)
+    programs[name] = lambda kernel=kernel, out=out: kernel(a, b, out)  # type: ignore[misc]
+for name, value in interleaved(programs, rounds=5, min_seconds=0.02).items():
+    print(f"{name:>16} {2e-9 * height * size**2 / value:7.1f} GFLOP/s")
 
 # %% [markdown]
 # Question: `python -m ansor_mini explain RECORD` prints the C of any measured program. Tune `C2D:14,14,256,256,3,1,1`

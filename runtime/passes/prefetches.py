@@ -170,20 +170,19 @@ def _of_later_lines(stream: _Stream, loop: For) -> list[Stmt]:
 def _of_next_block(stream: _Stream, loop: For, reuse: Sequence[For], beyond: For) -> list[Stmt]:
     """Requests for the block that comes with the next iteration of `beyond`, while the loops `reuse` use this one.
 
-    None when the lines of an iteration are not neighbours.
+    None when the loop does not read line after line: rows far apart have few places in a cache, which the block that is
+    used needs itself.
     """
     lines, apart = len(stream.lines), LINE // ITEM_SIZE[stream.buffer.dtype]
     low, high = stream.lines[0], stream.lines[-1]
-    if high - low != (lines - 1) * apart:
+    if high - low != (lines - 1) * apart or stream.steps[loop.var.name] != lines * apart:
         return []
     passes = prod([each.extent for each in reuse])
     share = -(-lines // passes)  # lines that an iteration asks for
     needed = -(-lines // share)  # passes until all are asked for; the first and last may be cut off at a border
     turn = place_form(tuple([each.var for each in reuse]), tuple([each.extent for each in reuse]))
     turn = turn.plus_const(-((passes - needed) // 2))
-    start = turn.times(share * apart)
-    if stream.steps[loop.var.name] == lines * apart:  # line after line, which the processor does best
-        start = start.times(loop.extent).plus(affine_form(loop.var), (share - lines) * apart)
+    start = turn.times(share * apart * loop.extent).plus(affine_form(loop.var), (share - lines) * apart)
     asked: list[Stmt] = [stream.ask(start.plus_const(low + part * apart), beyond, 1, 2) for part in range(share)]
     if passes <= 2 * needed:
         return asked  # what is asked for twice costs less than a test

@@ -176,7 +176,7 @@ def case_of(seed: int) -> MeasureCase:
     return MeasureCase(inputs, SMALL.evaluate(*inputs), exact=True)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(SKETCHES))
 def test_programs_in_blocks_compute_the_same(seed: int, sketch: Sketch) -> None:
     case = case_of(seed)

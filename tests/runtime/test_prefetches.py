@@ -119,6 +119,11 @@ def test_the_only_block_is_near_after_its_first_use() -> None:
     assert not requests(prefetch_far(parse(used_again), FAR))
 
 
+def test_blocks_of_rows_far_apart_are_left_alone() -> None:
+    apart = str(blocks()).replace(f"{STEPS}, {16 * VECTORS}]", f"{STEPS}, {32 * VECTORS}]")
+    assert apart != str(blocks()) and not requests(prefetch_far(parse(apart), FAR))
+
+
 def test_few_passes_of_many_make_the_requests() -> None:
     nest = prefetch_far(blocks(reuse=30), FAR)
     passes = {values["i"] for values, _ in asked(nest.body, {})}
@@ -144,7 +149,7 @@ def test_a_block_that_would_leave_no_room_for_the_next_is_a_stream(monkeypatch: 
     assert {request.level for request in requests(prefetch_far(again, FAR))} == {1}
 
 
-@given(reuse=st.integers(1, 9), vectors=st.integers(1, 4), steps=st.integers(1, 20))
+@given(reuse=st.integers(1, 7), vectors=st.integers(1, 3), steps=st.integers(1, 9))
 def test_nothing_but_requests_is_added(reuse: int, vectors: int, steps: int) -> None:
     nest = blocks(reuse, vectors, steps)
     done = prefetch_far(nest, FAR)
