@@ -81,7 +81,7 @@ def test_published_rules_follow_from_the_shipped_ones():
 
 @pytest.mark.slow
 def test_every_shipped_rule_is_proved_again():
-    assert main(["verify", "--seed", "7", "--tests", "8"]) == 0
+    assert main(["verify", "--seed", "7", "--tests", "24"]) == 0
 
 
 @pytest.mark.slow
