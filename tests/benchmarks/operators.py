@@ -70,8 +70,9 @@ def compare(workers: Sequence[Worker], suite: Suite, number: int, threads: int, 
     programs = {name: worker for worker, found in zip(workers, loaded) for name in found["programs"]}
     expected = case.dag.evaluate(*inputs_of(case.dag))[0] if suite.evaluated else None
     errors = relative_errors(programs, expected)  # first: a long call that is timed must not be a program's first
+    time.sleep(max(SETTLE.values()) if threads > 1 else 0.0)  # all have just worked at once
     large = case.dag.flops > LARGE
-    rounds = (1 if large else 2) if quick else (3 if large else 7)
+    rounds = (1 if large or threads > 1 else 2) if quick else (3 if large else 7)
     length = {"seconds": 0.02, "warm": SPREAD if threads > 1 else 0.003, "calls": 2}
     if quick:
         length = {"seconds": 0.002, "warm": SPREAD / 2 if threads > 1 else 0.001, "calls": 1}
